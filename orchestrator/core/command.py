@@ -1,0 +1,73 @@
+"""What leaves the core: commands to channel senders, and the fence record of a customer.
+
+Field names are the contract's JSON names; `protocol/codec` writes the CloudEvents envelope around
+`Command`. Times are epoch milliseconds here and RFC 3339 in JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+from orchestrator.core.customer import Cause
+
+
+class CommandType(StrEnum):
+    """The CloudEvents type of a command."""
+
+    MESSAGE_SEND = "message.send"
+    MESSAGE_CANCEL = "message.cancel"
+    AUDIENCE_ADD = "audience.add"
+    AUDIENCE_REMOVE = "audience.remove"
+    TASK_CREATE = "task.create"
+    TASK_CLOSE = "task.close"
+
+
+class CommandClass(StrEnum):
+    """Why a message goes out; decides its lane and what may refuse it."""
+
+    TRANSACTIONAL = "transactional"
+    SERVICE = "service"
+    PROMOTIONAL = "promotional"
+
+
+class Command(Struct, frozen=True, gc=False):
+    """One instruction to the senders of a channel, born once with its id and sequence.
+
+    `cancels` holds command ids for `message.cancel` and `task.close`; `audience` names the
+    audience of `audience.add` and `audience.remove`; the other fields are the contract's.
+    """
+
+    id: str
+    type: CommandType
+    customer: str
+    time_ms: int
+    channel: str
+    command_class: CommandClass
+    mode: str
+    journey: str
+    journey_version: int
+    step: str
+    enrollment: str
+    caused_by: Cause
+    sequence: int
+    expires_at_ms: int
+    delivery: str
+    not_before_ms: int | None = None
+    recipient: Mapping[str, str] | None = None
+    locale: str | None = None
+    template: str | None = None
+    variables: Mapping[str, Any] | None = None
+    content: Mapping[str, str] | None = None
+    offer: str | None = None
+    audience: str | None = None
+    cancels: tuple[str, ...] = ()
+    traceparent: str | None = None
+
+    @property
+    def promotional_lane(self) -> bool:
+        """Whether it travels on `commands.<channel>.promotional`."""
+        return self.command_class is CommandClass.PROMOTIONAL

@@ -1,0 +1,192 @@
+"""The state of one customer: exactly what `decide` reads, and nothing else.
+
+Encoded as one format byte and MessagePack arrays (positions are the schema), so a record stays
+small and its bytes are invisible to the garbage collector. Timelines are built from the journey
+log, never from here. All times are epoch milliseconds, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import Raw, Struct, field, msgpack
+
+STATE_FORMAT: Final = 1
+# How much is remembered. The contract names 64 events and 90 days; SEMANTICS.md the rest.
+SEEN_EVENTS_MAX: Final = 64
+BUSINESS_KEY_MS: Final = 90 * 86_400_000
+REMEMBERED_EXITS_MAX: Final = 32
+REMEMBERED_EXIT_MS: Final = 72 * 3_600_000
+ENDED_KEYS_MAX: Final = 256
+ENDED_KEY_MS: Final = 30 * 86_400_000
+
+
+class UnknownStateFormat(Exception):
+    """A state record was written by a newer release; this one must not touch it."""
+
+
+class Cause(Struct, frozen=True, array_like=True, gc=False):
+    """The event that started something, as the commands name it in `caused_by`."""
+
+    source: str
+    id: str
+
+
+class Product(Struct, frozen=True, array_like=True, gc=False):
+    """What an enrollment or an order line is about; `family` groups variants of one product."""
+
+    sku: str
+    family: str | None = None
+    category: str | None = None
+
+
+class Attribute(Struct, frozen=True, array_like=True, gc=False):
+    """A profile attribute; the newest by (event time, source, id) wins."""
+
+    value: Any
+    time_ms: int
+    source: str
+    id: str
+
+
+class OrderLine(Struct, frozen=True, array_like=True, gc=False):
+    """One line of an order; `returned` counts pieces that came back or were cancelled."""
+
+    product: Product
+    quantity: int
+    returned: int = 0
+
+
+class Order(Struct, frozen=True, array_like=True, gc=False):
+    """A purchase, kept while it can still make a product `owned`.
+
+    `cancelled` may be true before the purchase itself is known: topics are not ordered.
+    """
+
+    order_id: str
+    time_ms: int
+    lines: tuple[OrderLine, ...] = ()
+    cancelled: bool = False
+
+
+class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
+    """A command that was emitted and is not final: an exit has to cancel it.
+
+    `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`.
+    """
+
+    id: str
+    kind: str
+    channel: str
+    command_class: str
+    step: str
+    sequence: int
+    expires_at_ms: int
+    audience: str | None = None
+
+
+class Enrollment(Struct, frozen=True, array_like=True, gc=False):
+    """One customer in one journey.
+
+    `step` is the wait the customer stands in; None when the journey has run to its end and only
+    `open_commands` keep it here (they must still be cancelled by an exit).
+    `entry_time_ms` is the event time of the entry (the exit rule compares it), `entered_at_ms`
+    the decision's now. `trigger` holds the part of the entering event's data that steps read.
+    """
+
+    id: str
+    journey: str
+    version: int
+    key: str | None
+    entry_time_ms: int
+    entered_at_ms: int
+    cause: Cause
+    step: str | None = None
+    wake_at_ms: int | None = None
+    visits: Mapping[str, int] = field(default_factory=dict)
+    products: tuple[Product, ...] = ()
+    trigger: Mapping[str, Any] = field(default_factory=dict)
+    open_commands: tuple[OpenCommand, ...] = ()
+    longest_expires_at_ms: int = 0
+    extensions: Mapping[str, Raw] = field(default_factory=dict)
+
+
+class JourneyMemory(Struct, frozen=True, array_like=True, gc=False):
+    """What re-entry needs to know about a journey after its enrollments are gone.
+
+    `entries` counts all entries ever and is the last ordinal; `ended_keys` are (instance key,
+    ended at) of the last 30 days.
+    """
+
+    entries: int
+    last_entry_ms: int
+    last_end_ms: int | None = None
+    ended_keys: tuple[tuple[str, int], ...] = ()
+
+
+class RememberedExit(Struct, frozen=True, array_like=True, gc=False):
+    """An event that exits journeys, kept for entries that are learned late.
+
+    `data` is the part of the event that exit conditions read.
+    """
+
+    type: str
+    time_ms: int
+    cause: Cause
+    data: Mapping[str, Any]
+
+
+class FenceEntry(Struct, frozen=True, array_like=True, gc=False):
+    """A promotional enrollment that is over; senders drop its commands up to `sequence`."""
+
+    enrollment: str
+    ended_at_ms: int
+    sequence: int
+    expires_at_ms: int
+
+
+class Customer(Struct, frozen=True, array_like=True, gc=False):
+    """Everything `decide` knows about one customer id.
+
+    `seen` is 12 bytes an event (identity digest, body digest), oldest first, at most 64.
+    `business` is 14 bytes a key (digest, 6-byte big-endian epoch milliseconds), oldest first.
+    `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
+    """
+
+    id: str
+    sequence: int = 0
+    now_ms: int = 0
+    seen: bytes = b""
+    business: bytes = b""
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    orders: tuple[Order, ...] = ()
+    enrollments: tuple[Enrollment, ...] = ()
+    memories: Mapping[str, JourneyMemory] = field(default_factory=dict)
+    exits: tuple[RememberedExit, ...] = ()
+    fence: tuple[FenceEntry, ...] = ()
+    extensions: Mapping[str, Raw] = field(default_factory=dict)
+
+
+_encoder = msgpack.Encoder()
+_decoder = msgpack.Decoder(Customer)
+_FORMAT_BYTE: Final = bytes((STATE_FORMAT,))
+
+
+def encode_customer(customer: Customer) -> bytes:
+    """Return the changelog value of a customer."""
+    return _FORMAT_BYTE + _encoder.encode(customer)
+
+
+def decode_customer(value: bytes) -> Customer:
+    """Read a changelog value. Raises UnknownStateFormat for a record of a newer release."""
+    if value[:1] != _FORMAT_BYTE:
+        raise UnknownStateFormat(
+            f"state format {value[0] if value else 'none'}, this release reads {STATE_FORMAT}"
+        )
+    return _decoder.decode(memoryview(value)[1:])
+
+
+def wake_at_ms(customer: Customer) -> int | None:
+    """Return the customer's earliest due time, or None."""
+    return min((e.wake_at_ms for e in customer.enrollments if e.wake_at_ms is not None), default=None)

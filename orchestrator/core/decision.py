@@ -1,0 +1,139 @@
+"""What `decide` returns: the next state, the commands, and one journey-log entry for everything.
+
+The entries are a closed union; their JSON form (tag `kind`) is the public form of the journey log.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from orchestrator.core.command import Command
+from orchestrator.core.customer import Customer, FenceEntry
+
+
+class Outcome(StrEnum):
+    """What became of the input."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"  # Same source and id, or same business key: nothing changes.
+    REJECTED = "rejected"  # A dead letter; `Decision.rejection` says why. Nothing changes.
+
+
+class EndReason(StrEnum):
+    """Why an enrollment is over."""
+
+    COMPLETED = "completed"  # It ran to its end.
+    EXIT = "exit"  # An exit event matched.
+    VERSION_GONE = "version_gone"  # The version it entered is no longer loaded.
+    STEP_GONE = "step_gone"  # The step it stands in is no longer in its version.
+    STEP_FAILED = "step_failed"  # A step could not be evaluated; it never raises.
+
+
+class Refusal(StrEnum):
+    """Why an entry or a send did not happen. A closed list, also the metric's label values."""
+
+    CONDITION_FAILED = "condition_failed"  # The entry condition could not be evaluated.
+    TOO_OLD = "too_old"
+    REENTRY = "reentry"
+    ALREADY_ENROLLED = "already_enrolled"
+    EXITED_LATER = "exited_later"  # A remembered exit is not older than this entry.
+    ALREADY_OWNED = "already_owned"
+    EXPIRED = "expired"
+    MISSING_VARIABLE = "missing_variable"
+
+
+class Entered(Struct, frozen=True, tag="entered", tag_field="kind", gc=False):
+    """The customer entered a journey."""
+
+    enrollment: str
+    journey: str
+    version: int
+
+
+class Moved(Struct, frozen=True, tag="moved", tag_field="kind", gc=False):
+    """The enrollment now waits in `step` until `wake_at_ms`."""
+
+    enrollment: str
+    step: str
+    wake_at_ms: int
+
+
+class Ended(Struct, frozen=True, tag="ended", tag_field="kind", gc=False):
+    """The enrollment is over; `step` is where it stood, `cancelled` the command ids recalled."""
+
+    enrollment: str
+    journey: str
+    version: int
+    reason: EndReason
+    step: str | None = None
+    cancelled: tuple[str, ...] = ()
+
+
+class Emitted(Struct, frozen=True, tag="emitted", tag_field="kind", gc=False):
+    """A command left."""
+
+    command: str
+    type: str
+    channel: str
+    command_class: str
+    enrollment: str
+    step: str
+    sequence: int
+
+
+class EntryRefused(Struct, frozen=True, tag="entry_refused", tag_field="kind", gc=False):
+    """A journey was not entered."""
+
+    journey: str
+    version: int
+    reason: Refusal
+    detail: str | None = None
+
+
+class SendRefused(Struct, frozen=True, tag="send_refused", tag_field="kind", gc=False):
+    """A send was not made; the enrollment went on."""
+
+    enrollment: str
+    journey: str
+    step: str
+    channel: str
+    reason: Refusal
+    detail: str | None = None
+
+
+class MessageFinal(Struct, frozen=True, tag="message_final", tag_field="kind", gc=False):
+    """A sender reported a command delivered, bounced, failed or dropped."""
+
+    command: str
+    enrollment: str
+    outcome: str
+
+
+LogEntry = Entered | Moved | Ended | Emitted | EntryRefused | SendRefused | MessageFinal
+
+
+class Rejection(Struct, frozen=True, gc=False):
+    """A dead letter decided by the state of the customer: `id_reused`."""
+
+    reason: str
+    detail: str
+
+
+class Decision(Struct, frozen=True, gc=False):
+    """The whole effect of one input, to be made visible together or not at all.
+
+    `fence` is the customer's new fence record when it changed, else None. `exits_dropped` counts
+    remembered exits pushed out by the bound. `customer` is the same object when nothing changed.
+    """
+
+    outcome: Outcome
+    customer: Customer
+    now_ms: int
+    commands: tuple[Command, ...] = ()
+    entries: tuple[LogEntry, ...] = ()
+    fence: tuple[FenceEntry, ...] | None = None
+    wake_at_ms: int | None = None
+    rejection: Rejection | None = None
+    exits_dropped: int = 0

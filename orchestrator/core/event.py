@@ -1,0 +1,43 @@
+"""What can happen to a customer: a touchpoint event, or a wait that has come due.
+
+`protocol/codec` builds `Event` from a Kafka record, `protocol/commit` builds `TimerFired` from the
+wake-ups of a partition; `core/decide` takes either. All times are epoch milliseconds, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+IDENTITY_BYTES: Final = 8
+BODY_BYTES: Final = 4
+
+
+class Event(Struct, frozen=True, gc=False):
+    """One valid touchpoint event.
+
+    `identity` is an 8-byte digest of source and id, `body` a 4-byte digest of type, subject and
+    data: together they tell a repeat (same, same) from a reused id (same, other).
+    """
+
+    source: str
+    id: str
+    type: str
+    subject: str
+    time_ms: int
+    data: Mapping[str, Any]
+    identity: bytes
+    body: bytes
+    backfill: bool = False
+    traceparent: str | None = None
+
+
+class TimerFired(Struct, frozen=True, gc=False):
+    """The customer's earliest wait has come due on the partition's clock."""
+
+    due_ms: int
+
+
+Input = Event | TimerFired

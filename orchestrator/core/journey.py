@@ -1,0 +1,234 @@
+"""The journey language: frozen models of what authors write, and the index that `decide` uses.
+
+`catalog` reads YAML into these models and is the only writer; the core only reads them. Field
+descriptions are the reference that authors get. Durations are milliseconds inside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from orchestrator.core.command import CommandClass
+from orchestrator.core.condition import Expression
+
+_DURATION_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+_ISO_DURATION = re.compile(
+    r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.ASCII
+)
+DURATION_MS_MAX: Final = 10 * 366 * 86_400_000
+NAME_PATTERN: Final = r"^[a-z][a-z0-9_]{0,63}$"
+
+
+def parse_duration(value: object) -> int:
+    """Turn `3d`, `1h30m` or `PT2H` into milliseconds. Raises ValueError with what is allowed."""
+    match = None
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value) or _ISO_DURATION.fullmatch(value)
+    if match is None or not any(match.groups()):
+        raise ValueError(f"{value!r} is not a duration; write 30m, 12h, 3d, 2w, 1d12h or PT2H")
+    milliseconds = sum(
+        int(count or 0) * _DURATION_UNITS_MS[unit]
+        for count, unit in zip(match.groups(), ("w", "d", "h", "m", "s"), strict=True)
+    )
+    if milliseconds > DURATION_MS_MAX:
+        raise ValueError(f"{value!r} is longer than ten years")
+    return milliseconds
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "examples": ["30m", "12h", "3d", "2w", "PT2H"]}),
+]
+Condition = Annotated[
+    Expression,
+    BeforeValidator(Expression.parse),
+    PlainSerializer(lambda expression: expression.source),
+    WithJsonSchema({"type": "string", "description": "A CEL expression."}),
+]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
+    )
+
+
+class Stage(StrEnum):
+    """Where in the relationship a journey talks to the customer."""
+
+    AWARENESS = "awareness"
+    CONSIDERATION = "consideration"
+    PURCHASE = "purchase"
+    SERVICE = "service"
+    ADVOCACY = "advocacy"
+
+
+class After(_Model):
+    """Re-entry after a time since the last entry or end, whichever is later."""
+
+    after: Duration
+
+
+class Entry(_Model):
+    """How a customer gets into a journey."""
+
+    on: str
+    """Event type that enters."""
+    when: Condition | None = None
+    """Condition over `event` and `profile`, after the event was applied to the profile."""
+    key: Condition | None = None
+    """Instance key: one enrollment for each value. Without it, one at a time."""
+    about: Condition | None = None
+    """The products it is about: a list of objects with `sku` and optional `family`, `category`."""
+    reentry: Literal["once", "always"] | After = "always"
+    """`once`, `always` (after the last one ended) or `{after: 7d}`."""
+    max_age: Duration = 72 * 3_600_000
+    """An older event updates the profile and enters nothing."""
+
+
+class Exit(_Model):
+    """An event that ends the enrollment at once, in whatever step it stands."""
+
+    on: str
+    """Event type that exits."""
+    when: Condition | None = None
+    """Condition over `event`, `profile`, and of the enrollment `skus`, `families`, `key`, `trigger`."""
+    then: Send | None = None
+    """A last message, sent in the same decision; never promotional."""
+
+
+class Variable(_Model):
+    """A template variable: where its value comes from, and what to say when there is none."""
+
+    value: Condition
+    """Expression over `profile`, `enrollment`, `trigger`."""
+    default: str | int | float | bool | None = None
+    """Used when the value is missing or empty. Without a default the send is refused."""
+
+
+class Send(_Model):
+    """Emit one message on one channel."""
+
+    channel: Name
+    """A channel of `channels.yaml` with kind `message`."""
+    template: str
+    """Name of the template that the sender renders."""
+    variables: Mapping[str, Variable] = Field(default_factory=dict)
+    """Template variables; a bare expression is short for `{value: …}`."""
+    command_class: CommandClass | None = Field(default=None, alias="class")
+    """`transactional`, `service` or `promotional`; the journey's kind unless given."""
+    expires_after: Duration | None = None
+    """After this time, counted from when the step was due, it is not sent. Default: the shop's."""
+    delivery: Literal["at_least_once", "at_most_once"] | None = None
+    """Default `at_most_once` for promotional, `at_least_once` for the others."""
+
+
+class Audience(_Model):
+    """Add the customer to, or remove them from, an audience of an ads channel."""
+
+    channel: Name = "ads"
+    add: str | None = None
+    remove: str | None = None
+
+
+class Task(_Model):
+    """Ask a person to do something; closed when the enrollment ends."""
+
+    channel: Name = "callcenter"
+    template: str
+    variables: Mapping[str, Variable] = Field(default_factory=dict)
+    expires_after: Duration | None = None
+
+
+class Arm(_Model):
+    """One arm of a branch; without `when` it is the else arm and must be last."""
+
+    when: Condition | None = None
+    next: Name
+
+
+class Step(_Model):
+    """One step: a name and exactly one word (`send`, `wait`, `branch`, `audience`, `task`, `end`).
+
+    `next` names a later step to go on with; by default it is the one below.
+    """
+
+    id: Name
+    send: Send | None = None
+    wait: Duration | None = None
+    branch: tuple[Arm, ...] | None = None
+    audience: Audience | None = None
+    task: Task | None = None
+    end: str | None = None
+    next: Name | None = None
+
+
+class Journey(_Model):
+    """One journey, as its YAML file says it."""
+
+    name: Name
+    version: int = Field(ge=1)
+    owner: str
+    kind: CommandClass
+    stage: Stage
+    priority: int = Field(default=50, ge=0, le=100)
+    description: str = ""
+    entry: Entry
+    exits: tuple[Exit, ...] = ()
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=64)
+
+
+class Ownership(_Model):
+    """How long a bought product is not promoted again to its buyer."""
+
+    default: Duration = 180 * 86_400_000
+    categories: Mapping[str, Duration] = Field(default_factory=dict)
+    """Other durations for named categories."""
+    replenishable: tuple[str, ...] = ()
+    """Categories that are bought again and again: never owned."""
+
+
+class Expiry(_Model):
+    """How long a message may wait for its sender, by class, where the step says nothing."""
+
+    promotional: Duration = 24 * 3_600_000
+    service: Duration = 72 * 3_600_000
+    transactional: Duration = 72 * 3_600_000
+
+
+class Shop(_Model):
+    """What holds for the whole shop (`shop.yaml`)."""
+
+    zone: str = "UTC"
+    locale: str = "en"
+    owned_for: Ownership = Ownership()
+    expires_after: Expiry = Expiry()
+
+
+class Channel(_Model):
+    """One channel of `channels.yaml`."""
+
+    kind: Literal["message", "audience", "task"]
+    address_ref: str | None = None
+    """Where the sender finds the address, for example `profile.email`."""
+    partitions: int = Field(default=8, ge=1, le=1000)
+
+
+Exit.model_rebuild()
+
