@@ -171,22 +171,38 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
 _encoder = msgpack.Encoder()
 _decoder = msgpack.Decoder(Customer)
 _FORMAT_BYTE: Final = bytes((STATE_FORMAT,))
+# The earliest due time stands in front of the record, so that recovery can rebuild the index of
+# waits from millions of records without decoding any of them.
+_HEADER_BYTES: Final = 9
 
 
 def encode_customer(customer: Customer) -> bytes:
-    """Return the changelog value of a customer."""
-    return _FORMAT_BYTE + _encoder.encode(customer)
+    """Return the changelog value of a customer: format byte, earliest due time, state."""
+    due = wake_at_ms(customer) or 0
+    return _FORMAT_BYTE + due.to_bytes(8, "big") + _encoder.encode(customer)
 
 
 def decode_customer(value: bytes) -> Customer:
     """Read a changelog value. Raises UnknownStateFormat for a record of a newer release."""
+    check_state_format(value)
+    return _decoder.decode(memoryview(value)[_HEADER_BYTES:])
+
+
+def check_state_format(value: bytes) -> None:
+    """Raise UnknownStateFormat when this release cannot read the record."""
     if value[:1] != _FORMAT_BYTE:
         raise UnknownStateFormat(
             f"state format {value[0] if value else 'none'}, this release reads {STATE_FORMAT}"
         )
-    return _decoder.decode(memoryview(value)[1:])
+
+
+def encoded_wake_at_ms(value: bytes) -> int | None:
+    """Return the earliest due time of an encoded customer without decoding it."""
+    return int.from_bytes(value[1:_HEADER_BYTES], "big") or None
 
 
 def wake_at_ms(customer: Customer) -> int | None:
     """Return the customer's earliest due time, or None."""
-    return min((e.wake_at_ms for e in customer.enrollments if e.wake_at_ms is not None), default=None)
+    return min(
+        (e.wake_at_ms for e in customer.enrollments if e.wake_at_ms is not None), default=None
+    )
