@@ -1,0 +1,89 @@
+"""How the worker's partitions stand, asked at each scrape instead of pushed.
+
+A worker whose loop hangs pushes nothing; asked at the scrape, its oldest event keeps ageing in
+front of whoever is on call. The runtime gives one callable; it is called in the exposition's
+thread and must only read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+
+class InputStatus(NamedTuple):
+    """One input topic of a partition: `lag` records lie between position and end.
+
+    `oldest_ms` is the timestamp of the oldest record that is read and not committed; None when
+    nothing is read, then its age counts from the first scrape that saw the lag.
+    """
+
+    topic: str
+    lag: int
+    oldest_ms: int | None = None
+
+
+class PartitionStatus(NamedTuple):
+    """One owned partition of customers."""
+
+    partition: int
+    customers: int
+    state_bytes: int
+    waits_pending: int
+    waits_due: int
+    inputs: tuple[InputStatus, ...]
+
+
+PartitionsView = Callable[[], Iterable[PartitionStatus]]
+
+
+class PartitionCollector(Collector):
+    """Turns the runtime's view of its partitions into gauges; none owned, no series."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self.view: PartitionsView = tuple
+        self._now = now
+        self._behind_since: dict[tuple[str, int], float] = {}
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Ask the view and return the gauges."""
+        by_input = ("topic", "partition")
+        lag = _gauge("lag_records", "Records between the position read and the end.", by_input)
+        age = _gauge(
+            "oldest_event_age_seconds", "Age of the oldest event without effect, or 0.", by_input
+        )
+        pending = _gauge("waits_pending", "Waits that have not fired.")
+        due = _gauge("waits_due", "Waits that are due and have not fired.")
+        state = _gauge("state_bytes", "Encoded state of the partition's customers.")
+        customers = _gauge("state_customers", "Customers with state in the partition.")
+        for status in self.view():
+            name = str(status.partition)
+            pending.add_metric((name,), status.waits_pending)
+            due.add_metric((name,), status.waits_due)
+            state.add_metric((name,), status.state_bytes)
+            customers.add_metric((name,), status.customers)
+            for entry in status.inputs:
+                lag.add_metric((entry.topic, name), entry.lag)
+                age.add_metric((entry.topic, name), self._age_seconds(entry, status.partition))
+        return [lag, age, pending, due, state, customers]
+
+    def _age_seconds(self, entry: InputStatus, partition: int) -> float:
+        now = self._now()
+        key = (entry.topic, partition)
+        if entry.oldest_ms is not None:
+            self._behind_since.pop(key, None)
+            return max(0.0, now - entry.oldest_ms / 1000)
+        if entry.lag <= 0:
+            self._behind_since.pop(key, None)
+            return 0.0
+        return now - self._behind_since.setdefault(key, now)
+
+
+def _gauge(
+    name: str, documentation: str, labels: tuple[str, ...] = ("partition",)
+) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"orchestrator_{name}", documentation, labels=labels)
