@@ -1,0 +1,89 @@
+"""Why something happened or did not, in sentences: one for each word of the core's closed lists.
+
+`demo/timeline` puts them together for `explain` and for the report. A new Refusal or EndReason
+without its sentence fails a test, so that no answer ends in a code word.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orchestrator.core.decision import EndReason, Refusal
+
+# Each completes "… , because".
+REFUSED_BECAUSE: Final = {
+    Refusal.CONDITION_FAILED: "its entry condition could not be evaluated for this event",
+    Refusal.TOO_OLD: "the event was already older than the journey accepts",
+    Refusal.REENTRY: "its re-entry rule does not let this customer in again yet",
+    Refusal.ALREADY_ENROLLED: "the customer was already in it",
+    Refusal.EXITED_LATER: "an event that ends it, no older than this one, had come before",
+    Refusal.ALREADY_OWNED: "the customer has already bought what it is about",
+    Refusal.EXPIRED: "its time had passed before it could go out",
+    Refusal.MISSING_VARIABLE: "the template needs a value that nobody knows and has no default for",
+}
+ENDED_BECAUSE: Final = {
+    EndReason.COMPLETED: "it ran to its end",
+    EndReason.EXIT: "this event ends it",
+    EndReason.VERSION_GONE: "the version that the customer had entered is no longer loaded",
+    EndReason.STEP_GONE: "the step in which the customer stood no longer exists",
+    EndReason.STEP_FAILED: "its next step could not be evaluated",
+}
+# What a sender says about a message; the contract's feedback types and drop reasons.
+FINAL: Final = {
+    "delivered": "it was delivered",
+    "bounced": "it bounced",
+    "failed": "the sender could not deliver it",
+    "dropped": "the sender dropped it",
+    "fenced": "the sender found the enrollment fenced and dropped it",
+    "cancelled": "the sender saw the cancel in time and dropped it",
+    "expired": "the sender got to it too late and dropped it",
+    "duplicate": "the sender had already sent it and dropped the repeat",
+    "killed": "somebody stopped all sending and the sender dropped it",
+    "test": "test mode: the recipient is not on the sender's list",
+}
+CHANNELS: Final = {
+    "email": "e-mail",
+    "sms": "text message",
+    "push": "push message",
+    "whatsapp": "WhatsApp message",
+    "voice": "voice call",
+    "chat": "chat message",
+    "web": "on-site message",
+    "ads": "ads audience",
+    "callcenter": "call-centre task",
+    "webhook": "webhook call",
+}
+
+
+def refused_because(reason: str) -> str:
+    """Return the sentence of a refusal; a word of a newer release is quoted as it is."""
+    known = {refusal.value: text for refusal, text in REFUSED_BECAUSE.items()}
+    return known.get(reason, f"of a reason this release does not know: {reason}")
+
+
+def ended_because(reason: str) -> str:
+    """Return the sentence of an end; a word of a newer release is quoted as it is."""
+    known = {end.value: text for end, text in ENDED_BECAUSE.items()}
+    return known.get(reason, f"of a reason this release does not know: {reason}")
+
+
+def final_sentence(outcome: str) -> str:
+    """Return what a sender's report says about a message."""
+    return FINAL.get(outcome, f"the sender reported: {outcome}")
+
+
+def channel_noun(channel: str) -> str:
+    """Return what one command of a channel is called among people."""
+    return CHANNELS.get(channel, f"{channel} message")
+
+
+def duration(milliseconds: int) -> str:
+    """Return a duration as people say it: `7 ms`, `2.4 s`, `3 min`, `5 h`, `12 d`."""
+    seconds = milliseconds / 1000
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    for bound, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < bound:
+            amount = seconds / size
+            return f"{amount:.1f} {unit}" if unit == "s" else f"{amount:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

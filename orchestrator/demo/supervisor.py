@@ -1,0 +1,232 @@
+"""Keeps workers running: whoever dies is started again, except for a wrong setting (exit code 2).
+
+`orchestrator run` and `orchestrator demo` start their workers through it. It knows processes and
+exit codes, no Kafka: the worker is crash-only, so "restart it" is the whole medicine. On machines
+of a company the same is done by systemd, compose or Kubernetes (see `deploy/`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import IO, Any, Final
+
+from orchestrator.errors import OrchestratorError, UsageError
+
+# The first restart is immediate: a worker that gave itself up (exit code 70) is healthy again as
+# soon as it recovers. Only one that keeps dying waits, so that it does not eat the machine.
+BACKOFF_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+# A worker that lived this long has earned an immediate restart again.
+HEALTHY_SECONDS: Final = 30.0
+# Longer than the worker's own graceful stop, which waits for one transaction.
+STOP_SECONDS: Final = 15.0
+EXIT_USAGE: Final = 2
+LINE_BYTES_MAX: Final = 1 << 20
+LAST_LINES: Final = 20
+
+
+class WorkerState(StrEnum):
+    """Where a supervised process stands."""
+
+    STARTING = "starting"
+    READY = "ready"  # It said so itself: its partitions are recovered.
+    DIED = "died"  # Waiting to be started again.
+    STOPPED = "stopped"  # On purpose.
+
+
+@dataclass(slots=True)
+class Worker:
+    """One slot and the process in it. Read by the picture, written only by the supervisor."""
+
+    slot: str
+    command: tuple[str, ...]
+    state: WorkerState = WorkerState.STARTING
+    pid: int | None = None
+    starts: int = 0
+    exit_code: int | None = None
+    process: asyncio.subprocess.Process | None = None
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+
+    @property
+    def restarts(self) -> int:
+        """How often it had to be started again."""
+        return max(0, self.starts - 1)
+
+    def last_words(self) -> str:
+        """Return the last thing that it said: for exit code 2 this is the reason."""
+        return self.last_lines[-1] if self.last_lines else "it said nothing"
+
+
+OnLine = Callable[[Worker, str, Mapping[str, Any]], None]
+OnChange = Callable[[Worker], None]
+
+
+def parse_line(line: str) -> Mapping[str, Any]:
+    """Return the fields of a structured log line; a plain line gives none."""
+    if not line.startswith("{"):
+        return {}
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def backoff_seconds(deaths_in_a_row: int) -> float:
+    """Return how long the next restart waits after so many deaths without a healthy life."""
+    return BACKOFF_SECONDS[min(deaths_in_a_row, len(BACKOFF_SECONDS)) - 1]
+
+
+class Supervisor:
+    """Starts one process for each slot and keeps it running until `stop`.
+
+    `on_line` hears every line of a worker's stderr, `on_change` every change of its state; both
+    are called on the event loop and must be quick. `log` receives the raw lines.
+    """
+
+    def __init__(
+        self,
+        commands: Mapping[str, Sequence[str]],
+        *,
+        environment: Mapping[str, str] | None = None,
+        on_line: OnLine | None = None,
+        on_change: OnChange | None = None,
+        log: IO[str] | None = None,
+    ) -> None:
+        self.workers = {
+            slot: Worker(slot=slot, command=tuple(command)) for slot, command in commands.items()
+        }
+        self._environment = dict(environment or {})
+        self._on_line = on_line
+        self._on_change = on_change
+        self._log = log
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Keep every worker running until `stop`.
+
+        Raises UsageError with the worker's own words when one exits with code 2: a wrong setting
+        does not get better by a restart.
+        """
+        keepers = [asyncio.create_task(self._keep(worker)) for worker in self.workers.values()]
+        try:
+            await asyncio.gather(*keepers)
+        finally:
+            self._stopping.set()
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+            await asyncio.gather(*(self._end(worker) for worker in self.workers.values()))
+
+    async def stop(self) -> None:
+        """Ask every worker to finish what it holds, and wait until all have."""
+        self._stopping.set()
+        await asyncio.gather(*(self._end(worker) for worker in self.workers.values()))
+
+    def kill(self, slot: str) -> int | None:
+        """Send SIGKILL to the worker of a slot, as a power cut would; return its pid."""
+        worker = self.workers[slot]
+        if worker.process is None or worker.process.returncode is not None:
+            return None
+        worker.process.kill()
+        return worker.process.pid
+
+    async def ready(self, timeout_seconds: float) -> None:
+        """Return when every worker has said that it is ready. Raises when they take too long."""
+        try:
+            async with asyncio.timeout(timeout_seconds), self._changed:
+                await self._changed.wait_for(
+                    lambda: all(w.state is WorkerState.READY for w in self.workers.values())
+                )
+        except TimeoutError:
+            late = [w for w in self.workers.values() if w.state is not WorkerState.READY]
+            words = "; ".join(f"worker {w.slot} ({w.state}): {w.last_words()}" for w in late)
+            raise OrchestratorError(
+                f"workers not ready after {timeout_seconds:.0f} s: {words}"
+            ) from None
+
+    async def _keep(self, worker: Worker) -> None:
+        deaths_in_a_row = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            await self._start(worker)
+            code = await self._wait(worker)
+            if self._stopping.is_set():
+                await self._change(worker, WorkerState.STOPPED)
+                return
+            if code == EXIT_USAGE:
+                await self._change(worker, WorkerState.STOPPED)
+                raise UsageError(f"worker {worker.slot}: {worker.last_words()}")
+            lived = time.monotonic() - began
+            deaths_in_a_row = 1 if lived >= HEALTHY_SECONDS else deaths_in_a_row + 1
+            await self._change(worker, WorkerState.DIED)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(backoff_seconds(deaths_in_a_row)):
+                    await self._stopping.wait()
+
+    async def _start(self, worker: Worker) -> None:
+        # A process group of its own: Ctrl-C in the terminal reaches only the supervisor, which
+        # stops the workers before the broker.
+        worker.process = await asyncio.create_subprocess_exec(
+            *worker.command,
+            env={**os.environ, **self._environment, "ORCHESTRATOR_SLOT": worker.slot},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            process_group=0,
+            limit=LINE_BYTES_MAX,
+        )
+        worker.pid = worker.process.pid
+        worker.starts += 1
+        worker.exit_code = None
+        await self._change(worker, WorkerState.STARTING)
+
+    async def _wait(self, worker: Worker) -> int:
+        process = worker.process
+        assert process is not None
+        assert process.stderr is not None
+        async for raw in process.stderr:
+            line = raw.decode("utf-8", "replace").rstrip()
+            if not line:
+                continue
+            worker.last_lines.append(line)
+            if self._log is not None:
+                self._log.write(f"{worker.slot} {line}\n")
+                self._log.flush()
+            fields = parse_line(line)
+            if fields.get("event") == "ready" and worker.state is WorkerState.STARTING:
+                await self._change(worker, WorkerState.READY)
+            if self._on_line is not None:
+                self._on_line(worker, line, fields)
+        worker.exit_code = await process.wait()
+        return worker.exit_code
+
+    async def _change(self, worker: Worker, state: WorkerState) -> None:
+        worker.state = state
+        if self._on_change is not None:
+            self._on_change(worker)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _end(self, worker: Worker) -> None:
+        process = worker.process
+        if process is None or process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()

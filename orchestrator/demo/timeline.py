@@ -1,0 +1,294 @@
+"""One customer's story from the journey log: what was sent and not sent, and why.
+
+`orchestrator explain` prints it and the demo's report shows it. Journey-log values in, sentences
+out; it reads no topic and decides nothing. Readers of the log ignore what they do not know, so an
+entry of a newer release is skipped and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, assert_never
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from orchestrator.core.decision import (
+    Emitted,
+    Ended,
+    Entered,
+    EntryRefused,
+    LogEntry,
+    MessageFinal,
+    Moved,
+    SendRefused,
+)
+from orchestrator.demo.sentences import (
+    channel_noun,
+    duration,
+    ended_because,
+    final_sentence,
+    refused_because,
+)
+
+
+class LogCause(Struct, frozen=True):
+    """What the decision was about: a record on a topic, or a wait that came due."""
+
+    kind: str
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    source: str | None = None
+    id: str | None = None
+    type: str | None = None
+    time: datetime | None = None
+    due: datetime | None = None
+
+    def sentence(self) -> str:
+        """Return the cause as a short phrase."""
+        if self.kind == "timer":
+            return "a wait came due"
+        return f"{self.type or 'an event'} {self.id or ''}".strip()
+
+
+class LogRecord(Struct, frozen=True):
+    """One value of the journey log; entries stay raw until somebody asks."""
+
+    customer: str
+    now: datetime
+    cause: LogCause
+    outcome: str
+    definitions: str = ""
+    entries: tuple[Raw, ...] = ()
+
+
+class Mark(StrEnum):
+    """What kind of fact a line is; the printers choose a sign and a colour for it."""
+
+    SENT = "sent"
+    NOT_SENT = "not_sent"
+    ENTERED = "entered"
+    ENDED = "ended"
+    MOVED = "moved"
+    REFUSED = "refused"
+    FINAL = "final"
+    NOTHING = "nothing"
+
+
+class Fact(Struct, frozen=True):
+    """One line under a moment."""
+
+    mark: Mark
+    text: str
+
+
+class Moment(Struct, frozen=True):
+    """One decision: when, what caused it, what it changed."""
+
+    at: datetime
+    cause: LogCause
+    facts: tuple[Fact, ...]
+
+
+class Message(Struct):
+    """One command of the customer and its fate."""
+
+    command: str
+    type: str
+    channel: str
+    command_class: str
+    journey: str
+    enrollment: str
+    step: str
+    sequence: int
+    sent_at: datetime
+    fate: str = "sent"
+    because: str | None = None
+
+
+class Refused(Struct, frozen=True):
+    """A message or a journey that was refused, and why."""
+
+    at: datetime
+    what: str
+    reason: str
+    because: str
+
+
+class Explanation(Struct):
+    """Everything the log knows about one customer, in order."""
+
+    customer: str
+    moments: list[Moment] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    unknown_entries: int = 0
+
+    @property
+    def not_sent(self) -> list[Message]:
+        """The commands that were recalled."""
+        return [message for message in self.messages if message.fate in ("cancelled", "dropped")]
+
+
+_records = msgspec.json.Decoder(LogRecord)
+_entries: msgspec.json.Decoder[LogEntry] = msgspec.json.Decoder(LogEntry)
+_CANCELS = ("message.cancel", "audience.remove", "task.close")
+
+
+def read_record(value: bytes) -> LogRecord | None:
+    """Read one journey-log value; None for what is not one."""
+    try:
+        return _records.decode(value)
+    except msgspec.DecodeError:
+        return None
+
+
+def read_entries(record: LogRecord) -> tuple[list[LogEntry], int]:
+    """Return the entries this release knows, and how many it does not."""
+    known: list[LogEntry] = []
+    for raw in record.entries:
+        try:
+            known.append(_entries.decode(raw))
+        except msgspec.DecodeError:
+            continue
+    return known, len(record.entries) - len(known)
+
+
+def explain(customer: str, records: Iterable[LogRecord]) -> Explanation:
+    """Tell the story of one customer; records of others are passed over."""
+    explanation = Explanation(customer)
+    messages: dict[str, Message] = {}
+    for record in records:
+        if record.customer != customer:
+            continue
+        entries, unknown = read_entries(record)
+        explanation.unknown_entries += unknown
+        facts = [_fact(entry, record, messages, explanation) for entry in entries]
+        if not entries:
+            facts = [Fact(Mark.NOTHING, _nothing(record))]
+        explanation.moments.append(Moment(record.now, record.cause, tuple(facts)))
+    explanation.messages = list(messages.values())
+    return explanation
+
+
+def _nothing(record: LogRecord) -> str:
+    if record.outcome == "duplicate":
+        return "already known: a repeat changes nothing"
+    return "noted; no journey asked for it"
+
+
+def _fact(
+    entry: LogEntry, record: LogRecord, messages: dict[str, Message], explanation: Explanation
+) -> Fact:
+    match entry:
+        case Entered():
+            return Fact(Mark.ENTERED, f"entered {entry.journey} (version {entry.version})")
+        case Moved():
+            wait = _milliseconds(_moment(entry.wake_at_ms) - record.now)
+            journey = _journey(entry.enrollment)
+            return Fact(Mark.MOVED, f"{journey} waits {duration(max(0, wait))} in “{entry.step}”")
+        case Ended():
+            return _ended(entry, record, messages)
+        case Emitted():
+            return _emitted(entry, record, messages)
+        case EntryRefused():
+            because = _with_detail(refused_because(entry.reason), entry.detail)
+            explanation.refused.append(
+                Refused(record.now, f"journey {entry.journey}", entry.reason, because)
+            )
+            return Fact(Mark.REFUSED, f"did not enter {entry.journey}, because {because}")
+        case SendRefused():
+            because = _with_detail(refused_because(entry.reason), entry.detail)
+            what = f"{channel_noun(entry.channel)} “{entry.step}” of {entry.journey}"
+            explanation.refused.append(Refused(record.now, what, entry.reason, because))
+            return Fact(Mark.NOT_SENT, f"{what} not sent, because {because}")
+        case MessageFinal():
+            return _final(entry, messages)
+        case _:
+            assert_never(entry)
+
+
+def _emitted(entry: Emitted, record: LogRecord, messages: dict[str, Message]) -> Fact:
+    journey = _journey(entry.enrollment)
+    noun = channel_noun(entry.channel)
+    if entry.type in _CANCELS:
+        verb = {"message.cancel": "do not send", "audience.remove": "take out of the audience"}
+        order = verb.get(entry.type, "close the task")
+        return Fact(Mark.NOT_SENT, f"told the {entry.channel} sender: {order} ({journey})")
+    messages[entry.command] = Message(
+        command=entry.command,
+        type=entry.type,
+        channel=entry.channel,
+        command_class=entry.command_class,
+        journey=journey,
+        enrollment=entry.enrollment,
+        step=entry.step,
+        sequence=entry.sequence,
+        sent_at=record.now,
+    )
+    return Fact(Mark.SENT, f"{noun} “{entry.step}” of {journey} ({entry.command_class})")
+
+
+def _ended(entry: Ended, record: LogRecord, messages: dict[str, Message]) -> Fact:
+    where = f" in “{entry.step}”" if entry.step else ""
+    text = f"left {entry.journey}{where}, because {ended_because(entry.reason)}"
+    recalled = []
+    for command in entry.cancelled:
+        message = messages.get(command)
+        if message is None:
+            continue
+        under_way = duration(_milliseconds(record.now - message.sent_at))
+        message.fate = "cancelled"
+        message.because = (
+            f"{record.cause.sentence()} ended {entry.journey} while it was on its way "
+            f"(for {under_way}); it was recalled in the same transaction"
+        )
+        recalled.append(f"{channel_noun(message.channel)} “{message.step}”")
+    if recalled:
+        text += f"; recalled what was on its way: {', '.join(recalled)}"
+    return Fact(Mark.ENDED, text)
+
+
+def _final(entry: MessageFinal, messages: dict[str, Message]) -> Fact:
+    message = messages.get(entry.command)
+    report = final_sentence(entry.outcome)
+    if message is None:
+        return Fact(Mark.FINAL, f"{report} (command {entry.command})")
+    if message.fate == "sent":
+        delivered = entry.outcome == "delivered"
+        message.fate = "delivered" if delivered else "dropped"
+        message.because = report
+    elif message.because is not None:
+        message.because += f"; {report}"
+    noun = channel_noun(message.channel)
+    return Fact(Mark.FINAL, f"{noun} “{message.step}” of {message.journey}: {report}")
+
+
+def _journey(enrollment: str) -> str:
+    return enrollment.partition("/")[0]
+
+
+def _with_detail(because: str, detail: str | None) -> str:
+    return f"{because} ({detail})" if detail else because
+
+
+def _moment(epoch_ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=epoch_ms)
+
+
+def _milliseconds(span: timedelta) -> int:
+    return round(span / timedelta(milliseconds=1))
+
+
+def as_json(explanation: Explanation) -> dict[str, Any]:
+    """Return the explanation for machines."""
+    return {
+        "customer": explanation.customer,
+        "moments": msgspec.to_builtins(explanation.moments),
+        "messages": msgspec.to_builtins(explanation.messages),
+        "refused": msgspec.to_builtins(explanation.refused),
+        "unknown_entries": explanation.unknown_entries,
+    }
