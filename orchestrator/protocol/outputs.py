@@ -1,0 +1,364 @@
+"""Everything the worker writes besides state, as bytes: commands, fences, journey log, headers.
+
+The group commit calls these while it encodes a transaction, before it begins one. The structs are
+the public form, field by field; `protocol/schema` generates the JSON Schemas from them. The same
+input always gives the same bytes. Times become RFC 3339 in UTC with milliseconds; a time beyond
+what RFC 3339 can say is written as its last instant, for an encoder must never stop a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from msgspec import Meta, Struct, field, json
+
+from orchestrator.core.command import Command, CommandType
+from orchestrator.core.decision import LogEntry  # noqa: TC001 - msgspec reads it at run time.
+
+if TYPE_CHECKING:
+    from orchestrator.core.customer import FenceEntry
+    from orchestrator.core.event import Event
+
+Headers = Sequence[tuple[str, bytes | None]]
+WrittenHeaders = list[tuple[str, bytes | None]]
+
+SOURCE: Final = "/orchestrator"
+CONTENT_TYPE: Final = b"application/cloudevents+json"
+# A detail is for people; headers count against the size of a record.
+DETAIL_CHARACTERS_MAX: Final = 500
+
+_LAST_MS: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z.
+
+Timestamp = Annotated[
+    str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-11-22T10:00:00.000Z"])
+]
+
+
+class CausedBy(Struct, frozen=True, gc=False):
+    """The event that led to a command."""
+
+    source: str
+    id: str
+
+
+class CommandData(Struct, frozen=True, kw_only=True, gc=False):
+    """What every command says."""
+
+    channel: str
+    command_class: str = field(name="class")
+    mode: str
+    journey: str
+    journey_version: int
+    step: str
+    enrollment: str
+
+
+class MessageSend(CommandData, frozen=True, kw_only=True, gc=False):
+    """Send a message, not before `not_before` and not after `expires_at`."""
+
+    recipient: Mapping[str, str] | None
+    locale: str | None
+    template: str | None
+    variables: Mapping[str, Any] | None
+    content: Mapping[str, str] | None
+    offer: str | None
+    not_before: Timestamp | None
+    expires_at: Timestamp
+    delivery: str
+    caused_by: CausedBy
+    sequence: int
+
+
+class Cancel(CommandData, frozen=True, kw_only=True, gc=False):
+    """Do not send, or recall, the commands whose ids are in `cancels`."""
+
+    cancels: tuple[str, ...]
+    expires_at: Timestamp
+    delivery: str
+    caused_by: CausedBy
+    sequence: int
+
+
+class AudienceChange(CommandData, frozen=True, kw_only=True, gc=False):
+    """Put the customer into an audience of the ads channel, or take them out."""
+
+    audience: str | None
+    recipient: Mapping[str, str] | None
+    expires_at: Timestamp
+    delivery: str
+    caused_by: CausedBy
+    sequence: int
+
+
+_COMMAND_DATA: Final[dict[CommandType, type[MessageSend | Cancel | AudienceChange]]] = {
+    CommandType.MESSAGE_SEND: MessageSend,
+    CommandType.MESSAGE_CANCEL: Cancel,
+    CommandType.AUDIENCE_ADD: AudienceChange,
+    CommandType.AUDIENCE_REMOVE: AudienceChange,
+    CommandType.TASK_CREATE: MessageSend,
+    CommandType.TASK_CLOSE: Cancel,
+}
+
+
+class CommandEnvelope(Struct, frozen=True, gc=False):
+    """A command as a structured CloudEvent."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: Timestamp
+    data: MessageSend | Cancel | AudienceChange
+
+
+class FencedEnrollment(Struct, frozen=True, gc=False):
+    """A promotional enrollment that is over: drop its commands up to `sequence`."""
+
+    enrollment: str
+    ended_at: Timestamp
+    sequence: int
+    expires_at: Timestamp
+
+
+class Fence(Struct, frozen=True, gc=False):
+    """The value of a record on `fences`; its key is the customer id."""
+
+    enrollments: tuple[FencedEnrollment, ...]
+
+
+class EventCause(Struct, frozen=True, tag="event", tag_field="kind", gc=False):
+    """A consumed record: where it stood and which event it held."""
+
+    topic: str
+    partition: int
+    offset: int
+    source: str
+    id: str
+    type: str
+    time: Timestamp
+
+
+class TimerCause(Struct, frozen=True, tag="timer", tag_field="kind", gc=False):
+    """A wait that came due."""
+
+    due: Timestamp
+
+
+LogCause = EventCause | TimerCause
+
+
+class LogRecord(Struct, frozen=True, gc=False):
+    """The value of a record on `journey-log`: one decided input and everything it did."""
+
+    customer: str
+    now: Timestamp
+    cause: EventCause | TimerCause
+    outcome: str
+    definitions: str
+    entries: tuple[LogEntry, ...]
+
+
+class Position(Struct, frozen=True, gc=False):
+    """Where a record came from first, and when it was stamped there."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+
+
+class Forward(Struct, frozen=True, gc=False):
+    """What a record on the forward topic says about its way."""
+
+    origin: Position
+    hops: int
+
+
+_encoder = json.Encoder()
+
+
+@lru_cache(maxsize=4096)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def rfc3339(time_ms: int) -> str:
+    """Return the time in UTC with milliseconds, as every record we write spells it."""
+    second, millisecond = divmod(min(max(time_ms, 0), _LAST_MS), 1000)
+    return f"{_second(second)}.{millisecond:03d}Z"
+
+
+def event_cause(position: Position, event: Event) -> LogCause:
+    """Return the cause of a decision about an event."""
+    return EventCause(
+        topic=position.topic,
+        partition=position.partition,
+        offset=position.offset,
+        source=event.source,
+        id=event.id,
+        type=event.type,
+        time=rfc3339(event.time_ms),
+    )
+
+
+def timer_cause(due_ms: int) -> LogCause:
+    """Return the cause of a decision about a wait."""
+    return TimerCause(rfc3339(due_ms))
+
+
+def encode_command(command: Command) -> bytes:
+    """Return the command's structured CloudEvent."""
+    data: MessageSend | Cancel | AudienceChange
+    common: dict[str, Any] = {
+        "channel": command.channel,
+        "command_class": command.command_class.value,
+        "mode": command.mode,
+        "journey": command.journey,
+        "journey_version": command.journey_version,
+        "step": command.step,
+        "enrollment": command.enrollment,
+        "expires_at": rfc3339(command.expires_at_ms),
+        "delivery": command.delivery,
+        "caused_by": CausedBy(command.caused_by.source, command.caused_by.id),
+        "sequence": command.sequence,
+    }
+    kind = _COMMAND_DATA[command.type]
+    if kind is MessageSend:
+        not_before_ms = command.not_before_ms
+        data = MessageSend(
+            **common,
+            recipient=command.recipient,
+            locale=command.locale,
+            template=command.template,
+            variables=command.variables,
+            content=command.content,
+            offer=command.offer,
+            not_before=None if not_before_ms is None else rfc3339(not_before_ms),
+        )
+    elif kind is Cancel:
+        data = Cancel(**common, cancels=command.cancels)
+    else:
+        data = AudienceChange(
+            **common,
+            audience=command.audience,
+            recipient=command.recipient,
+        )
+    return _encoder.encode(
+        CommandEnvelope(
+            specversion="1.0",
+            id=command.id,
+            source=SOURCE,
+            type=command.type.value,
+            subject=command.customer,
+            time=rfc3339(command.time_ms),
+            data=data,
+        )
+    )
+
+
+def command_headers(command: Command) -> WrittenHeaders:
+    """Return the headers of a command, so that a sender can route without parsing."""
+    headers: WrittenHeaders = [
+        ("content-type", CONTENT_TYPE),
+        ("ce_id", command.id.encode()),
+        ("ce_type", command.type.value.encode()),
+    ]
+    if command.traceparent is not None:
+        headers.append(("traceparent", command.traceparent.encode()))
+    return headers
+
+
+def encode_fence(entries: Iterable[FenceEntry]) -> bytes | None:
+    """Return the value for `fences`; None, which compaction removes, when nothing is fenced."""
+    enrollments = tuple(
+        FencedEnrollment(
+            entry.enrollment,
+            rfc3339(entry.ended_at_ms),
+            entry.sequence,
+            rfc3339(entry.expires_at_ms),
+        )
+        for entry in entries
+    )
+    return _encoder.encode(Fence(enrollments)) if enrollments else None
+
+
+def encode_log(
+    *,
+    customer: str,
+    now_ms: int,
+    cause: LogCause,
+    outcome: str,
+    definitions_hash: str,
+    entries: tuple[LogEntry, ...] = (),
+) -> bytes:
+    """Return one journey-log record; also duplicates get one, so that everything can be counted."""
+    return _encoder.encode(
+        LogRecord(customer, rfc3339(now_ms), cause, outcome, definitions_hash, entries)
+    )
+
+
+def dead_letter_headers(
+    headers: Headers, *, reason: str, detail: str, origin: Position, now_ms: int
+) -> WrittenHeaders:
+    """Return the record's own headers followed by why and where from.
+
+    Of a forwarded record, `origin` is where it stood first (`read_forward`), so that a replay puts
+    it back to an input topic, and its headers are `without_forward(headers)`.
+    """
+    return [
+        *headers,
+        ("dl_reason", reason.encode()),
+        ("dl_detail", detail[:DETAIL_CHARACTERS_MAX].encode("utf-8", "replace")),
+        ("dl_topic", origin.topic.encode()),
+        ("dl_partition", b"%d" % origin.partition),
+        ("dl_offset", b"%d" % origin.offset),
+        ("dl_time", rfc3339(now_ms).encode()),
+    ]
+
+
+_FORWARD_PREFIX: Final = "fw_"
+
+
+def forward_headers(headers: Headers, forward: Forward) -> WrittenHeaders:
+    """Return the headers of a record on its way home: its own, and its way so far.
+
+    `fw_time` keeps the record's own timestamp for events that bring no time themselves.
+    """
+    origin = forward.origin
+    return [
+        *without_forward(headers),
+        ("fw_topic", origin.topic.encode()),
+        ("fw_partition", b"%d" % origin.partition),
+        ("fw_offset", b"%d" % origin.offset),
+        ("fw_time", b"%d" % origin.time_ms),
+        ("fw_hops", b"%d" % forward.hops),
+    ]
+
+
+def read_forward(headers: Headers) -> Forward | None:
+    """Read what `forward_headers` wrote; None when it is not there or not ours.
+
+    Only for records of the forward topic: anybody may put such headers on an input record.
+    """
+    marks = dict(headers)
+    try:
+        return Forward(
+            origin=Position(
+                topic=(marks["fw_topic"] or b"").decode(),
+                partition=int(marks["fw_partition"] or b""),
+                offset=int(marks["fw_offset"] or b""),
+                time_ms=int(marks["fw_time"] or b""),
+            ),
+            hops=int(marks["fw_hops"] or b""),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def without_forward(headers: Headers) -> WrittenHeaders:
+    """Return the headers as the producer sent them."""
+    return [header for header in headers if not header[0].startswith(_FORWARD_PREFIX)]
