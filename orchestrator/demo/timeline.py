@@ -7,10 +7,9 @@ entry of a newer release is skipped and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -32,6 +31,9 @@ from orchestrator.demo.sentences import (
     final_sentence,
     refused_because,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class LogCause(Struct, frozen=True):
