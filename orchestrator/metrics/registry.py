@@ -199,6 +199,9 @@ class Metrics:
         self._ready = Gauge(
             "orchestrator_ready", "1 when recovered and caught up.", registry=self.registry
         )
+        self._partitions_expected = Gauge(
+            "orchestrator_partitions", "Partitions of customers, P.", registry=self.registry
+        )
         self._build = Info(
             "orchestrator_build", "What runs, and with which journeys.", registry=self.registry
         )
@@ -254,9 +257,10 @@ class Metrics:
         """Note how long a partition waited for the open transaction of its former owner."""
         self._takeover_wait.observe(seconds)
 
-    def built(self, *, version: str, journeys: str, mode: str) -> None:
-        """Say what runs: release, content hash of the journeys, test or live."""
+    def built(self, *, version: str, journeys: str, mode: str, partitions: int) -> None:
+        """Say what runs: release, content hash of the journeys, test or live, how many homes."""
         self._build.info({"version": version, "journeys": journeys[:12], "mode": mode})
+        self._partitions_expected.set(partitions)
 
     def watch(self, partitions: PartitionsView) -> None:
         """Ask this at each scrape how the owned partitions stand; another thread calls it."""
