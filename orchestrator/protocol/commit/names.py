@@ -1,0 +1,29 @@
+"""The names of the topics that the state machine reads and writes, resolved once from settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class TopicNames(NamedTuple):
+    """Full names; `inputs` are the topics with events and `forward`, with their partition counts.
+
+    `command_partitions` is by channel; both lanes of a channel have the same count.
+    """
+
+    inputs: Mapping[str, int]
+    forward: str
+    changelog: str
+    journey_log: str
+    fences: str
+    dead_letters: str
+    commands: Mapping[str, str]
+    promotional: Mapping[str, str]
+    command_partitions: Mapping[str, int]
+    partitions: int
+
+    @property
+    def home_inputs(self) -> tuple[str, ...]:
+        """Input topics whose partition may be a customer's home."""
+        return tuple(topic for topic, count in self.inputs.items() if count == self.partitions)

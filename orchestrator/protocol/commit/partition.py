@@ -1,0 +1,59 @@
+"""A partition of customers: their encoded states, their waits, its clock and its positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from orchestrator.core.customer import check_state_format, encoded_wake_at_ms
+from orchestrator.protocol.commit.clock import PartitionClock
+from orchestrator.protocol.commit.meta import Meta
+from orchestrator.protocol.commit.waits import WaitIndex
+
+
+class Loaded(NamedTuple):
+    """What the driver read from a changelog partition, and where its input topics begin.
+
+    `states` are encoded customers by id; `meta` is None for a partition that nobody ever owned.
+    """
+
+    states: dict[bytes, bytes]
+    meta: Meta | None
+    journeys: bytes | None
+    start_offsets: Mapping[str, int]
+
+
+class CustomerPartition:
+    """The state of one owned partition; only the state machine changes it."""
+
+    __slots__ = ("clock", "index", "owned", "positions", "starts", "state_bytes", "states", "waits")
+
+    def __init__(self, index: int, loaded: Loaded, *, monotonic_ms: int) -> None:
+        meta = loaded.meta
+        self.index = index
+        self.states = loaded.states
+        self.positions = dict(loaded.start_offsets)
+        if meta is not None:
+            self.positions |= {t: p for t, p in meta.positions.items() if t in self.positions}
+        self.clock = PartitionClock(meta.clock_ms if meta else 0, monotonic_ms)
+        self.starts = meta.starts + 1 if meta else 1
+        self.owned = False
+        self.state_bytes = sum(map(len, loaded.states.values()))
+        due = []
+        for customer, value in loaded.states.items():
+            wake_at_ms = encoded_wake_at_ms(value)
+            if wake_at_ms is not None:
+                due.append((customer, wake_at_ms))
+        self.waits = WaitIndex(due)
+
+    def put(self, customer: bytes, value: bytes) -> None:
+        """Replace a customer's encoded state and due time."""
+        self.state_bytes += len(value) - len(self.states.get(customer, b""))
+        self.states[customer] = value
+
+    @staticmethod
+    def check_formats(states: Mapping[bytes, bytes]) -> None:
+        """Raise UnknownStateFormat when a newer release wrote one of the records."""
+        known = {value[:1] for value in states.values()}
+        for first in known:
+            check_state_format(first)
