@@ -1,0 +1,89 @@
+"""What the programs tell on stderr: JSON for machines, colours for people, nobody's data.
+
+`cli` calls `configure` once before anything else runs; every room then asks structlog for a
+logger. The records of the libraries below us take the same road, so that a line is a line.
+stdout belongs to answers: a bootstrap address, findings, a table.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from structlog.typing import EventDict, Processor
+
+# A customer id is a pseudonym, yet one that points at a person: it appears at debug only, where
+# somebody looks for one customer on purpose. Payloads never appear.
+_PERSONAL = ("customer", "customer_id", "subject", "key")
+_NEVER = ("value", "data", "headers", "variables", "recipient", "attributes")
+
+# Libraries that tell at `info` what our own lines tell better.
+_CHATTY = ("aiokafka", "faust", "mode", "asyncio", "docker", "testcontainers", "urllib3")
+
+
+def configure(*, level: str = "info", style: str = "auto") -> None:
+    """Send every record to stderr, at `level` and above; `style` is auto, json or human."""
+    human = style == "human" or (style == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.StackInfoRenderer(),
+        without_personal_data,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(human=human),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    floor = logging.DEBUG if level == "debug" else logging.WARNING
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(floor, root.level))
+
+
+def _renderers(*, human: bool) -> list[Processor]:
+    if human:
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [
+        structlog.processors.dict_tracebacks,
+        structlog.processors.JSONRenderer(serializer=_to_json),
+    ]
+
+
+def _to_json(event: EventDict, **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()
+
+
+def without_personal_data(_logger: Any, _method: str, event: EventDict) -> MutableMapping[str, Any]:
+    """Drop what could point at a person, whoever wrote the line."""
+    hidden = _NEVER if event.get("level") == "debug" else (*_PERSONAL, *_NEVER)
+    for name in hidden:
+        event.pop(name, None)
+    return event
