@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 AFTER_PURCHASE = "post_purchase"
+# A purchase slower than this, close to a kill, waited for the takeover and not for the processor.
+SLOW_MS = 1000.0
+# Purchases come every few hundred milliseconds, so a pause is seen within this time of a kill.
+CALM_SECONDS = 3.0
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -79,7 +83,6 @@ class Ledger:
     dead_letters: Counter[str] = field(default_factory=Counter)
     enrollments: int = 0
     exits: int = 0
-    forwarded: int = 0
     waiting: set[str] = field(default_factory=set)
 
     def on_sent(self, event: Mapping[str, Any], *, due: float, repeat: bool = False) -> None:
@@ -153,11 +156,97 @@ class Ledger:
         """Return purchase→visible of every purchase that was seen, in order of sending."""
         return [p.latency_ms for p in self.purchases.values() if p.latency_ms is not None]
 
-    def calm_latencies_ms(self, storms: Iterable[tuple[float, float]]) -> list[float]:
-        """Return the latencies of purchases that were not sent into a pause after a kill."""
-        spans = list(storms)
+    def samples(self) -> list[tuple[float, float]]:
+        """Return (seconds after opening, latency in milliseconds) of every purchase seen."""
+        return [(p.due, p.latency_ms) for p in self.purchases.values() if p.latency_ms is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What a kill cost: from the signal until no purchase waits any more because of it."""
+
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long customers of the dead worker waited at most."""
+        return self.end - self.begin
+
+
+def pause_after(kill_at: float, samples: Iterable[tuple[float, float]]) -> Pause:
+    """Return the pause that a kill caused, seen from the purchases.
+
+    A purchase belongs to it when it was waiting at the kill, or was sent after it and needed
+    longer than `SLOW_MS`, one after the other until the first calm stretch.
+    """
+    end = kill_at
+    for due, latency_ms in sorted(samples):
+        seen = due + latency_ms / 1000
+        if latency_ms > SLOW_MS and due <= max(end, kill_at + CALM_SECONDS) and seen > kill_at:
+            end = max(end, seen)
+    return Pause(begin=kill_at, end=end)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The day in numbers. Counts and verdict come from the final audit of the topics."""
+
+    seconds: float
+    verdict: Verdict
+    counters: Mapping[str, int]
+    commands: Mapping[str, int]
+    refusals: Mapping[str, int]
+    dropped: Mapping[str, int]
+    dead_letters: Mapping[str, int]
+    samples: tuple[tuple[float, float], ...]
+    pauses: tuple[Pause, ...]
+
+    @property
+    def latencies_ms(self) -> list[float]:
+        """Every purchase."""
+        return [latency_ms for _, latency_ms in self.samples]
+
+    @property
+    def calm_latencies_ms(self) -> list[float]:
+        """Purchases that no kill met: neither waiting at one nor sent into its pause."""
         return [
-            p.latency_ms
-            for p in self.purchases.values()
-            if p.latency_ms is not None and not any(begin <= p.due <= end for begin, end in spans)
+            latency_ms
+            for due, latency_ms in self.samples
+            if not any(
+                pause.begin <= due + latency_ms / 1000 and due <= pause.end for pause in self.pauses
+            )
         ]
+
+
+def summarize(live: Ledger, audit: Ledger, *, seconds: float, kills: Iterable[float]) -> Summary:
+    """Put the live measurements and the audited counts together."""
+    samples = tuple(live.samples())
+    return Summary(
+        seconds=seconds,
+        verdict=audit.verdict(),
+        counters={
+            "events": audit.accepted,
+            "purchases": audit.verdict().purchases,
+            "exits": audit.exits,
+            "enrollments": audit.enrollments,
+            "commands": sum(audit.commands.values()),
+            "repeats ignored": audit.outcomes["duplicate"],
+        },
+        commands=dict(audit.commands.most_common()),
+        refusals=dict(audit.refusals.most_common()),
+        dropped=dict(live.dropped.most_common()),
+        dead_letters=dict(audit.dead_letters.most_common()),
+        samples=samples,
+        pauses=tuple(pause_after(kill, samples) for kill in kills),
+    )
+
+
+def for_audit(live: Ledger) -> Ledger:
+    """Return empty books that know what was accepted, to be filled from the topics again."""
+    audit = Ledger(first_step=live.first_step, sent=live.sent, accepted=live.accepted)
+    audit.purchases = {
+        event: Purchase(event=event, customer=p.customer, due=p.due, acknowledged=p.acknowledged)
+        for event, p in live.purchases.items()
+    }
+    return audit
