@@ -163,6 +163,11 @@ class EmbeddedBroker:
             raise UsageError("the broker is not running")
         return self._process.wait()
 
+    @staticmethod
+    def free_port() -> int:
+        """Find a port that no outgoing connection will be given; for who starts other servers."""
+        return _free_port(set())
+
     def _write_properties(self) -> None:
         path = self.data_dir / "server.properties"
         # Listeners may carry passwords.

@@ -46,6 +46,11 @@ class Listener:
     port: int = 0
 
 
+def cluster_of_one() -> dict[str, str]:
+    """Return what differs from Kafka's defaults wherever one broker runs alone."""
+    return dict(_OF_ONE)
+
+
 def render(
     *, data_dir: Path, ports: Mapping[str, int], extra: Sequence[Listener], more: Mapping[str, str]
 ) -> str:
