@@ -19,6 +19,7 @@ from pydantic import (
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 
 from orchestrator.core.command import CommandClass
@@ -61,6 +62,9 @@ Condition = Annotated[
     WithJsonSchema({"type": "string", "description": "A CEL expression."}),
 ]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+EVENT_TYPE_PATTERN: Final = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$"
+EventType = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN, max_length=128)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class _Model(BaseModel):
@@ -121,15 +125,20 @@ class Variable(_Model):
     default: str | int | float | bool | None = None
     """Used when the value is missing or empty. Without a default the send is refused."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_expression(cls, value: object) -> object:
+        return {"value": value} if isinstance(value, str) else value
+
 
 class Send(_Model):
     """Emit one message on one channel."""
 
     channel: Name
     """A channel of `channels.yaml` with kind `message`."""
-    template: str
+    template: Text
     """Name of the template that the sender renders."""
-    variables: Mapping[str, Variable] = Field(default_factory=dict)
+    variables: Mapping[Name, Variable] = Field(default_factory=dict)
     """Template variables; a bare expression is short for `{value: …}`."""
     command_class: CommandClass | None = Field(default=None, alias="class")
     """`transactional`, `service` or `promotional`; the journey's kind unless given."""
@@ -143,16 +152,16 @@ class Audience(_Model):
     """Add the customer to, or remove them from, an audience of an ads channel."""
 
     channel: Name = "ads"
-    add: str | None = None
-    remove: str | None = None
+    add: Name | None = None
+    remove: Name | None = None
 
 
 class Task(_Model):
     """Ask a person to do something; closed when the enrollment ends."""
 
     channel: Name = "callcenter"
-    template: str
-    variables: Mapping[str, Variable] = Field(default_factory=dict)
+    template: Text
+    variables: Mapping[Name, Variable] = Field(default_factory=dict)
     expires_after: Duration | None = None
 
 
@@ -175,7 +184,7 @@ class Step(_Model):
     branch: tuple[Arm, ...] | None = None
     audience: Audience | None = None
     task: Task | None = None
-    end: str | None = None
+    end: Text | None = None
     next: Name | None = None
 
 
@@ -184,7 +193,7 @@ class Journey(_Model):
 
     name: Name
     version: int = Field(ge=1)
-    owner: str
+    owner: Text
     kind: CommandClass
     stage: Stage
     priority: int = Field(default=50, ge=0, le=100)
@@ -219,6 +228,9 @@ class Shop(_Model):
     locale: str = "en"
     owned_for: Ownership = Ownership()
     expires_after: Expiry = Expiry()
+    events: Mapping[EventType, tuple[Text, ...]] = Field(default_factory=dict)
+    """Event types of the shop's own, and further data fields of the standard ones. A type of its
+    own with no field listed may carry any."""
 
 
 class Channel(_Model):

@@ -1,0 +1,222 @@
+"""What can be wrong with a CEL expression that compiles.
+
+`rules.py` calls `expression_findings` for every journey. Names are looked up in the vocabulary;
+conditions, keys and `about` are also evaluated once on an example of the event, which shows text
+compared with numbers and results of the wrong kind. Only what is wrong for every event of the type
+counts: a missing field or an unlucky example proves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, Literal, NamedTuple
+
+import cel
+
+from orchestrator.catalog.draft import Draft, Place, where
+from orchestrator.catalog.findings import Finding, instead, quoted
+from orchestrator.catalog.vocabulary import Vocabulary, known
+from orchestrator.core.condition import Expression, calculable
+from orchestrator.core.journey import Variable
+
+ENTRY_SEES: Final = frozenset({"event", "profile", "now_ms"})
+EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "now_ms"})
+STEP_SEES: Final = frozenset({"profile", "enrollment", "trigger", "now_ms"})
+# What `core/condition.py` puts under each root.
+MEMBERS: Final = {
+    "event": frozenset({"data", "type", "source", "id", "time_ms"}),
+    "trigger": frozenset({"data"}),
+    "enrollment": frozenset({"id", "key", "skus", "families"}),
+}
+FUNCTIONS: Final = frozenset(
+    "size contains startsWith endsWith matches int uint double string bytes type dyn "
+    "timestamp duration getFullYear getMonth getDate getDayOfMonth getDayOfWeek getDayOfYear "
+    "getHours getMinutes getSeconds getMilliseconds".split()
+)
+# Each one may multiply the work by the length of a list that a producer chooses.
+LOOPS_MAX: Final = 4
+
+_STRING: Final = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
+_MEMBER: Final = re.compile(r"(?<![\w.])(event|trigger|enrollment)\s*\.\s*([A-Za-z_]\w*)")
+_FIELD: Final = re.compile(r"(?<![\w.])(event|trigger)\s*\.\s*data\s*\.\s*([A-Za-z_]\w*)")
+_LOOP: Final = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(")
+_ITEM_LOOP: Final = re.compile(
+    r"(?<![\w.])(event|trigger)\s*\.\s*data\s*\.\s*items\s*\.\s*"
+    r"(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,"
+)
+_FIRST_ITEM: Final = re.compile(
+    r"(?<![\w.])(event|trigger)\s*\.\s*data\s*\.\s*items\s*\[\s*\d+\s*\]\s*\.\s*([A-Za-z_]\w*)"
+)
+
+
+class _Use(NamedTuple):
+    """One expression: where it stands, what it sees, what kind of value it has to give."""
+
+    expression: Expression
+    place: Place
+    sees: frozenset[str]
+    event_type: str
+    gives: Literal["condition", "key", "products", "anything"]
+
+
+def expression_findings(draft: Draft, vocabulary: Vocabulary) -> Iterator[Finding]:
+    """Yield what is wrong with the expressions of a journey."""
+    entry = draft.journey.entry
+    for use in _uses(draft):
+        if use.place[0] != "entry" and "entry" in draft.damaged:
+            continue  # What the enrollment knows of its entry cannot be told.
+        messages = [*_scope_faults(use, draft)]
+        if not messages:
+            examples = {"event": vocabulary.example(use.event_type)}
+            examples["trigger"] = vocabulary.example(entry.on)
+            messages = [*_name_faults(use, draft, examples)]
+            if not messages:
+                messages = [*_value_faults(use, draft, examples)]
+        for message in messages:
+            yield draft.finding(where(draft.tree, use.place) + message, *use.place)
+
+
+def _uses(draft: Draft) -> Iterator[_Use]:
+    journey, entry = draft.journey, draft.journey.entry
+    for name, gives in (("when", "condition"), ("key", "key"), ("about", "products")):
+        if (expression := getattr(entry, name)) is not None:
+            yield _Use(expression, ("entry", name), ENTRY_SEES, entry.on, gives)  # type: ignore[arg-type]
+    for at, exit_ in zip(draft.exits_at, journey.exits, strict=True):
+        if exit_.when is not None:
+            yield _Use(exit_.when, ("exits", at, "when"), EXIT_SEES, exit_.on, "condition")
+        if exit_.then is not None:
+            yield from _of_variables(exit_.then.variables, ("exits", at, "then"), exit_.on)
+    for at, step in zip(draft.steps_at, journey.steps, strict=True):
+        for index, arm in enumerate(step.branch or ()):
+            if arm.when is not None:
+                place = ("steps", at, "branch", index, "when")
+                yield _Use(arm.when, place, STEP_SEES, entry.on, "condition")
+        for word, message in (("send", step.send), ("task", step.task)):
+            if message is not None:
+                yield from _of_variables(message.variables, ("steps", at, word), entry.on)
+
+
+def _of_variables(variables: Any, place: Place, event_type: str) -> Iterator[_Use]:
+    variable: Variable
+    for name, variable in variables.items():
+        at = (*place, "variables", name)
+        yield _Use(variable.value, at, STEP_SEES, event_type, "anything")
+
+
+def _scope_faults(use: _Use, draft: Draft) -> Iterator[str]:
+    """Yield what the expression names and cannot see from where it stands."""
+    for root in sorted(use.expression.roots - use.sees):
+        yield f"{quoted(root)} is not known here; {_who(use)} sees {', '.join(sorted(use.sees))}"
+    entry = draft.journey.entry
+    if use.place[0] == "entry":
+        if use.gives in {"key", "products"} and "event" not in use.expression.roots:
+            yield "names nothing of the event, so it would be the same for every entry"
+        return
+    members = {name for root, name in _members(use) if root == "enrollment"}
+    for name in sorted(members & {"skus", "families"}):
+        if entry.about is None:
+            yield f"enrollment.{name} is always empty; say in entry.about which products it is about"
+    if "key" in members and entry.key is None:
+        yield "enrollment.key is always empty; give the entry a key"
+
+
+def _who(use: _Use) -> str:
+    if use.place[0] == "entry":
+        return "an entry"
+    return "an exit" if use.place[-1] == "when" and use.place[0] == "exits" else "a step"
+
+
+def _members(use: _Use) -> list[tuple[str, str]]:
+    return _MEMBER.findall(_STRING.sub('""', use.expression.source))
+
+
+def _name_faults(use: _Use, draft: Draft, examples: dict[str, Any]) -> Iterator[str]:
+    """Yield members, fields and functions that do not exist."""
+    source = _STRING.sub('""', use.expression.source)
+    for root, name in _MEMBER.findall(source):
+        if name not in MEMBERS[root]:
+            yield f"{root} has no {quoted(name)}{instead(name, MEMBERS[root])}"
+    for root, name, fields in _fields_named(source, examples):
+        event_type = use.event_type if root == "event" else draft.journey.entry.on
+        yield f"{event_type} has no field {quoted(name)}" + (
+            instead(name, fields) or "; more fields are declared in shop.yaml under events"
+        )
+    functions = use.expression.program.references()["functions"]
+    for name in functions:
+        if name[0].isalpha() and name not in FUNCTIONS:
+            yield f"there is no function {quoted(name)}{instead(name, FUNCTIONS)}"
+    if (loops := len(_LOOP.findall(source))) > LOOPS_MAX:
+        yield f"goes over lists {loops} times; at most {LOOPS_MAX}"
+
+
+def _fields_named(source: str, examples: dict[str, Any]) -> Iterator[tuple[str, str, set[str]]]:
+    """Yield (root, field, fields that there are) for each unknown field of an event's data."""
+    for root, name in dict.fromkeys(_FIELD.findall(source)):
+        example = examples[root]
+        if example is not None and name not in example:
+            yield root, name, set(example)
+    named = [(root, name) for root, name in _FIRST_ITEM.findall(source)]
+    for root, bound in _ITEM_LOOP.findall(source):
+        fields = re.findall(rf"(?<![\w.]){bound}\s*\.\s*([A-Za-z_]\w*)", source)
+        named.extend((root, name) for name in fields)
+    for root, name in dict.fromkeys(named):
+        items = (examples[root] or {}).get("items")
+        if isinstance(items, list) and name not in items[0]:
+            yield root, f"items.{name}", {f"items.{field}" for field in items[0]}
+
+
+def _value_faults(use: _Use, draft: Draft, examples: dict[str, Any]) -> Iterator[str]:
+    """Evaluate on an example; yield a clash of types, or a value of the wrong kind."""
+    if use.gives == "anything" or examples["event"] is None or examples["trigger"] is None:
+        return
+    try:
+        value = use.expression.evaluate(_context(use, draft, examples))
+    except TypeError as error:
+        reason = str(error).split(":")[0].split(".")[0].lower()
+        yield f"cannot work on {use.event_type} ({reason}): compares or calculates with unlike things"
+        return
+    except Exception:  # noqa: BLE001 - The binding raises many types; see the head of the file.
+        return
+    shown = _kind(value)
+    if use.gives == "condition" and not isinstance(value, bool):
+        yield f"gives {shown}; a condition gives true or false"
+    if use.gives == "key" and (isinstance(value, bool) or not isinstance(value, str | int)):
+        yield f"gives {shown}; a key is text or a whole number, like event.data.order_id"
+    if use.gives == "products":
+        products = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, dict) and "sku" in one for one in products):
+            yield f"gives {shown}; products are objects with sku, like event.data.items or event.data"
+
+
+def _context(use: _Use, draft: Draft, examples: dict[str, Any]) -> cel.Context:
+    data, trigger = known(examples["event"]), known(examples["trigger"])
+    event = {"data": data, "type": use.event_type, "source": "/shop", "id": "1", "time_ms": 1}
+    enrollment = {
+        "id": f"{draft.journey.name}#1",
+        "key": _example_key(draft, trigger),
+        "skus": ["tent-2"],
+        "families": ["tent"],
+    }
+    roots = {"event": event, "trigger": {"data": trigger}, "profile": {}, "enrollment": enrollment}
+    seen = {root: calculable(value) for root, value in roots.items() if root in use.sees}
+    return cel.Context({**seen, "now_ms": 1})
+
+
+def _example_key(draft: Draft, trigger: dict[str, Any]) -> Any:
+    """Return the key that the example of the entering event would have."""
+    key = draft.journey.entry.key
+    try:
+        return key and key.evaluate(cel.Context({"event": {"data": calculable(trigger)}}))
+    except Exception:  # noqa: BLE001 - As above; a wrong key has its own finding.
+        return "1001"
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, int | float):
+        return "a number"
+    return {list: "a list", dict: "an object"}.get(type(value), "nothing")

@@ -1,0 +1,259 @@
+"""What can be wrong with a journey whose every word is allowed.
+
+`folder.py` calls `journey_findings` for each journey and `shop_findings` for the shop. Each rule is
+a generator that looks at one thing; none depends on another having found nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.catalog.draft import Draft, Place, where
+from orchestrator.catalog.expressions import expression_findings
+from orchestrator.catalog.findings import Finding, instead, nearest, quoted
+from orchestrator.catalog.tree import Node
+from orchestrator.catalog.vocabulary import Vocabulary
+from orchestrator.core.command import CommandClass
+from orchestrator.core.journey import Shop, Step
+
+WORDS: Final = ("send", "wait", "branch", "audience", "task", "end")
+_LOCALE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What journeys refer to. `vocabulary` is None when the shop's file could not be read.
+
+    `channels` maps each name to its kind, None when that channel could not be read.
+    """
+
+    vocabulary: Vocabulary | None
+    channels: Mapping[str, str | None]
+
+
+def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
+    """Yield every finding of one journey."""
+    yield from _event_types(draft, around.vocabulary)
+    yield from _channels(draft, around.channels)
+    yield from _step_words(draft)
+    yield from _step_ids(draft)
+    yield from _branches(draft)
+    yield from _targets(draft)
+    yield from _unreachable(draft)
+    yield from _promotions_end(draft)
+    yield from _last_words(draft)
+    yield from _lasting(draft)
+    if around.vocabulary is not None:
+        yield from expression_findings(draft, around.vocabulary)
+
+
+def shop_findings(path: str, tree: Node, shop: Shop) -> Iterator[Finding]:
+    """Yield what is wrong with the shop although each of its words is allowed."""
+    zones = zoneinfo.available_timezones()
+    if zones and shop.zone not in zones:
+        found = nearest(shop.zone, zones)
+        hint = f'did you mean "{found}"?' if found else "write one like Europe/Madrid"
+        yield Finding(path, tree.line_of("zone"), f"zone: there is no {quoted(shop.zone)}; {hint}")
+    if _LOCALE.fullmatch(shop.locale) is None:
+        message = f"locale: {quoted(shop.locale)} is no language; write one like es or es-ES"
+        yield Finding(path, tree.line_of("locale"), message)
+    for category in shop.owned_for.replenishable:
+        if category in shop.owned_for.categories:
+            message = (
+                f"owned_for: {quoted(category)} is replenishable, so it is never owned; "
+                "take it out of categories or out of replenishable"
+            )
+            line = tree.line_of("owned_for", "categories", category)
+            yield Finding(path, line, message)
+
+
+def _at(draft: Draft, message: str, *place: str | int) -> Finding:
+    return draft.finding(where(draft.tree, place) + message, *place)
+
+
+def _steps(draft: Draft) -> Iterator[tuple[int, Step]]:
+    return zip(draft.steps_at, draft.journey.steps, strict=True)
+
+
+def _event_types(draft: Draft, vocabulary: Vocabulary | None) -> Iterator[Finding]:
+    if vocabulary is None:
+        return
+    named: list[tuple[str, Place]] = []
+    if "entry" not in draft.damaged:
+        named.append((draft.journey.entry.on, ("entry", "on")))
+    for at, exit_ in zip(draft.exits_at, draft.journey.exits, strict=True):
+        named.append((exit_.on, ("exits", at, "on")))
+    for event_type, place in named:
+        if event_type not in vocabulary.types:
+            hint = instead(event_type, vocabulary.types)
+            if "did you mean" not in hint:
+                hint = "; an event of your own is declared in shop.yaml under events"
+            yield _at(draft, f"there is no event {quoted(event_type)}{hint}", *place)
+
+
+def _channels(draft: Draft, channels: Mapping[str, str | None]) -> Iterator[Finding]:
+    named: list[tuple[str, str, Place]] = []
+    for at, exit_ in zip(draft.exits_at, draft.journey.exits, strict=True):
+        if exit_.then is not None:
+            named.append((exit_.then.channel, "message", ("exits", at, "then", "channel")))
+    for at, step in _steps(draft):
+        if step.send is not None:
+            named.append((step.send.channel, "message", ("steps", at, "send", "channel")))
+        if step.audience is not None:
+            named.append((step.audience.channel, "audience", ("steps", at, "audience", "channel")))
+        if step.task is not None:
+            named.append((step.task.channel, "task", ("steps", at, "task", "channel")))
+    for channel, kind, place in named:
+        fitting = [name for name, its in channels.items() if its == kind]
+        if channel not in channels:
+            yield _at(draft, f"there is no channel {quoted(channel)}{instead(channel, fitting)}", *place)
+        elif channels[channel] not in (kind, None):
+            allowed = f"; allowed: {', '.join(sorted(fitting))}" if fitting else ""
+            message = f"{quoted(channel)} is for {channels[channel]}s, not for {kind}s{allowed}"
+            yield _at(draft, message, *place)
+
+
+def _step_words(draft: Draft) -> Iterator[Finding]:
+    for at, step in _steps(draft):
+        said = [word for word in WORDS if getattr(step, word) is not None]
+        if not said:
+            yield _at(draft, f"says nothing to do; write one of {', '.join(WORDS)}", "steps", at)
+        if len(said) > 1:
+            message = f"says {' and '.join(said)}; a step does one thing, make {len(said)} steps"
+            yield _at(draft, message, "steps", at)
+        audience = step.audience
+        if audience is not None and (audience.add is None) == (audience.remove is None):
+            yield _at(draft, "say add or remove, one of them", "steps", at, "audience")
+        if step.next is not None and step.branch is not None:
+            yield _at(draft, "a branch goes on where its arms say", "steps", at, "next")
+        if step.next is not None and step.end is not None:
+            yield _at(draft, "nothing follows an end", "steps", at, "next")
+
+
+def _raw_ids(draft: Draft) -> dict[str, int]:
+    """Return every step id of the file with its first position, also of steps with findings."""
+    ids: dict[str, int] = {}
+    for index in range(len(draft.tree.get("steps") or ())):
+        name = draft.tree.get("steps", index, "id")
+        if isinstance(name, str):
+            ids.setdefault(name, index)
+    return ids
+
+
+def _step_ids(draft: Draft) -> Iterator[Finding]:
+    first = _raw_ids(draft)
+    for at, step in _steps(draft):
+        if (earlier := first[step.id]) != at:
+            line = draft.tree.line_of("steps", earlier, "id")
+            yield _at(draft, f"this id stands twice; first in line {line}", "steps", at, "id")
+
+
+def _branches(draft: Draft) -> Iterator[Finding]:
+    for at, step in _steps(draft):
+        if step.branch is None:
+            continue
+        place = ("steps", at, "branch")
+        if not any(arm.when is not None for arm in step.branch):
+            yield _at(draft, "asks nothing; give at least one arm a `when`", *place)
+            continue
+        if step.branch[-1].when is not None:
+            message = "has no arm for everybody else; end with one that has only `next`"
+            yield _at(draft, message, *place)
+        for index, arm in enumerate(step.branch[:-1]):
+            if arm.when is None:
+                message = "has no `when`, so the arms below are never reached; it goes last"
+                yield _at(draft, message, *place, index)
+
+
+def _targets(draft: Draft) -> Iterator[Finding]:
+    ids = _raw_ids(draft)
+    for at, step in _steps(draft):
+        targets: list[tuple[str | None, Place]] = [(step.next, ("steps", at, "next"))]
+        for index, arm in enumerate(step.branch or ()):
+            targets.append((arm.next, ("steps", at, "branch", index, "next")))
+        for target, place in targets:
+            if target is None:
+                continue
+            if target not in ids:
+                later = [name for name, index in ids.items() if index > at]
+                message = f"{quoted(target)} does not exist{instead(target, later)}"
+                yield _at(draft, message, *place)
+            elif ids[target] <= at:
+                message = f"{quoted(target)} is not further down; a journey only goes forward"
+                yield _at(draft, message, *place)
+
+
+def _unreachable(draft: Draft) -> Iterator[Finding]:
+    steps = draft.journey.steps
+    positions = {step.id: index for index, step in reversed(list(enumerate(steps)))}
+    if "steps" in draft.damaged or len(positions) < len(steps):
+        return
+    reached = {0}
+    # Links only go forward, so one pass in written order sees every path.
+    for index, step in enumerate(steps):
+        if index not in reached:
+            continue
+        if step.branch is not None:
+            following = [arm.next for arm in step.branch]
+        elif step.next is not None:
+            following = [step.next]
+        else:
+            following = []
+            if step.end is None:
+                reached.add(index + 1)
+        if any(positions.get(target, -1) <= index for target in following):
+            return  # Where this leads has its own finding, and so would everything behind it.
+        reached.update(positions[target] for target in following)
+    for index, at in enumerate(draft.steps_at):
+        if index not in reached:
+            yield _at(draft, "cannot be reached; no step leads here", "steps", at)
+
+
+def _promotions_end(draft: Draft) -> Iterator[Finding]:
+    """A customer who has bought must not be promoted to: the reason why there are exits."""
+    if draft.damaged & {"exits", "kind"}:
+        return
+    journey = draft.journey
+    if any(exit_.on == "purchase" for exit_ in journey.exits):
+        return
+    if journey.kind is CommandClass.PROMOTIONAL:
+        message = "exits: a promotional journey needs an exit on purchase"
+        yield draft.finding(message, "exits" if journey.exits else "kind")
+        return
+    for at, step in _steps(draft):
+        if step.send is not None and step.send.command_class is CommandClass.PROMOTIONAL:
+            message = "is promotional, so the journey needs an exit on purchase"
+            yield _at(draft, message, "steps", at, "send", "class")
+
+
+def _last_words(draft: Draft) -> Iterator[Finding]:
+    """Who leaves a journey by buying or cancelling gets no advertisement on the way out."""
+    if "kind" in draft.damaged:
+        return
+    for at, exit_ in zip(draft.exits_at, draft.journey.exits, strict=True):
+        if exit_.then is None:
+            continue
+        its_class = exit_.then.command_class or draft.journey.kind
+        if its_class is CommandClass.PROMOTIONAL:
+            message = "a last message is never promotional; write `class: service` or transactional"
+            place = ("class",) if exit_.then.command_class is not None else ()
+            yield _at(draft, message, "exits", at, "then", *place)
+
+
+def _lasting(draft: Draft) -> Iterator[Finding]:
+    """Yield durations of nothing."""
+    for at, step in _steps(draft):
+        if step.wait == 0:
+            yield _at(draft, "waits for no time; leave the step out", "steps", at, "wait")
+        for word, message in (("send", step.send), ("task", step.task)):
+            if message is not None and message.expires_after == 0:
+                place = ("steps", at, word, "expires_after")
+                yield _at(draft, "is over as soon as it is sent; give it time", *place)
+    for at, exit_ in zip(draft.exits_at, draft.journey.exits, strict=True):
+        if exit_.then is not None and exit_.then.expires_after == 0:
+            place = ("exits", at, "then", "expires_after")
+            yield _at(draft, "is over as soon as it is sent; give it time", *place)
