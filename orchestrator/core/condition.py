@@ -1,29 +1,86 @@
-"""CEL conditions of journeys, compiled once at load; contexts carry only what journeys name.
+"""CEL expressions of journeys, and what they see of one decision.
 
-Evaluating against a prepared context is cheap, converting values into one is not: callers build
-one context for a decision from the paths in `Expression.paths` and reuse it.
+`catalog` compiles an `Expression` once at load. `decide` opens one `Scope` for each decision: it
+hands out values of `event`, `profile`, `enrollment`, `trigger` and `now_ms`. Evaluating against a
+prepared CEL context is cheap, converting values into one is not, so a scope converts a root only
+when an expression needs it, at most once, and only the fields that some journey names.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any, Final, Self
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, Self
 
 import cel
+from msgspec import Struct
+
+from orchestrator.core.customer import Attribute, Customer, Enrollment
+from orchestrator.core.event import Event
 
 SOURCE_CHARACTERS_MAX: Final = 2_000
-_PATH = re.compile(r"\b(event|trigger)\.data\.([A-Za-z_][A-Za-z0-9_]*)|\bprofile\.([A-Za-z_][A-Za-z0-9_]*)")
-ROOTS: Final = frozenset({"event", "trigger", "profile", "enrollment", "now"})
+ROOTS: Final = frozenset({"event", "trigger", "profile", "enrollment", "now_ms"})
+# Events carry money as decimal text, so that nothing is rounded; CEL compares numbers.
+MONEY_FIELDS: Final = frozenset({"total", "price", "unit_price", "discount", "shipping", "tax"})
+# The contract refuses events that nest deeper; the CEL binding converts recursively.
+NESTING_MAX: Final = 64
+
+_NAME = r"([A-Za-z_][A-Za-z0-9_]*)\b(?!\s*\()"
+_READS: Final = {
+    # A read of one field of a root; any other mention of the root reads it whole.
+    "event": re.compile(rf"\bevent\s*\.\s*data\s*\.\s*{_NAME}"),
+    "trigger": re.compile(rf"\btrigger\s*\.\s*data\s*\.\s*{_NAME}"),
+    "profile": re.compile(rf"\bprofile\s*\.\s*{_NAME}"),
+}
+_ENVELOPE: Final = re.compile(r"\bevent\s*\.\s*(?:type|source|id|time_ms)\b")
+_MENTION: Final = {root: re.compile(rf"\b{root}\b") for root in _READS}
+_BOUND: Final = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_PLAIN_PATH: Final = re.compile(
+    r"\s*(?:event|trigger|profile|enrollment)(?:\s*\.\s*[A-Za-z_][A-Za-z0-9_]*)+\s*", re.ASCII
+)
+
+
+class Fields(NamedTuple):
+    """Which top-level fields of a root are read; `whole` when it cannot be told."""
+
+    names: frozenset[str] = frozenset()
+    whole: bool = False
+
+    def __or__(self, other: object) -> Fields:
+        """Return what either reads."""
+        if not isinstance(other, Fields):
+            return NotImplemented
+        return Fields(self.names | other.names, self.whole or other.whole)
+
+    def pick(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the part of `data` that is read."""
+        if self.whole:
+            return dict(data)
+        return {name: data[name] for name in self.names if name in data}
+
+
+NO_FIELDS: Final = Fields()
 
 
 class Expression:
-    """One CEL expression: its source, its compiled program, and the top-level paths it reads.
+    """One CEL expression: its source, its compiled program, and what it reads.
 
-    Raises ValueError with a readable message when the source does not compile or names an
-    unknown root.
+    `path` is set when the expression is nothing but a path (`event.data.cart_id`): such a value is
+    looked up as it is, without CEL. Raises ValueError with a readable message when the source does
+    not compile or names an unknown root.
     """
 
-    __slots__ = ("event_fields", "profile_fields", "program", "roots", "source", "trigger_fields")
+    __slots__ = (
+        "event_fields",
+        "path",
+        "profile_fields",
+        "program",
+        "reads",
+        "roots",
+        "source",
+        "trigger_fields",
+    )
 
     def __init__(self, source: str) -> None:
         if len(source) > SOURCE_CHARACTERS_MAX:
@@ -34,14 +91,20 @@ class Expression:
         except Exception as error:  # The binding raises several types; all mean "cannot compile".
             raise ValueError(f"not a CEL expression: {error}") from error
         variables = frozenset(self.program.references()["variables"])
+        unknown = variables - ROOTS - frozenset(_BOUND.findall(source))
+        if unknown:
+            raise ValueError(
+                f"unknown name {min(unknown)!r}; an expression sees {', '.join(sorted(ROOTS))}"
+            )
         self.roots = variables & ROOTS
-        fields = _PATH.findall(source)
-        self.event_fields = frozenset(name for root, name, _ in fields if root == "event")
-        self.trigger_fields = frozenset(name for root, name, _ in fields if root == "trigger")
-        self.profile_fields = frozenset(name for _, _, name in fields if name)
+        self.reads = {root: _fields_read(source, root) for root in _READS}
+        self.event_fields = self.reads["event"].names
+        self.trigger_fields = self.reads["trigger"].names
+        self.profile_fields = self.reads["profile"].names
+        self.path = _path(source)
 
     def evaluate(self, context: cel.Context) -> Any:
-        """Return the value. Raises whatever CEL raises; `core` turns that into a reason."""
+        """Return the value. Raises whatever CEL raises; `Scope` turns that into `Failed`."""
         return self.program.execute(context)
 
     @classmethod
@@ -50,7 +113,7 @@ class Expression:
         if isinstance(value, cls):
             return value
         if not isinstance(value, str):
-            raise ValueError("an expression is written as text")
+            raise ValueError("an expression is written as text")  # noqa: TRY004 - pydantic's way.
         return cls(value)
 
     def __repr__(self) -> str:
@@ -61,3 +124,203 @@ class Expression:
 
     def __hash__(self) -> int:
         return hash(self.source)
+
+
+def _fields_read(source: str, root: str) -> Fields:
+    names = _READS[root].findall(source)
+    known = len(names) + (len(_ENVELOPE.findall(source)) if root == "event" else 0)
+    return Fields(frozenset(names), whole=len(_MENTION[root].findall(source)) > known)
+
+
+def _path(source: str) -> tuple[str, ...] | None:
+    if not _PLAIN_PATH.fullmatch(source):
+        return None
+    return tuple(part.strip() for part in source.split("."))
+
+
+class Failed(Struct, frozen=True, gc=False):
+    """An expression gave no value; `missing` when only because something it names is not there."""
+
+    detail: str
+    missing: bool = False
+
+
+class Scope:
+    """What expressions see in one decision. `profile` is the profile after the event was applied.
+
+    `event_fields` and `profile_fields` bound what is converted for CEL. An instance serves one
+    decision: the roots it has converted stay as they are, except those of the enrollment at hand.
+    """
+
+    __slots__ = (
+        "_attributes",
+        "_context",
+        "_enrollment",
+        "_event",
+        "_event_fields",
+        "_in_context",
+        "_now_ms",
+        "_profile_fields",
+        "_roots",
+    )
+
+    def __init__(
+        self,
+        attributes: Mapping[str, Attribute],
+        now_ms: int,
+        *,
+        event: Event | None,
+        event_fields: Fields,
+        profile_fields: Fields,
+    ) -> None:
+        self._attributes = attributes
+        self._now_ms = now_ms
+        self._event = event
+        self._event_fields = event_fields
+        self._profile_fields = profile_fields
+        self._roots: dict[str, Any] = {}
+        self._context: cel.Context | None = None
+        self._in_context: set[str] = set()
+        self._enrollment: Enrollment | None = None
+
+    def value(self, expression: Expression, enrollment: Enrollment | None = None) -> Any:
+        """Return the expression's value, or `Failed`."""
+        if enrollment is not self._enrollment:
+            self._turn_to(enrollment)
+        if expression.path is not None:
+            return self._follow(expression.path)
+        try:
+            context = self._prepared(expression.roots)
+            return expression.evaluate(context)
+        except (KeyError, IndexError) as error:
+            return Failed(f"{expression.source}: there is no {error}", missing=True)
+        except Exception as error:  # noqa: BLE001 - The binding raises many types; all are values here.
+            return Failed(f"{expression.source}: {_first_sentence(error)}")
+
+    def holds(
+        self, expression: Expression | None, enrollment: Enrollment | None = None
+    ) -> bool | Failed:
+        """Whether a condition is true. No condition is true; one over a missing field is false."""
+        if expression is None:
+            return True
+        value = self.value(expression, enrollment)
+        if value is True or value is False:
+            return bool(value)
+        if isinstance(value, Failed):
+            return False if value.missing else value
+        return Failed(f"{expression.source}: is {value!r:.40}, neither true nor false")
+
+    def _turn_to(self, enrollment: Enrollment | None) -> None:
+        self._enrollment = enrollment
+        for root in ("enrollment", "trigger"):
+            self._roots.pop(root, None)
+            self._in_context.discard(root)
+
+    def _follow(self, path: tuple[str, ...]) -> Any:
+        """Look a path up. The value is as the event had it: money stays exact decimal text."""
+        value = self._root(path[0])
+        for name in path[1:]:
+            if not isinstance(value, Mapping) or name not in value:
+                return Failed(f"{'.'.join(path)}: there is no {name!r}", missing=True)
+            value = value[name]
+        return value
+
+    def _root(self, root: str) -> Any:
+        if root not in self._roots:
+            self._roots[root] = self._built(root)
+        return self._roots[root]
+
+    def _built(self, root: str) -> Any:
+        event, enrollment = self._event, self._enrollment
+        if root == "now_ms":
+            return self._now_ms
+        if root == "profile":
+            return profile_values(self._attributes, self._profile_fields)
+        if root == "event" and event is not None:
+            return {
+                "type": event.type,
+                "source": event.source,
+                "id": event.id,
+                "time_ms": event.time_ms,
+                "data": event.data,
+            }
+        if root == "trigger" and enrollment is not None:
+            return {"data": enrollment.trigger}
+        if root == "enrollment" and enrollment is not None:
+            products = enrollment.products
+            return {
+                "id": enrollment.id,
+                "key": enrollment.key,
+                "skus": [product.sku for product in products],
+                "families": [product.family for product in products if product.family],
+            }
+        return {}
+
+    def _prepared(self, roots: frozenset[str]) -> cel.Context:
+        """Return the context with these roots converted. Raises what the binding raises."""
+        if self._context is None:
+            self._context = cel.Context()
+        for root in roots - self._in_context:
+            value = self._root(root)
+            if root == "event" and value:
+                value = value | {"data": self._event_fields.pick(value["data"])}
+            self._context.add_variable(root, calculable(value))
+            self._in_context.add(root)
+        return self._context
+
+
+def profile_values(attributes: Mapping[str, Attribute], fields: Fields) -> dict[str, Any]:
+    """Return the profile as expressions see it; an attribute set to null is not there."""
+    names = attributes if fields.whole else fields.names & attributes.keys()
+    return {name: attributes[name].value for name in names if attributes[name].value is not None}
+
+
+def profile_of(customer: Customer) -> dict[str, Any]:
+    """Return all attribute values of a customer."""
+    return profile_values(customer.attributes, Fields(whole=True))
+
+
+def calculable(value: Any, depth: int = 0) -> Any:
+    """Return a copy in which money is a number; what nests too deep becomes null."""
+    if isinstance(value, Mapping):
+        if depth > NESTING_MAX:
+            return None
+        return {
+            str(name): _amount(inner)
+            if name in MONEY_FIELDS and isinstance(inner, str)
+            else calculable(inner, depth + 1)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return None if depth > NESTING_MAX else [calculable(inner, depth + 1) for inner in value]
+    return value
+
+
+def _amount(text: str) -> float | str:
+    try:
+        amount = float(text)
+    except ValueError:
+        return text
+    return amount if math.isfinite(amount) else text
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).split(". ", 1)[0][:200]
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a template would show nothing for the value; false and 0 are something."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, Mapping | list | tuple) and not value)
+
+
+def plain(value: Any) -> Any:
+    """Return the value as JSON data with sorted names: CEL hands maps out in any order."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(value[name]) for name in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return str(value)

@@ -25,7 +25,13 @@ from pydantic import (
 from orchestrator.core.command import CommandClass
 from orchestrator.core.condition import Expression
 
-_DURATION_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_DURATION_UNITS_MS: Final = {
+    "s": 1_000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 _ISO_DURATION = re.compile(
     r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.ASCII
@@ -99,7 +105,10 @@ class Entry(_Model):
     key: Condition | None = None
     """Instance key: one enrollment for each value. Without it, one at a time."""
     about: Condition | None = None
-    """The products it is about: a list of objects with `sku` and optional `family`, `category`."""
+    """The products it is about: objects with `sku` and optional `family`, `category`.
+
+    A list (`event.data.items`) or one object (`event.data`); a plain path is looked up fastest.
+    """
     reentry: Literal["once", "always"] | After = "always"
     """`once`, `always` (after the last one ended) or `{after: 7d}`."""
     max_age: Duration = 72 * 3_600_000
@@ -112,7 +121,7 @@ class Exit(_Model):
     on: str
     """Event type that exits."""
     when: Condition | None = None
-    """Condition over `event`, `profile`, and of the enrollment `skus`, `families`, `key`, `trigger`."""
+    """Condition over `event`, `profile`, `trigger`, and `enrollment`: `skus`, `families`, `key`."""
     then: Send | None = None
     """A last message, sent in the same decision; never promotional."""
 
@@ -124,6 +133,11 @@ class Variable(_Model):
     """Expression over `profile`, `enrollment`, `trigger`."""
     default: str | int | float | bool | None = None
     """Used when the value is missing or empty. Without a default the send is refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_expression(cls, value: object) -> object:
+        return {"value": value} if isinstance(value, str | Expression) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -243,4 +257,3 @@ class Channel(_Model):
 
 
 Exit.model_rebuild()
-

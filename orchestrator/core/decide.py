@@ -1,0 +1,146 @@
+"""The decision. Law: what happens to a customer, and what goes out, is decided here and nowhere
+else, from four arguments: the journeys, the customer, what happened, and now. No clock, no
+randomness, no I/O, no logging, no Kafka type; the same arguments give the same decision for ever.
+It never raises: a bad event or an impossible state is a decision with a reason.
+
+The descent: event → dedupe → apply → exits → entries → steps. A wait that has come due
+(`TimerFired`) goes through the same function and takes only the last part of the way. The rules
+stand in `core/rules`; they write into one `Draft`, which is sealed at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from orchestrator.core.customer import Customer, wake_at_ms
+from orchestrator.core.decision import Decision, MessageFinal, Outcome, Rejection
+from orchestrator.core.event import Event, Input, TimerFired
+from orchestrator.core.journeys import Journeys
+from orchestrator.core.profile import attributes_after, orders_after
+from orchestrator.core.rules.advance import go_on
+from orchestrator.core.rules.dedupe import (
+    Seen,
+    business_key,
+    business_known,
+    remember,
+    remember_business,
+    seen_before,
+)
+from orchestrator.core.rules.draft import Draft
+from orchestrator.core.rules.enroll import enter_by_event
+from orchestrator.core.rules.exits import end_by_event
+
+# Six bytes of milliseconds reach beyond the year 10000; a business key's time is written in them.
+NOW_MS_MAX: Final = 2**48 - 1
+# What a sender's report says became of a command. Who opened a message has received it.
+FINAL_OUTCOMES: Final = {
+    "message.delivered": "delivered",
+    "message.opened": "delivered",
+    "message.clicked": "delivered",
+    "message.replied": "delivered",
+    "message.bounced": "bounced",
+    "message.failed": "failed",
+    "message.dropped": "dropped",
+}
+
+
+def decide(journeys: Journeys, customer: Customer, event: Input, now_ms: int) -> Decision:
+    """Return the whole effect of one input on one customer."""
+    # A customer's time never goes back, also when a partition's clock starts over elsewhere.
+    now_ms = max(customer.now_ms, min(now_ms, NOW_MS_MAX))
+    match event:
+        case Event():
+            return _decide_event(journeys, customer, event, now_ms)
+        case TimerFired():
+            return _decide_timer(journeys, customer, now_ms)
+        case _:
+            assert_never(event)
+
+
+def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: int) -> Decision:
+    match seen_before(customer.seen, event):
+        case Seen.REPEATED:
+            return _nothing(Outcome.DUPLICATE, customer, now_ms)
+        case Seen.REUSED:
+            detail = f"{event.source} {event.id} came before with another type, subject or data"
+            rejection = Rejection(reason="id_reused", detail=detail)
+            return _nothing(Outcome.REJECTED, customer, now_ms, rejection)
+        case Seen.NEW:
+            pass
+    key = business_key(event)
+    if key is not None and business_known(customer.business, key, now_ms):
+        return _nothing(Outcome.DUPLICATE, customer, now_ms)
+
+    draft = Draft(journeys, customer, now_ms, event)
+    draft.seen = remember(customer.seen, event)
+    if key is not None:
+        draft.business = remember_business(customer.business, key, now_ms)
+    draft.forget_expired()
+    # A producer's clock may run ahead. What has reached us has happened, so it is not later than
+    # now: otherwise a purchase of a minute ago would not exit an entry of "in five minutes".
+    occurred_ms = min(event.time_ms, now_ms)
+    _apply(draft, event, occurred_ms)
+    if not event.backfill:
+        end_by_event(draft, event, occurred_ms)
+        enter_by_event(draft, event, occurred_ms)
+    return draft.seal()
+
+
+def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decision:
+    """Let every enrollment whose wait is over go on, the longest overdue first."""
+    due = [
+        (enrollment.wake_at_ms, enrollment.id, enrollment)
+        for enrollment in customer.enrollments
+        if enrollment.wake_at_ms is not None and enrollment.wake_at_ms <= now_ms
+    ]
+    if not due:
+        return _nothing(Outcome.APPLIED, customer, now_ms)
+    draft = Draft(journeys, customer, now_ms, None)
+    draft.forget_expired()
+    for _, enrollment_id, _ in sorted(due):
+        for enrollment in draft.enrollments:
+            if enrollment.id == enrollment_id:
+                go_on(draft, enrollment)
+    return draft.seal()
+
+
+def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
+    """Take the event into what is known of the customer. Unknown types say nothing to that."""
+    match event.type:
+        case "profile.updated":
+            draft.attributes = attributes_after(draft.attributes, event)
+        case "purchase" | "order.cancelled" | "order.returned":
+            kept_from_ms = draft.now_ms - draft.journeys.owned_for_ms_max
+            draft.orders = orders_after(
+                draft.orders, event, occurred_ms=occurred_ms, kept_from_ms=kept_from_ms
+            )
+        case "task.closed":
+            _close(draft, event.data.get("task_id"), "closed")
+        case _ if event.type in FINAL_OUTCOMES:
+            _close(draft, event.data.get("command_id"), FINAL_OUTCOMES[event.type])
+        case _:
+            # `audience.applied` too: the membership stays open, so that an exit ends it.
+            pass
+
+
+def _close(draft: Draft, command_id: object, outcome: str) -> None:
+    """Let go of a message or task that is final: no exit has to recall it."""
+    for enrollment in draft.enrollments:
+        for command in enrollment.open_commands:
+            if command.id == command_id and command.kind != "audience":
+                draft.log(MessageFinal(command.id, enrollment.id, outcome))
+                still_open = tuple(c for c in enrollment.open_commands if c is not command)
+                draft.put_open(enrollment, still_open)
+                return
+
+
+def _nothing(
+    outcome: Outcome, customer: Customer, now_ms: int, rejection: Rejection | None = None
+) -> Decision:
+    return Decision(
+        outcome=outcome,
+        customer=customer,
+        now_ms=now_ms,
+        wake_at_ms=wake_at_ms(customer),
+        rejection=rejection,
+    )

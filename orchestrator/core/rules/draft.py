@@ -1,0 +1,291 @@
+"""The decision in the making: what the rules write into and `decide` seals.
+
+A draft starts from the customer as stored; rules add commands and log entries and replace
+enrollments. Nothing leaves it before `seal`, so a decision is all or nothing by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, Final, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from orchestrator.core.command import Command, CommandClass, CommandType
+from orchestrator.core.condition import NO_FIELDS, Scope
+from orchestrator.core.customer import (
+    Cause,
+    Customer,
+    Enrollment,
+    FenceEntry,
+    JourneyMemory,
+    OpenCommand,
+)
+from orchestrator.core.decision import Decision, Emitted, LogEntry, Outcome
+from orchestrator.core.event import Event
+from orchestrator.core.journeys import Journeys
+
+_ID_BYTES: Final = 16
+
+
+class Instruction(Struct, frozen=True, gc=False):
+    """What a step asks for; `Draft.emit` adds who, why, and in which order.
+
+    `visit` counts the visits of the step and `note` tells apart what one visit emits more than
+    once; both go into the id of the command.
+    """
+
+    type: CommandType
+    step: str
+    channel: str
+    command_class: CommandClass
+    expires_at_ms: int
+    delivery: str = "at_least_once"
+    visit: int = 1
+    note: str = ""
+    template: str | None = None
+    variables: Mapping[str, Any] | None = None
+    audience: str | None = None
+    cancels: tuple[str, ...] = ()
+
+
+class Draft:
+    """One decision while the rules work on it.
+
+    `enrollments` and the other parts of the state start as the stored ones; a rule that changes
+    one replaces it, so that the stored customer stays as it is.
+    """
+
+    __slots__ = (
+        "attributes",
+        "business",
+        "commands",
+        "customer",
+        "enrollments",
+        "entries",
+        "event",
+        "exits",
+        "exits_dropped",
+        "fence",
+        "journeys",
+        "memories",
+        "now_ms",
+        "orders",
+        "scope_",
+        "seen",
+        "sequence",
+    )
+
+    def __init__(
+        self, journeys: Journeys, customer: Customer, now_ms: int, event: Event | None
+    ) -> None:
+        self.journeys: Final = journeys
+        self.customer: Final = customer
+        self.now_ms: Final = now_ms
+        self.event: Final = event
+        self.seen = customer.seen
+        self.business = customer.business
+        self.attributes = customer.attributes
+        self.orders = customer.orders
+        self.enrollments = customer.enrollments
+        self.memories = customer.memories
+        self.exits = customer.exits
+        self.fence = customer.fence
+        self.sequence = customer.sequence
+        self.exits_dropped = 0
+        self.commands: list[Command] = []
+        self.entries: list[LogEntry] = []
+        self.scope_: Scope | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """What expressions see; opened when the first one is evaluated, after the event applied."""
+        if self.scope_ is None:
+            self.scope_ = self.scope_over(self.event)
+        return self.scope_
+
+    def scope_over(self, event: Event | None) -> Scope:
+        """Open a scope in which `event` is this one, with the customer's present profile."""
+        journeys = self.journeys
+        fields = NO_FIELDS if event is None else journeys.event_fields.get(event.type, NO_FIELDS)
+        return Scope(
+            self.attributes,
+            self.now_ms,
+            event=event,
+            event_fields=fields,
+            profile_fields=journeys.profile_fields,
+        )
+
+    def cause_of(self, enrollment: Enrollment) -> Cause:
+        """Return the event of this decision; what a timer does, the entering event caused."""
+        event = self.event
+        return enrollment.cause if event is None else Cause(event.source, event.id)
+
+    def expires_at_ms(
+        self, command_class: CommandClass, due_ms: int, after_ms: int | None = None
+    ) -> int:
+        """Return until when a command may be acted on: its own time, else the shop's."""
+        if after_ms is not None:
+            return due_ms + after_ms
+        expiry = self.journeys.shop.expires_after
+        match command_class:
+            case CommandClass.PROMOTIONAL:
+                return due_ms + expiry.promotional
+            case CommandClass.SERVICE:
+                return due_ms + expiry.service
+            case CommandClass.TRANSACTIONAL:
+                return due_ms + expiry.transactional
+            case _:
+                assert_never(command_class)
+
+    def log(self, entry: LogEntry) -> None:
+        """Add one entry for the journey log."""
+        self.entries.append(entry)
+
+    def put(self, enrollment: Enrollment) -> None:
+        """Add an enrollment, or replace the one with its id."""
+        for index, held in enumerate(self.enrollments):
+            if held.id == enrollment.id:
+                before, after = self.enrollments[:index], self.enrollments[index + 1 :]
+                self.enrollments = (*before, enrollment, *after)
+                return
+        self.enrollments = (*self.enrollments, enrollment)
+
+    def drop(self, enrollment: Enrollment) -> None:
+        """Remove an enrollment from the state."""
+        self.enrollments = tuple(e for e in self.enrollments if e.id != enrollment.id)
+
+    def remember(self, journey: str, memory: JourneyMemory) -> None:
+        """Replace what is known about a journey beyond its enrollments."""
+        self.memories = {**self.memories, journey: memory}
+
+    def forget_expired(self) -> None:
+        """Let go of open commands that nobody may act on any more, and of what only they kept.
+
+        A membership of an audience does not expire.
+        """
+        for enrollment in self.enrollments:
+            if not enrollment.open_commands:
+                continue
+            still_open = tuple(
+                command
+                for command in enrollment.open_commands
+                if command.kind == "audience" or command.expires_at_ms >= self.now_ms
+            )
+            if len(still_open) < len(enrollment.open_commands):
+                self.put_open(enrollment, still_open)
+
+    def put_open(self, enrollment: Enrollment, still_open: tuple[OpenCommand, ...]) -> None:
+        """Replace an enrollment's open commands; who has run to the end goes with the last."""
+        if enrollment.step is None and not still_open:
+            self.drop(enrollment)
+        else:
+            self.put(replace(enrollment, open_commands=still_open))
+
+    def fence_off(self, entry: FenceEntry) -> None:
+        """Add an enrollment to the customer's fences, without those that no longer matter."""
+        kept = (held for held in self.fence if held.expires_at_ms >= self.now_ms)
+        self.fence = (*kept, entry)
+
+    def emit(self, enrollment: Enrollment, instruction: Instruction) -> Command:
+        """Give birth to a command: its id and sequence are fixed here, for ever."""
+        self.sequence += 1
+        cause = self.cause_of(enrollment)
+        command = Command(
+            id=command_id(self.customer.id, enrollment.id, cause, instruction),
+            type=instruction.type,
+            customer=self.customer.id,
+            time_ms=self.now_ms,
+            channel=instruction.channel,
+            command_class=instruction.command_class,
+            mode=self.journeys.mode,
+            journey=enrollment.journey,
+            journey_version=enrollment.version,
+            step=instruction.step,
+            enrollment=enrollment.id,
+            caused_by=cause,
+            sequence=self.sequence,
+            expires_at_ms=instruction.expires_at_ms,
+            delivery=instruction.delivery,
+            recipient=self._recipient(instruction.channel),
+            locale=self._locale(),
+            template=instruction.template,
+            variables=instruction.variables,
+            audience=instruction.audience,
+            cancels=instruction.cancels,
+            traceparent=None if self.event is None else self.event.traceparent,
+        )
+        self.commands.append(command)
+        self.log(
+            Emitted(
+                command=command.id,
+                type=command.type,
+                channel=command.channel,
+                command_class=command.command_class,
+                enrollment=enrollment.id,
+                step=command.step,
+                sequence=command.sequence,
+            )
+        )
+        return command
+
+    def _recipient(self, channel: str) -> Mapping[str, str] | None:
+        declared = self.journeys.channels.get(channel)
+        if declared is None or declared.address_ref is None:
+            return None
+        return {"address_ref": declared.address_ref}
+
+    def _locale(self) -> str:
+        attribute = self.attributes.get("locale")
+        if attribute is not None and isinstance(attribute.value, str) and attribute.value:
+            return attribute.value
+        return self.journeys.shop.locale
+
+    def seal(self) -> Decision:
+        """Return the whole decision."""
+        before = self.customer
+        wakes = [e.wake_at_ms for e in self.enrollments if e.wake_at_ms is not None]
+        customer = Customer(
+            id=before.id,
+            sequence=self.sequence,
+            now_ms=self.now_ms,
+            seen=self.seen,
+            business=self.business,
+            attributes=self.attributes,
+            orders=self.orders,
+            enrollments=self.enrollments,
+            memories=self.memories,
+            exits=self.exits,
+            fence=self.fence,
+            extensions=before.extensions,
+        )
+        return Decision(
+            outcome=Outcome.APPLIED,
+            customer=customer,
+            now_ms=self.now_ms,
+            commands=tuple(self.commands),
+            entries=tuple(self.entries),
+            fence=None if self.fence is before.fence else self.fence,
+            wake_at_ms=min(wakes, default=None),
+            exits_dropped=self.exits_dropped,
+        )
+
+
+def command_id(customer: str, enrollment: str, cause: Cause, instruction: Instruction) -> str:
+    """Derive the id of a command from what makes it this one; each part stands with its length."""
+    parts = (
+        customer,
+        enrollment,
+        instruction.step,
+        str(instruction.visit),
+        instruction.channel,
+        instruction.type,
+        instruction.note,
+        cause.source,
+        cause.id,
+    )
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    # Lone surrogates cannot come from JSON bytes, but an id must never be a reason to fail.
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=_ID_BYTES).hexdigest()

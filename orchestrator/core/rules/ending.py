@@ -1,0 +1,147 @@
+"""What the end of an enrollment means: cancels, fence, audiences, tasks, and what is remembered.
+
+`exits` ends enrollments early, `advance` when a journey has run to its end or a step failed.
+Messages of a completed journey stay open, so that an exit can still recall them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from orchestrator.core.command import CommandClass, CommandType
+from orchestrator.core.customer import (
+    ENDED_KEY_MS,
+    ENDED_KEYS_MAX,
+    Enrollment,
+    FenceEntry,
+    JourneyMemory,
+    OpenCommand,
+)
+from orchestrator.core.decision import Ended, EndReason
+from orchestrator.core.rules.draft import Draft, Instruction
+
+
+def complete(draft: Draft, enrollment: Enrollment, *, step: str | None, label: str | None) -> None:
+    """End an enrollment that has run to its end, at the step that says so or below the last."""
+    draft.log(
+        Ended(
+            enrollment=enrollment.id,
+            journey=enrollment.journey,
+            version=enrollment.version,
+            reason=EndReason.COMPLETED,
+            step=step,
+            detail=label,
+        )
+    )
+    remember_end(draft, enrollment)
+    waiting = tuple(command for command in enrollment.open_commands if command.kind != "audience")
+    draft.drop(enrollment)
+    leave_audiences(draft, enrollment, step=step)
+    if waiting:
+        draft.put(replace(enrollment, step=None, wake_at_ms=None, open_commands=waiting))
+
+
+def end(
+    draft: Draft,
+    enrollment: Enrollment,
+    reason: EndReason,
+    *,
+    fenced: bool,
+    detail: str | None = None,
+) -> None:
+    """End an enrollment now: log it, fence it, recall what it emitted, forget it."""
+    recalled = tuple(command for command in enrollment.open_commands if command.kind != "audience")
+    draft.log(
+        Ended(
+            enrollment=enrollment.id,
+            journey=enrollment.journey,
+            version=enrollment.version,
+            reason=reason,
+            step=enrollment.step,
+            cancelled=tuple(command.id for command in recalled),
+            detail=detail,
+        )
+    )
+    draft.drop(enrollment)
+    if enrollment.step is not None:
+        remember_end(draft, enrollment)
+    if fenced:
+        # All its commands are older than this decision, unless a step of this decision failed.
+        born = (command.sequence for command in enrollment.open_commands)
+        draft.fence_off(
+            FenceEntry(
+                enrollment=enrollment.id,
+                ended_at_ms=draft.now_ms,
+                sequence=max(draft.customer.sequence, *born, 0),
+                expires_at_ms=max(enrollment.longest_expires_at_ms, draft.now_ms),
+            )
+        )
+    _recall(draft, enrollment, recalled)
+    leave_audiences(draft, enrollment, step=enrollment.step)
+
+
+def remember_end(draft: Draft, enrollment: Enrollment) -> None:
+    """Write into the journey's memory that this enrollment has ended now."""
+    memory = draft.memories.get(enrollment.journey)
+    if memory is None:
+        memory = JourneyMemory(entries=1, last_entry_ms=enrollment.entered_at_ms)
+    keys = memory.ended_keys
+    if enrollment.key is not None:
+        kept = tuple(
+            (key, at_ms)
+            for key, at_ms in keys
+            if at_ms >= draft.now_ms - ENDED_KEY_MS and key != enrollment.key
+        )
+        keys = (*kept, (enrollment.key, draft.now_ms))[-ENDED_KEYS_MAX:]
+    draft.remember(enrollment.journey, replace(memory, last_end_ms=draft.now_ms, ended_keys=keys))
+
+
+def leave_audiences(draft: Draft, enrollment: Enrollment, *, step: str | None) -> None:
+    """Take the customer out of what this enrollment added them to, unless another one stays in."""
+    still_in = {
+        (command.channel, command.audience)
+        for other in draft.enrollments
+        for command in other.open_commands
+        if command.kind == "audience" and other.step is not None
+    }
+    for command in enrollment.open_commands:
+        place = (command.channel, command.audience)
+        if command.kind != "audience" or place in still_in:
+            continue
+        still_in.add(place)  # Two adds of one audience need one remove.
+        command_class = CommandClass(command.command_class)
+        draft.emit(
+            enrollment,
+            Instruction(
+                type=CommandType.AUDIENCE_REMOVE,
+                step=step or command.step,
+                channel=command.channel,
+                command_class=command_class,
+                expires_at_ms=draft.expires_at_ms(command_class, draft.now_ms),
+                note=command.audience or "",
+                audience=command.audience,
+            ),
+        )
+
+
+def _recall(draft: Draft, enrollment: Enrollment, recalled: Iterable[OpenCommand]) -> None:
+    """Cancel messages and close tasks, with one command for each topic they travelled on."""
+    lanes: dict[tuple[str, str, bool], list[OpenCommand]] = {}
+    for command in recalled:
+        promotional = command.command_class == CommandClass.PROMOTIONAL
+        lanes.setdefault((command.kind, command.channel, promotional), []).append(command)
+    for (kind, channel, promotional), commands in lanes.items():
+        draft.emit(
+            enrollment,
+            Instruction(
+                type=CommandType.TASK_CLOSE if kind == "task" else CommandType.MESSAGE_CANCEL,
+                step=enrollment.step or commands[-1].step,
+                channel=channel,
+                command_class=CommandClass(commands[0].command_class),
+                expires_at_ms=max(command.expires_at_ms for command in commands),
+                note="promotional" if promotional else "",
+                cancels=tuple(command.id for command in commands),
+            ),
+        )

@@ -1,0 +1,111 @@
+"""How enrollments end: by an exit event at once, or because their version or step is gone.
+
+`decide` comes here after the event was applied and before anything is entered. What ending means
+stands in `ending`. The exit event is remembered, because an entry older than it may be learned
+after it: one rule for order, whichever comes first.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orchestrator.core.condition import NO_FIELDS
+from orchestrator.core.customer import (
+    REMEMBERED_EXIT_MS,
+    REMEMBERED_EXITS_MAX,
+    Cause,
+    Enrollment,
+    RememberedExit,
+)
+from orchestrator.core.decision import EndReason
+from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event
+from orchestrator.core.journey import Exit
+from orchestrator.core.journeys import Plan
+from orchestrator.core.rules.advance import send_farewell
+from orchestrator.core.rules.draft import Draft
+from orchestrator.core.rules.ending import end
+
+EXIT_REQUESTED: Final = "enrollment.exit_requested"
+
+
+def end_by_event(draft: Draft, event: Event, occurred_ms: int) -> None:
+    """End every enrollment that the event exits, in whatever step it stands, and what is gone."""
+    plans = draft.journeys.plans
+    on_request = event.data.get("enrollment") if event.type == EXIT_REQUESTED else None
+    for enrollment in draft.enrollments:
+        plan = plans.get((enrollment.journey, enrollment.version))
+        if plan is None:
+            # Its kind is unknown with its version, so that it counts as promotional.
+            end(draft, enrollment, EndReason.VERSION_GONE, fenced=True)
+        elif event.type in plan.exits and enrollment.entry_time_ms <= occurred_ms:
+            _exit_if_matching(draft, plan, enrollment, event.type)
+        elif enrollment.id == on_request:
+            end(draft, enrollment, EndReason.EXIT, fenced=plan.promotional)
+        elif enrollment.step is not None and enrollment.step not in plan.positions:
+            end(draft, enrollment, EndReason.STEP_GONE, fenced=plan.promotional)
+    if event.type in draft.journeys.exit_types:
+        _remember(draft, event, occurred_ms)
+
+
+def exited_later(draft: Draft, plan: Plan, would_be: Enrollment) -> RememberedExit | None:
+    """Return the remembered exit that is not older than this entry and would have ended it."""
+    for remembered in draft.exits:
+        if (
+            remembered.type in plan.exits
+            and remembered.time_ms >= would_be.entry_time_ms
+            and remembered.cause != would_be.cause
+            and _remembered_matches(draft, plan, remembered, would_be)
+        ):
+            return remembered
+    return None
+
+
+def _exit_if_matching(draft: Draft, plan: Plan, enrollment: Enrollment, event_type: str) -> None:
+    for exit_ in plan.exits[event_type]:
+        # A condition that cannot be evaluated does not hold.
+        if draft.scope.holds(exit_.when, enrollment) is not True:
+            continue
+        end(draft, enrollment, EndReason.EXIT, fenced=plan.promotional)
+        # Who had already run to the end is not spoken to again, only no longer reached.
+        if exit_.then is not None and enrollment.step is not None:
+            send_farewell(draft, enrollment, exit_.then)
+        return
+
+
+def _remembered_matches(
+    draft: Draft, plan: Plan, remembered: RememberedExit, would_be: Enrollment
+) -> bool:
+    exits = plan.exits[remembered.type]
+    if any(one.when is None for one in exits):
+        return True
+    event = Event(
+        source=remembered.cause.source,
+        id=remembered.cause.id,
+        type=remembered.type,
+        subject=draft.customer.id,
+        time_ms=remembered.time_ms,
+        data=remembered.data,
+        identity=bytes(IDENTITY_BYTES),
+        body=bytes(BODY_BYTES),
+    )
+    scope = draft.scope_over(event)
+    return any(scope.holds(one.when, would_be) is True for one in exits)
+
+
+def _remember(draft: Draft, event: Event, occurred_ms: int) -> None:
+    """Keep the event for entries that are learned late; what the bound drops is counted."""
+    oldest_ms = draft.now_ms - REMEMBERED_EXIT_MS
+    if occurred_ms < oldest_ms:
+        return
+    remembered = RememberedExit(
+        type=event.type,
+        time_ms=occurred_ms,
+        cause=Cause(event.source, event.id),
+        data=draft.journeys.exit_fields.get(event.type, NO_FIELDS).pick(event.data),
+    )
+    kept = [held for held in draft.exits if held.time_ms >= oldest_ms]
+    kept.append(remembered)
+    while len(kept) > REMEMBERED_EXITS_MAX:
+        kept.remove(min(kept, key=lambda held: held.time_ms))
+        draft.exits_dropped += 1
+    draft.exits = tuple(kept)
