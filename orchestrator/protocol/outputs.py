@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta, Struct, field, json
 
-from orchestrator.core.command import Command, CommandType
+from orchestrator.core.command import Command, CommandClass, CommandType
 from orchestrator.core.decision import LogEntry  # noqa: TC001 - msgspec reads it at run time.
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ _LAST_MS: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z.
 Timestamp = Annotated[
     str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-11-22T10:00:00.000Z"])
 ]
+Mode = Annotated[str, Meta(extra_json_schema={"enum": ["test", "live"]})]
+Delivery = Annotated[str, Meta(extra_json_schema={"enum": ["at_most_once", "at_least_once"]})]
+Class = Annotated[str, Meta(extra_json_schema={"enum": [one.value for one in CommandClass]})]
+LogOutcome = Annotated[str, Meta(extra_json_schema={"enum": ["applied", "duplicate"]})]
+SequenceNumber = Annotated[
+    int, Meta(ge=1, description="Rises by one with each command of a customer id, without a gap.")
+]
 
 
 class CausedBy(Struct, frozen=True, gc=False):
@@ -48,8 +55,8 @@ class CommandData(Struct, frozen=True, kw_only=True, gc=False):
     """What every command says."""
 
     channel: str
-    command_class: str = field(name="class")
-    mode: str
+    command_class: Class = field(name="class")
+    mode: Mode
     journey: str
     journey_version: int
     step: str
@@ -67,9 +74,9 @@ class MessageSend(CommandData, frozen=True, kw_only=True, gc=False):
     offer: str | None
     not_before: Timestamp | None
     expires_at: Timestamp
-    delivery: str
+    delivery: Delivery
     caused_by: CausedBy
-    sequence: int
+    sequence: SequenceNumber
 
 
 class Cancel(CommandData, frozen=True, kw_only=True, gc=False):
@@ -77,9 +84,9 @@ class Cancel(CommandData, frozen=True, kw_only=True, gc=False):
 
     cancels: tuple[str, ...]
     expires_at: Timestamp
-    delivery: str
+    delivery: Delivery
     caused_by: CausedBy
-    sequence: int
+    sequence: SequenceNumber
 
 
 class AudienceChange(CommandData, frozen=True, kw_only=True, gc=False):
@@ -88,12 +95,12 @@ class AudienceChange(CommandData, frozen=True, kw_only=True, gc=False):
     audience: str | None
     recipient: Mapping[str, str] | None
     expires_at: Timestamp
-    delivery: str
+    delivery: Delivery
     caused_by: CausedBy
-    sequence: int
+    sequence: SequenceNumber
 
 
-_COMMAND_DATA: Final[dict[CommandType, type[MessageSend | Cancel | AudienceChange]]] = {
+COMMAND_DATA: Final[dict[CommandType, type[MessageSend | Cancel | AudienceChange]]] = {
     CommandType.MESSAGE_SEND: MessageSend,
     CommandType.MESSAGE_CANCEL: Cancel,
     CommandType.AUDIENCE_ADD: AudienceChange,
@@ -157,7 +164,7 @@ class LogRecord(Struct, frozen=True, gc=False):
     customer: str
     now: Timestamp
     cause: EventCause | TimerCause
-    outcome: str
+    outcome: LogOutcome
     definitions: str
     entries: tuple[LogEntry, ...]
 
@@ -226,7 +233,7 @@ def encode_command(command: Command) -> bytes:
         "caused_by": CausedBy(command.caused_by.source, command.caused_by.id),
         "sequence": command.sequence,
     }
-    kind = _COMMAND_DATA[command.type]
+    kind = COMMAND_DATA[command.type]
     if kind is MessageSend:
         not_before_ms = command.not_before_ms
         data = MessageSend(
