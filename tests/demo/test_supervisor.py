@@ -114,12 +114,15 @@ async def test_workers_do_not_outlive_a_cancelled_supervisor():
 
 
 async def test_a_worker_that_is_never_ready_is_named_with_its_last_words():
-    code = "import sys, time; print('waiting for the moon', file=sys.stderr, flush=True); time.sleep(60)"
+    code = (
+        "import sys, time; print('waiting for the moon', file=sys.stderr, flush=True); "
+        "time.sleep(60)"
+    )
     supervisor = Supervisor({"0": python(code)})
     running = asyncio.create_task(supervisor.run())
     await wait_until(lambda: supervisor.workers["0"].last_lines)
 
-    with pytest.raises(OrchestratorError, match="worker 0.*waiting for the moon"):
+    with pytest.raises(OrchestratorError, match=r"worker 0.*waiting for the moon"):
         await supervisor.ready(0.1)
 
     await supervisor.stop()
