@@ -44,7 +44,7 @@ DEAD_LETTER_REASONS: Final = (
     "too_many_hops",
     "state_too_large",
 )
-FORWARD_REASONS: Final = ("wrong_partition", "other_topic", "no_key")
+FORWARD_REASONS: Final = ("partition", "topic")
 TRANSACTION_RESULTS: Final = ("committed", "aborted", "fenced", "unknown")
 REFUSED_AT: Final = ("entry", "send")
 # A customer's record that is this near to its bound gets a warning before it gets dead letters.
@@ -142,7 +142,8 @@ class Metrics:
             start=True,
         )
         self._capped = self._counter(
-            "clock_capped_records", "Records stamped too far ahead; their time was capped."
+            "clock_capped_records",
+            "Batches whose newest record was stamped too far ahead; its time was capped.",
         )
         self._exits_dropped = self._counter(
             "remembered_exits_dropped", "Remembered exits pushed out by their bound."
