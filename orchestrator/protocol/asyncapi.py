@@ -13,10 +13,13 @@ import yaml
 
 from orchestrator import __version__
 from orchestrator.core.command import CommandType
+from orchestrator.core.journey import Channel
 from orchestrator.protocol.codec import REASONS
 from orchestrator.protocol.outputs import CONTENT_TYPE
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.schema import command_schema, event_schema
+from orchestrator.protocol.topics import Topic, Topics
+from orchestrator.settings import TopicSettings
 
 _STRUCTURED: Final = CONTENT_TYPE.decode()
 _DESCRIPTION: Final = """\
@@ -78,70 +81,70 @@ def asyncapi_text() -> str:
 
 
 def _channels() -> dict[str, Any]:
+    # A channel called "{channel}" turns the names of its topics into AsyncAPI's templates.
+    topics = Topics.of(TopicSettings(), {"{channel}": Channel(kind="message")})
+    known = {topic.name: topic for topic in topics.all}
     events = [_event_name(event_type) for event_type in PAYLOADS]
     commands = [_command_name(one) for one in CommandType]
+    (touchpoints,) = topics.inputs
     return {
         "touchpoints": _channel(
-            "touchpoints", "What customers did. More input topics may be configured.", events
+            known[touchpoints], "What customers did. More input topics may be configured.", events
         ),
         "commands": _channel(
-            "commands.{channel}",
+            known[topics.commands("{channel}")],
             "Transactional and service commands of a channel.",
             commands,
-            parameters=_CHANNEL_PARAMETER,
         ),
         "commandsPromotional": _channel(
-            "commands.{channel}.promotional",
+            known[topics.commands("{channel}", promotional=True)],
             "Promotional commands of a channel, so that they never delay the others.",
             commands,
-            parameters=_CHANNEL_PARAMETER,
         ),
         "fences": _channel(
-            "fences",
+            known[topics.fences],
             "Per customer, the enrollments that are over; ask it right before sending.",
             ["fences"],
-            compacted=True,
         ),
         "journeyLog": _channel(
-            "journey-log", "Every decided input with all it did, and why.", ["journeyLog"]
+            known[topics.journey_log],
+            "Every decided input with all it did, and why.",
+            ["journeyLog"],
         ),
         "deadLetters": _channel(
-            "dead-letters", "Records that could not be applied, as they came.", ["deadLetter"]
+            known[topics.dead_letters],
+            "Records that could not be applied, as they came.",
+            ["deadLetter"],
         ),
         "forward": _channel(
-            "orchestrator-forward", "Internal: records on their way home.", ["forwarded"]
+            known[topics.forward], "Internal: records on their way home.", ["forwarded"]
         ),
         "customersChangelog": _channel(
-            "orchestrator-customers-changelog",
+            known[topics.changelog],
             "Internal: the state of each customer, and one meta record per partition.",
             ["customerState"],
-            compacted=True,
         ),
     }
 
 
-def _channel(
-    address: str,
-    description: str,
-    messages: list[str],
-    *,
-    parameters: dict[str, Any] | None = None,
-    compacted: bool = False,
-) -> dict[str, Any]:
+def _channel(topic: Topic, description: str, messages: list[str]) -> dict[str, Any]:
     channel: dict[str, Any] = {
-        "address": address,
+        "address": topic.name,
         "description": description,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
     }
-    if parameters:
-        channel["parameters"] = parameters
-    if compacted:
-        channel["bindings"] = {
-            "kafka": {
-                "topicConfiguration": {"cleanup.policy": ["compact"]},
-                "bindingVersion": "0.5.0",
-            }
+    if "{channel}" in topic.name:
+        channel["parameters"] = _CHANNEL_PARAMETER
+    configuration: dict[str, Any] = {"cleanup.policy": [topic.config["cleanup.policy"]]}
+    if retention_ms := topic.config.get("retention.ms"):
+        configuration["retention.ms"] = int(retention_ms)
+    channel["bindings"] = {
+        "kafka": {
+            "partitions": topic.partitions,
+            "topicConfiguration": configuration,
+            "bindingVersion": "0.5.0",
         }
+    }
     return channel
 
 
