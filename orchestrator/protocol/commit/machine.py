@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from orchestrator.core.customer import STATE_FORMAT
-from orchestrator.errors import InvariantViolated
+from orchestrator.core.customer import STATE_FORMAT, UnknownStateFormat
+from orchestrator.errors import DependencyError, InvariantViolated
 from orchestrator.metrics import GroupStats
 from orchestrator.protocol.commit.group import OpenGroup, Rules
 from orchestrator.protocol.commit.meta import (
@@ -108,13 +108,16 @@ class CommitMachine:
     def on_loaded(self, generation: int, index: int, loaded: Loaded, clocks: Clocks) -> None:
         """Take the state of a partition; ignored when the assignment changed meanwhile.
 
-        Raises DependencyError for journeys that changed under their version, UnknownStateFormat
-        for state of a newer release.
+        Raises DependencyError for journeys that changed under their version, and for state of a
+        newer release.
         """
         if generation != self.generation or index not in self._loading:
             return
         where = f"{self._rules.names.changelog}/{index}"
-        CustomerPartition.check_formats(loaded.states)
+        try:
+            CustomerPartition.check_formats(loaded.states)
+        except UnknownStateFormat as error:
+            raise DependencyError(f"{where}: {error}; upgrade this worker") from error
         if loaded.journeys is not None:
             check_journeys(loaded.journeys, self._digests, where=where)
         if loaded.meta is None and loaded.states:
@@ -167,6 +170,11 @@ class CommitMachine:
         self._queue.append(batch)
         self._queued_records += len(batch.records)
         self._queued_positions[batch.source] = batch.end
+
+    @property
+    def open_inputs(self) -> int:
+        """How many decided inputs wait for the next transaction."""
+        return self._open.inputs if self._open is not None else 0
 
     @property
     def queued_records(self) -> int:

@@ -1,0 +1,1 @@
+"""The thin driver: Faust and the Kafka clients. Moves bytes, decides nothing."""

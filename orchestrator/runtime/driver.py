@@ -1,0 +1,308 @@
+"""Drives the state machine: feeds it batches, clocks and loads, and runs its transactions.
+
+One task decides in slices and seals a transaction whenever none is in flight; so a lone event is
+committed at once, and under load groups grow by themselves to what arrived meanwhile. Whatever
+fails ends the process: a restart recovers from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NoReturn
+
+import structlog
+
+from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
+from orchestrator.metrics import InputStatus, Metrics, PartitionStatus
+from orchestrator.protocol.commit.group import Rules
+from orchestrator.protocol.commit.machine import Clocks, CommitMachine, GroupBounds, Writer
+from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
+from orchestrator.runtime.coordination import Coordination, client_id, transactional_id
+from orchestrator.runtime.failpoint import Failpoint
+from orchestrator.runtime.producer import FencedProducer
+from orchestrator.runtime.recovery import BulkLoader, Source
+from orchestrator.settings import Settings
+
+_log = structlog.get_logger()
+
+# Two in turn: while the broker writes the markers of one transaction, the next can begin.
+PRODUCERS: Final = 2
+# Inputs decided before the loop gets to look at the network again.
+_SLICE_INPUTS: Final = 64
+# Read ahead of the decisions; more would only grow memory and age.
+_QUEUED_RECORDS_MAX: Final = 20_000
+_SLOT_POLL_SECONDS: Final = 0.25
+_FLIGHT_POLL_SECONDS: Final = 0.001
+_WAIT_POLL_SECONDS_MAX: Final = 1.0
+
+
+def clocks() -> Clocks:
+    """Read both clocks; the only place where the worker asks for the time."""
+    return Clocks(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)
+
+
+class Driver:
+    """The worker's side of the commit. Lives on the event loop of Faust's app."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client_options: dict[str, Any],
+        rules: Rules,
+        metrics: Metrics,
+    ) -> None:
+        self.names = rules.names
+        self.failpoint = Failpoint(settings.failpoint)
+        self.progress = 0
+        self._settings = settings
+        self._options = client_options
+        self._metrics = metrics
+        self._timeout_ms = int(settings.transaction_timeout_seconds * 1000)
+        ids = tuple(
+            transactional_id(settings.app_id, settings.slot, turn) for turn in range(PRODUCERS)
+        )
+        self.machine = CommitMachine(
+            rules,
+            GroupBounds(settings.group_records_max, settings.group_bytes_max),
+            Writer(settings.slot, ids),
+        )
+        self._producers = [
+            FencedProducer(
+                client_options | {"client_id": client_id(settings.app_id, settings.slot)},
+                transactional_id=identity,
+                transaction_timeout_ms=self._timeout_ms,
+                failpoint=self.failpoint,
+            )
+            for identity in ids
+        ]
+        self._loader = BulkLoader(
+            client_options, settings.app_id, transaction_timeout_ms=self._timeout_ms
+        )
+        self._turn = 0
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._room = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.unread: Callable[[], dict[TopicPartition, int]] = dict
+
+    # -- Life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Claim the slot, fence its former worker, and begin to decide."""
+        await self._claim_slot()
+        for producer in self._producers:
+            await producer.start()
+        self._spawn(self._run())
+
+    async def _claim_slot(self) -> None:
+        """Wait until the slot's former worker has left the group; refuse a slot that is in use."""
+        identity = client_id(self._settings.app_id, self._settings.slot)
+        deadline = time.monotonic() + 2 * self._settings.session_timeout_seconds + 1
+        async with Coordination(self._options, self._settings.app_id) as coordination:
+            while True:
+                users = [m for m in await coordination.members() if m.client_id == identity]
+                if not users:
+                    return
+                if time.monotonic() > deadline:
+                    raise UsageError(
+                        f"slot: {self._settings.slot!r} is in use by a worker on {users[0].host}; "
+                        "allowed: a name of its own for each worker"
+                    )
+                await asyncio.sleep(_SLOT_POLL_SECONDS)
+
+    def give_up(self, error: BaseException) -> NoReturn:
+        """End the process at once; what was not committed is decided again by whoever is next."""
+        known = isinstance(error, OrchestratorError)
+        code = error.exit_code if isinstance(error, OrchestratorError) else WorkerGaveUp.exit_code
+        _log.error("worker gives up", error=str(error) if known else repr(error), exit_code=code)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Any) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - crash-only: whatever it is ends us.
+            self.give_up(error)
+
+    # -- Ownership ---------------------------------------------------------------------------
+
+    async def take_over(
+        self, generation: int, member: str, assigned: Iterable[TopicPartition]
+    ) -> None:
+        """Load what is newly ours, and commit that we own it. May be cancelled by a rebalance."""
+        self.failpoint.reach("assigned")
+        await self._drained()
+        partitions = list(assigned)
+        homes = {index for topic, index in partitions if topic == self.names.changelog}
+        needed = self.machine.on_assigned(generation, member, homes)
+        self._metrics.assigned(generation)
+        if needed:
+            self.failpoint.reach("recovery_started")
+            await self._load(generation, needed)
+            self.failpoint.reach("recovery_loaded")
+        elsewhere = [
+            place
+            for place in partitions
+            if place.topic in self.names.inputs and place.topic not in self.names.home_inputs
+        ]
+        await self._position_elsewhere(generation, elsewhere)
+        while self.machine.in_flight is not None:  # Waits of partitions that stayed.
+            await asyncio.sleep(_FLIGHT_POLL_SECONDS)
+        takeover = self.machine.seal_takeover(clocks())
+        if takeover is not None:
+            # A task of its own: a rebalance may cancel us, but never a transaction half way.
+            await asyncio.shield(self._spawn(self._commit(takeover)))
+
+    async def revoke(self) -> None:
+        """Commit what is decided, drop what is queued. Called inside the rebalance callback."""
+        self.machine.on_revoked()
+        self.failpoint.reach("revoked")
+        await self._drained()
+
+    async def _load(self, generation: int, needed: Iterable[int]) -> None:
+        source = Source(self.names.changelog, self.names.home_inputs)
+        loaded, report = await self._loader.load(source, needed)
+        for index in sorted(loaded):
+            self.machine.on_loaded(generation, index, loaded[index], clocks())
+            await asyncio.sleep(0)
+        # What was loaded lives as long as the partition; the collector need not look at it.
+        gc.collect()
+        gc.freeze()
+        self._metrics.recovered(seconds=report.seconds, records=report.records)
+        self._metrics.takeover_waited(report.waited_seconds)
+        _log.info("recovered", **report._asdict())
+
+    async def _position_elsewhere(
+        self, generation: int, places: list[TopicPartition]
+    ) -> None:
+        if not places:
+            return
+        async with Coordination(self._options, self._settings.app_id) as coordination:
+            committed = await coordination.stable_offsets(places)
+        first = await self._loader.first_offsets(places)
+        for place in places:
+            position = committed.get(place, first[place])
+            if position < first[place]:
+                raise DependencyError(
+                    f"{place.topic}/{place.partition}: the next event to forward is at "
+                    f"{position}, but the log begins at {first[place]}; nothing was skipped"
+                )
+            self.machine.on_position(generation, place, position)
+
+    # -- Deciding and committing -------------------------------------------------------------
+
+    def on_batch(self, batch: Batch) -> None:
+        """Take a batch from the agent."""
+        self.machine.on_batch(batch)
+        if self.machine.queued_records >= _QUEUED_RECORDS_MAX:
+            self._room.clear()
+        self._wake.set()
+
+    async def wait_for_room(self) -> None:
+        """Return when the machine wants to read more."""
+        if self.machine.queued_records >= _QUEUED_RECORDS_MAX:
+            await self._room.wait()
+
+    async def _run(self) -> None:
+        machine = self.machine
+        budget = self._settings.group_decide_seconds
+        spent = 0.0
+        while True:
+            self._wake.clear()
+            if machine.open_inputs == 0:
+                spent = 0.0
+            started = time.perf_counter()
+            decided = machine.decide(_SLICE_INPUTS, clocks()) if spent < budget else 0
+            spent += time.perf_counter() - started
+            if machine.queued_records < _QUEUED_RECORDS_MAX:
+                self._room.set()
+            if machine.in_flight is None:
+                transaction = machine.seal(clocks())
+                if transaction is not None:
+                    self.failpoint.reach("after_decide")
+                    if transaction.stats.lateness_seconds:
+                        self.failpoint.reach("timer_decided")
+                    self._spawn(self._commit(transaction))
+            if decided:
+                await asyncio.sleep(0)
+                continue
+            if machine.drained:
+                self._idle.set()
+            await self._sleep_until_due()
+
+    async def _sleep_until_due(self) -> None:
+        left_ms = self.machine.next_due_in_ms(clocks().monotonic_ms)
+        seconds = _WAIT_POLL_SECONDS_MAX
+        if left_ms is not None and (left_ms or self.machine.in_flight is None):
+            seconds = min(seconds, left_ms / 1000)
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _commit(self, transaction: Transaction) -> None:
+        producer = self._producers[self._turn]
+        self._turn = (self._turn + 1) % PRODUCERS
+        started = time.perf_counter()
+        await producer.commit(transaction, self._settings.app_id)
+        seconds = time.perf_counter() - started
+        stats = self.machine.on_committed()
+        self.progress += 1
+        self._metrics.observe_group(
+            stats, committed_ms=clocks().wall_ms, transaction_seconds=seconds
+        )
+        self._wake.set()
+
+    async def _drained(self) -> None:
+        """Return when nothing decided is left to commit."""
+        while not self.machine.drained:
+            self._idle.clear()
+            self._wake.set()
+            await self._idle.wait()
+
+    # -- Looking -----------------------------------------------------------------------------
+
+    def lag(self) -> int:
+        """Return how many records are not decided yet, over all input partitions."""
+        return sum(self.unread().values()) + self.machine.queued_records
+
+    def statuses(self) -> list[PartitionStatus]:
+        """Return how each owned partition stands; read by the exposition's thread."""
+        now = clocks()
+        positions, unread = self.machine.positions(), self.unread()
+        statuses = []
+        for index, home in sorted(self.machine.homes.copy().items()):
+            inputs = []
+            for topic, position in home.positions.copy().items():
+                place = TopicPartition(topic, index)
+                queued = max(0, positions.get(place, position) - position)
+                inputs.append(InputStatus(topic, unread.get(place, 0) + queued))
+            statuses.append(
+                PartitionStatus(
+                    partition=index,
+                    customers=len(home.states),
+                    state_bytes=home.state_bytes,
+                    waits_pending=len(home.waits),
+                    waits_due=home.waits.count_due(home.clock.now_ms(now.monotonic_ms)),
+                    inputs=tuple(inputs),
+                )
+            )
+        return statuses

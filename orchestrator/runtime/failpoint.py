@@ -1,0 +1,44 @@
+"""Places at which a test makes the worker die or freeze. Off unless a setting names one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Final
+
+from orchestrator.errors import UsageError
+
+NAMES: Final = (
+    "assigned",
+    "recovery_started",
+    "recovery_loaded",
+    "after_decide",
+    "timer_decided",
+    "after_begin",
+    "after_produce",
+    "after_acks",
+    "after_offsets",
+    "after_end",
+    "revoked",
+)
+_SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+
+
+class Failpoint:
+    """`name[:nth[:kill|stop]]`: at the nth time the named place is reached, signal ourselves."""
+
+    def __init__(self, setting: str) -> None:
+        name, _, rest = setting.partition(":")
+        nth, _, action = rest.partition(":")
+        if name and name not in NAMES:
+            raise UsageError(f"failpoint {name!r} does not exist; allowed: {', '.join(NAMES)}")
+        self._name = name
+        self._left = int(nth or 1)
+        self._signal = _SIGNALS[action or "kill"]
+
+    def reach(self, name: str) -> None:
+        """Die or freeze here if this is the place and the time."""
+        if name == self._name:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), self._signal)

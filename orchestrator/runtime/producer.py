@@ -1,0 +1,165 @@
+"""A transactional producer whose offsets are fenced by the group's generation, and its order.
+
+`commit` is the one place where the rules of the commit are executed: begin, produce all, await
+every record, offsets under generation and member, end. The machine encoded everything before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer, OffsetAndMetadata, TopicPartition
+from aiokafka.client import CoordinationType
+from aiokafka.errors import ProducerFenced
+from aiokafka.producer.sender import Sender, TxnOffsetCommitHandler
+
+from orchestrator.protocol.commit.transaction import Output, Transaction
+from orchestrator.runtime.failpoint import Failpoint
+from orchestrator.runtime.requests import FencedOffsetCommit
+
+# Illegal generation, unknown member, fenced instance: this worker was given up by the group.
+_GIVEN_UP: Final = frozenset({22, 25, 82})
+# Below the broker's default for a batch (1,048,588 bytes) with room for headers of the batch.
+_BATCH_BYTES_MAX: Final = 900_000
+# Our own topics take records of this size; the widest is a dead letter with its reason.
+_REQUEST_BYTES_MAX: Final = 8 * 1024 * 1024
+# A transaction that begins before the markers of the last one are written is asked to come again.
+_RETRY_BACKOFF_MS: Final = 2
+
+
+class _FencedHandler(TxnOffsetCommitHandler):  # type: ignore[misc]
+    """Sends offsets by TxnOffsetCommit v3."""
+
+    def create_request(self) -> FencedOffsetCommit:
+        manager = self._sender._txn_manager  # noqa: SLF001 - aiokafka offers no other way.
+        by_topic: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        for tp, offset in sorted(self._offsets.items()):
+            by_topic[tp.topic].append((tp.partition, offset.offset, -1, offset.metadata or "", {}))
+        return FencedOffsetCommit(
+            manager.transactional_id,
+            self._group_id,
+            manager.producer_id,
+            manager.producer_epoch,
+            self._sender.generation,
+            self._sender.member,
+            None,
+            [(topic, partitions, {}) for topic, partitions in by_topic.items()],
+            {},
+        )
+
+    def handle_response(self, resp: Any) -> float | None:
+        codes = {code for _, partitions, _ in resp.topics for _, code, _ in partitions}
+        if codes & _GIVEN_UP:
+            raise ProducerFenced
+
+        class _AsV0:
+            errors: Final = [
+                (topic, [(index, code) for index, code, _ in partitions])
+                for topic, partitions, _ in resp.topics
+            ]
+
+        backoff: float | None = super().handle_response(_AsV0)
+        return backoff
+
+
+class _FencedSender(Sender):  # type: ignore[misc]
+    """aiokafka's sender with the fenced offsets."""
+
+    generation = -1
+    member = ""
+
+    async def _do_txn_offset_commit(self, offsets: Any, group_id: str) -> None:
+        if not offsets:
+            return
+        node_id = await self._find_coordinator(CoordinationType.GROUP, group_id)
+        await _FencedHandler(self, offsets, group_id).do(node_id)
+
+
+
+class FencedProducer:
+    """One transactional id. `commit` may be called again only after it returned."""
+
+    def __init__(
+        self,
+        client_options: dict[str, Any],
+        *,
+        transactional_id: str,
+        transaction_timeout_ms: int,
+        failpoint: Failpoint,
+    ) -> None:
+        self._failpoint = failpoint
+        self._timeout_seconds = 2 * transaction_timeout_ms / 1000
+        self._options = client_options | {
+            "transactional_id": transactional_id,
+            "transaction_timeout_ms": transaction_timeout_ms,
+        }
+
+    async def start(self) -> None:
+        """Connect and initialise the transactional id: whoever had it before is fenced."""
+        # The client wants to be made on the loop that it will run on.
+        self._producer = AIOKafkaProducer(
+            **self._options,
+            acks="all",
+            linger_ms=0,
+            retry_backoff_ms=_RETRY_BACKOFF_MS,
+            max_batch_size=_BATCH_BYTES_MAX,
+            max_request_size=_REQUEST_BYTES_MAX,
+        )
+        # The constructor has no seam for its sender; same object, our offset commit.
+        self._producer._sender.__class__ = _FencedSender  # noqa: SLF001
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        """Close the connections; an open transaction stays for the next initialisation."""
+        await self._producer.stop()
+
+    async def commit(self, transaction: Transaction, group_id: str) -> None:
+        """Make all effects visible, or raise: then nobody may assume that they are not."""
+        async with asyncio.timeout(self._timeout_seconds):
+            await self._commit(transaction, group_id)
+
+    async def _commit(self, transaction: Transaction, group_id: str) -> None:
+        producer, reach = self._producer, self._failpoint.reach
+        await producer.begin_transaction()
+        reach("after_begin")
+        handed_over = await asyncio.gather(
+            *(
+                self._hand_over(topic, partition, outputs)
+                for (topic, partition), outputs in transaction.outputs.items()
+            )
+        )
+        reach("after_produce")
+        # Awaited before the offsets: a commit does not fail when a record was refused, and a
+        # worker stopped in between must leave its records visible as an open transaction.
+        await asyncio.gather(*(future for futures in handed_over for future in futures))
+        reach("after_acks")
+        sender = producer._sender  # noqa: SLF001
+        sender.generation, sender.member = transaction.generation, transaction.member
+        offsets = {
+            TopicPartition(topic, partition): OffsetAndMetadata(offset, "")
+            for (topic, partition), offset in transaction.offsets.items()
+        }
+        await producer.send_offsets_to_transaction(offsets, group_id)
+        reach("after_offsets")
+        await producer.commit_transaction()
+        reach("after_end")
+
+    async def _hand_over(
+        self, topic: str, partition: int, outputs: Sequence[Output]
+    ) -> list[asyncio.Future[Any]]:
+        """Put one partition's records into as few batches as they fit; return what to await."""
+        futures = []
+        batch = self._producer.create_batch()
+        for key, value, headers in outputs:
+            while (
+                batch.append(key=key, value=value, timestamp=None, headers=list(headers)) is None
+            ):
+                futures.append(
+                    await self._producer.send_batch(batch, topic, partition=partition)
+                )
+                batch = self._producer.create_batch()
+        futures.append(await self._producer.send_batch(batch, topic, partition=partition))
+        return futures

@@ -1,0 +1,195 @@
+"""Reads the state of partitions from their changelog, in bulk, straight into dicts of bytes.
+
+Called by the driver outside the rebalance callback, for partitions that this worker was just given.
+First it waits until no transaction of a former owner is open: what is read then is all there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from orchestrator.errors import DependencyError
+from orchestrator.protocol.commit import transaction as commit
+from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY, Meta, decode_meta
+from orchestrator.protocol.commit.partition import Loaded
+from orchestrator.runtime.coordination import Coordination
+
+_log = structlog.get_logger()
+
+_STABLE_POLL_SECONDS: Final = 0.05
+# A living former owner ends its transaction within this; one that does not is asked after.
+_DEAD_WRITER_SECONDS: Final = 0.5
+_FETCH_TIMEOUT_MS: Final = 200
+_FETCH_BYTES: Final = 8 * 1024 * 1024
+
+
+class Source(NamedTuple):
+    """What to load: the changelog, and the input topics whose positions stand in it."""
+
+    changelog: str
+    inputs: Sequence[str]
+
+
+class RecoveryReport(NamedTuple):
+    """What a recovery cost: the wait for open transactions, and the reading."""
+
+    records: int
+    waited_seconds: float
+    seconds: float
+
+
+class BulkLoader:
+    """Loads changelog partitions. One instance serves one worker for its life."""
+
+    def __init__(
+        self, client_options: dict[str, Any], app_id: str, *, transaction_timeout_ms: int
+    ) -> None:
+        self._options = client_options
+        self._app_id = app_id
+        self._transaction_timeout_ms = transaction_timeout_ms
+
+    async def load(
+        self, source: Source, indexes: Iterable[int]
+    ) -> tuple[dict[int, Loaded], RecoveryReport]:
+        """Return the state of each partition.
+
+        Raises DependencyError when a position lies outside of its input log.
+        """
+        started = time.monotonic()
+        changelogs = [TopicPartition(source.changelog, index) for index in sorted(indexes)]
+        committed = self._consumer("read_committed")
+        uncommitted = self._consumer("read_uncommitted")
+        await committed.start()
+        try:
+            await uncommitted.start()
+            try:
+                ends = await self._stable_ends(changelogs, committed, uncommitted)
+                waited = time.monotonic() - started
+                inputs = [
+                    TopicPartition(topic, tp.partition)
+                    for topic in source.inputs
+                    for tp in changelogs
+                ]
+                first = await uncommitted.beginning_offsets(inputs)
+                last = await uncommitted.end_offsets(inputs)
+            finally:
+                await uncommitted.stop()
+            contents, records = await _read(committed, changelogs, ends)
+        finally:
+            await committed.stop()
+        loaded = {}
+        for tp in changelogs:
+            start_offsets = {
+                topic: first[TopicPartition(topic, tp.partition)] for topic in source.inputs
+            }
+            loaded[tp.partition] = _assemble(tp, contents[tp], start_offsets)
+            _check_positions(loaded[tp.partition].meta, tp.partition, first, last)
+        report = RecoveryReport(records, waited, time.monotonic() - started)
+        return loaded, report
+
+    async def first_offsets(
+        self, places: Iterable[commit.TopicPartition]
+    ) -> dict[commit.TopicPartition, int]:
+        """Return where the logs of input partitions begin."""
+        consumer = self._consumer("read_uncommitted")
+        await consumer.start()
+        try:
+            first = await consumer.beginning_offsets([TopicPartition(*place) for place in places])
+        finally:
+            await consumer.stop()
+        return {commit.TopicPartition(*tp): offset for tp, offset in first.items()}
+
+    def _consumer(self, isolation_level: str) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            **self._options,
+            group_id=None,
+            enable_auto_commit=False,
+            isolation_level=isolation_level,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=_FETCH_BYTES,
+            fetch_max_wait_ms=_FETCH_TIMEOUT_MS,
+        )
+
+    async def _stable_ends(
+        self,
+        changelogs: Sequence[TopicPartition],
+        committed: AIOKafkaConsumer,
+        uncommitted: AIOKafkaConsumer,
+    ) -> Mapping[TopicPartition, int]:
+        """Wait until the last stable offset is the end of each changelog, and return the ends."""
+        asked_at = time.monotonic() + _DEAD_WRITER_SECONDS
+        while True:
+            # In this order: an end that is stable now was not hiding an open transaction before.
+            ends = await uncommitted.end_offsets(changelogs)
+            stable = await committed.end_offsets(changelogs)
+            if all(stable[tp] >= ends[tp] for tp in changelogs):
+                return stable
+            if time.monotonic() >= asked_at:
+                asked_at = time.monotonic() + _DEAD_WRITER_SECONDS
+                async with Coordination(self._options, self._app_id) as coordination:
+                    aborted = await coordination.abort_dead_writers(self._transaction_timeout_ms)
+                if aborted:
+                    _log.info("aborted transactions of dead writers", writers=aborted)
+            await asyncio.sleep(_STABLE_POLL_SECONDS)
+
+
+async def _read(
+    consumer: AIOKafkaConsumer,
+    changelogs: Sequence[TopicPartition],
+    ends: Mapping[TopicPartition, int],
+) -> tuple[dict[TopicPartition, dict[bytes, bytes]], int]:
+    """Read the partitions up to their ends; a tombstone removes its key."""
+    contents: dict[TopicPartition, dict[bytes, bytes]] = {tp: {} for tp in changelogs}
+    records = 0
+    consumer.assign(changelogs)
+    await consumer.seek_to_beginning(*changelogs)
+    left = {tp for tp in changelogs if await consumer.position(tp) < ends[tp]}
+    while left:
+        for tp, messages in (await consumer.getmany(timeout_ms=_FETCH_TIMEOUT_MS)).items():
+            content = contents[tp]
+            records += len(messages)
+            for message in messages:
+                if message.value is None:
+                    content.pop(message.key, None)
+                else:
+                    content[message.key] = message.value
+        for tp in list(left):
+            if await consumer.position(tp) >= ends[tp]:
+                left.discard(tp)
+                consumer.pause(tp)
+    return contents, records
+
+
+def _assemble(
+    tp: TopicPartition, content: dict[bytes, bytes], start_offsets: Mapping[str, int]
+) -> Loaded:
+    meta_value = content.pop(META_KEY, None)
+    journeys = content.pop(JOURNEYS_KEY, None)
+    where = f"{tp.topic}/{tp.partition}"
+    meta = decode_meta(meta_value, where=where) if meta_value is not None else None
+    return Loaded(content, meta, journeys, start_offsets)
+
+
+def _check_positions(
+    meta: Meta | None,
+    index: int,
+    first: Mapping[TopicPartition, int],
+    last: Mapping[TopicPartition, int],
+) -> None:
+    """Stop when the next event to decide is not in the log: going on would skip or repeat."""
+    if meta is None:
+        return
+    for topic, position in meta.positions.items():
+        tp = TopicPartition(topic, index)
+        if tp in first and not first[tp] <= position <= last[tp]:
+            raise DependencyError(
+                f"{topic}/{index}: the next event to apply is at {position}, but the log holds "
+                f"{first[tp]} to {last[tp]}: retention removed events that were not applied, or "
+                "the topic was created anew; nothing was skipped"
+            )

@@ -1,0 +1,211 @@
+"""Three requests that aiokafka does not speak yet, in the versions that fence and find writers.
+
+TxnOffsetCommit v3 (KIP-447) carries generation and member: the group coordinator refuses the
+offsets, and with them the transaction, of a worker that was given up. OffsetFetch v7 with
+`require_stable` waits for offsets of a transaction that is ending. ListTransactions v0 (KIP-664)
+names the open transactions on a broker. Field lists are from the Kafka protocol guide.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeAlias
+
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    TaggedFields,
+)
+
+_TAGS = ("tags", TaggedFields)
+_THROTTLE = ("throttle_time_ms", Int32)
+
+
+class TxnOffsetCommitResponseV3(Response):
+    """Error codes by topic and partition."""
+
+    API_KEY = 28
+    API_VERSION = 3
+    SCHEMA = Schema(
+        _THROTTLE,
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")),
+                ("partitions", CompactArray(("partition", Int32), ("error_code", Int16), _TAGS)),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class TxnOffsetCommitRequestV3(RequestStruct):
+    """Offsets of a transaction, with the generation under which they were read."""
+
+    FLEXIBLE_VERSION = True
+    API_KEY = 28
+    API_VERSION = 3
+    RESPONSE_TYPE = TxnOffsetCommitResponseV3
+    SCHEMA = Schema(
+        ("transactional_id", CompactString("utf-8")),
+        ("group_id", CompactString("utf-8")),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        ("generation_id", Int32),
+        ("member_id", CompactString("utf-8")),
+        ("group_instance_id", CompactString("utf-8")),
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        ("metadata", CompactString("utf-8")),
+                        _TAGS,
+                    ),
+                ),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class OffsetFetchResponseV7(Response):
+    """Committed offsets of a group; -1 where there is none."""
+
+    API_KEY = 9
+    API_VERSION = 7
+    SCHEMA = Schema(
+        _THROTTLE,
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        ("metadata", CompactString("utf-8")),
+                        ("error_code", Int16),
+                        _TAGS,
+                    ),
+                ),
+                _TAGS,
+            ),
+        ),
+        ("error_code", Int16),
+        _TAGS,
+    )
+
+
+class OffsetFetchRequestV7(RequestStruct):
+    """Ask for committed offsets, and for an error while a transaction is still ending."""
+
+    FLEXIBLE_VERSION = True
+    API_KEY = 9
+    API_VERSION = 7
+    RESPONSE_TYPE = OffsetFetchResponseV7
+    SCHEMA = Schema(
+        ("group_id", CompactString("utf-8")),
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), _TAGS
+            ),
+        ),
+        ("require_stable", Boolean),
+        _TAGS,
+    )
+
+
+class ListTransactionsResponseV0(Response):
+    """Transactional ids that this broker coordinates, in the states asked for."""
+
+    API_KEY = 66
+    API_VERSION = 0
+    SCHEMA = Schema(
+        _THROTTLE,
+        ("error_code", Int16),
+        ("unknown_state_filters", CompactArray(CompactString("utf-8"))),
+        (
+            "transaction_states",
+            CompactArray(
+                ("transactional_id", CompactString("utf-8")),
+                ("producer_id", Int64),
+                ("transaction_state", CompactString("utf-8")),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class ListTransactionsRequestV0(RequestStruct):
+    """Ask a broker for the transactions that it coordinates."""
+
+    FLEXIBLE_VERSION = True
+    API_KEY = 66
+    API_VERSION = 0
+    RESPONSE_TYPE = ListTransactionsResponseV0
+    SCHEMA = Schema(
+        ("state_filters", CompactArray(CompactString("utf-8"))),
+        ("producer_id_filters", CompactArray(Int64)),
+        _TAGS,
+    )
+
+
+_TxnOffsetCommit: TypeAlias = TxnOffsetCommitRequestV3
+_OffsetFetch: TypeAlias = OffsetFetchRequestV7
+_ListTransactions: TypeAlias = ListTransactionsRequestV0
+
+
+class FencedOffsetCommit(Request[_TxnOffsetCommit]):
+    """Builder for TxnOffsetCommit v3; the fields in the order of its schema."""
+
+    API_KEY: ClassVar[int] = 28
+
+    def __init__(self, *fields: Any) -> None:
+        self._fields = fields
+
+    def build(self, request_struct_class: type[_TxnOffsetCommit]) -> _TxnOffsetCommit:
+        """Return the struct to send."""
+        return request_struct_class(*self._fields)
+
+
+class StableOffsetFetch(Request[_OffsetFetch]):
+    """Builder for OffsetFetch v7 with `require_stable`."""
+
+    API_KEY: ClassVar[int] = 9
+
+    def __init__(self, *fields: Any) -> None:
+        self._fields = fields
+
+    def build(self, request_struct_class: type[_OffsetFetch]) -> _OffsetFetch:
+        """Return the struct to send."""
+        return request_struct_class(*self._fields)
+
+
+class ListTransactions(Request[_ListTransactions]):
+    """Builder for ListTransactions v0."""
+
+    API_KEY: ClassVar[int] = 66
+
+    def __init__(self, *fields: Any) -> None:
+        self._fields = fields
+
+    def build(self, request_struct_class: type[_ListTransactions]) -> _ListTransactions:
+        """Return the struct to send."""
+        return request_struct_class(*self._fields)
