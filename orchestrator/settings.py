@@ -147,7 +147,7 @@ class TopicSettings(BaseModel):
         ("touchpoints",), "topics with events", allowed="topic names, several with commas"
     )
     replication_factor: int = _whole(
-        -1, "copies of each topic; -1 is the broker's default", low=-1, high=9
+        0, "copies of each topic; 0 is one on each broker, at most 3", low=0, high=9
     )
 
     @field_validator("input_topics")
@@ -160,13 +160,6 @@ class TopicSettings(BaseModel):
                 raise ValueError(f"{name!r} is not a topic name")
         if len(set(value)) < len(value):
             raise ValueError("a topic is named twice")
-        return value
-
-    @field_validator("replication_factor")
-    @classmethod
-    def _copies(cls, value: int) -> int:
-        if value == 0:
-            raise ValueError("0 copies")
         return value
 
 
