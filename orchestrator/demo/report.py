@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.core.decision import Refusal
 from orchestrator.demo.ana import PANELS, Entry, Sight
 from orchestrator.demo.ledger import percentile
-from orchestrator.demo.sentences import REFUSED_BECAUSE, channel_noun, duration
+from orchestrator.demo.sentences import REFUSED_BECAUSE, duration
 from orchestrator.demo.timeline import Mark
 
 if TYPE_CHECKING:
@@ -366,8 +366,8 @@ def why_not_sent(
             "",
             f"On its way: {entry.text}",
             (
-                f"The step “{message.step}” of {message.journey} sent the {channel_noun('email')} to "
-                "its provider, which works off a queue of eight seconds."
+                f"The step “{message.step}” of {message.journey} sent it to the e-mail provider, "
+                "which works off a queue of eight seconds."
             ),
         ),
         (
@@ -385,8 +385,8 @@ def why_not_sent(
             "A cancel and a fence",
             (
                 "A message.cancel follows the e-mail on its own topic, and the topic fences says "
-                f"that {message.enrollment} is over: no command of it up to number {message.sequence} may "
-                "go out any more."
+                f"that {message.enrollment} is over: no command of it up to number "
+                f"{message.sequence} may go out any more."
             ),
         ),
     ]

@@ -11,15 +11,22 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from pydantic import SecretStr
 
 from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.settings import ENVIRONMENT_PREFIX, SECRETS
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
 
 # The first restart is immediate: a worker that gave itself up (exit code 70) is healthy again as
 # soon as it recovers. Only one that keeps dying waits, so that it does not eat the machine.
@@ -230,3 +237,26 @@ class Supervisor:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """Return the settings as variables, so that a worker sees what its supervisor was given.
+
+    Only what was set travels; a secret that stands in a file is read there again.
+    """
+    variables: dict[str, str] = {}
+    for name in settings.model_fields_set - {"slot"}:
+        value = getattr(settings, name)
+        if value is None or (name in SECRETS and getattr(settings, f"{name}_file") is not None):
+            continue
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        elif isinstance(value, tuple):
+            value = ",".join(value)
+        variables[ENVIRONMENT_PREFIX + name.upper()] = str(value)
+    return variables
+
+
+def worker_command() -> tuple[str, ...]:
+    """Return the command line of one worker, by the Python that runs us."""
+    return (sys.executable, "-m", "orchestrator", "worker")

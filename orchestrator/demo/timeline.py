@@ -179,6 +179,8 @@ def explain(customer: str, records: Iterable[LogRecord]) -> Explanation:
 def _nothing(record: LogRecord) -> str:
     if record.outcome == "duplicate":
         return "already known: a repeat changes nothing"
+    if (record.cause.type or "").startswith(("message.", "audience.")):
+        return "a sender's report, noted; nothing waits for it any more"
     return "noted; no journey asked for it"
 
 
