@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-_TEXT: Final = [("Content-Type", "text/plain; charset=utf-8")]
+_TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 _METHODS: Final = frozenset({"GET", "HEAD"})
 
 
@@ -74,7 +74,7 @@ def _application(registry: CollectorRegistry, ready: Callable[[], bool]) -> WSGI
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def answer(status: str, text: str) -> Iterable[bytes]:
-            start_response(status, _TEXT)
+            start_response(status, [_TEXT])
             return [f"{text}\n".encode()]
 
         path = environ["PATH_INFO"]

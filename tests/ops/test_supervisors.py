@@ -1,0 +1,187 @@
+"""Who restarts a worker that ends with exit code 70: systemd, Compose, Kubernetes.
+
+There is no cluster here; these are checks of structure, and of systemd's own verifier.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.errors import UsageError, WorkerGaveUp
+from orchestrator.settings import Settings
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+UNIT = DEPLOY / "systemd" / "orchestrator-worker@.service"
+# From SIGTERM to a clean end; every supervisor has to leave this much before it kills.
+GRACE_SECONDS_MIN = 20
+
+
+def unit() -> dict[str, list[str]]:
+    """Return the unit's directives; several of one name add up."""
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def manifests() -> dict[str, dict[str, Any]]:
+    """Return the manifests that the kustomization names, by kind."""
+    listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+    assert sorted(listed) == sorted(
+        path.name for path in KUBERNETES.glob("*.yaml") if path.name != "kustomization.yaml"
+    )
+    loaded = [yaml.safe_load((KUBERNETES / name).read_text()) for name in listed]
+    return {manifest["kind"]: manifest for manifest in loaded}
+
+
+def compose_workers() -> dict[str, dict[str, Any]]:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    return {name: service for name, service in services.items() if name.startswith("worker-")}
+
+
+def pod() -> dict[str, Any]:
+    spec: dict[str, Any] = manifests()["StatefulSet"]["spec"]["template"]["spec"]
+    return spec
+
+
+def assert_settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Fail when a variable is no setting of ours, or its value is not allowed."""
+    for name, value in environment.items():
+        setting = name.removeprefix("ORCHESTRATOR_").lower()
+        assert setting in Settings.model_fields, name
+        monkeypatch.setenv(name, str(value))
+    return Settings.load()
+
+
+def test_systemd_restarts_on_70_and_not_on_a_wrong_setting() -> None:
+    found = unit()
+
+    assert found["Restart"] == ["on-failure"]
+    assert str(WorkerGaveUp.exit_code) in found["RestartForceExitStatus"]
+    assert found["RestartPreventExitStatus"] == [str(UsageError.exit_code)]
+    assert found["StartLimitIntervalSec"] == ["0"]
+    assert int(found["TimeoutStopSec"][0]) >= GRACE_SECONDS_MIN
+
+
+def test_systemd_gives_the_instance_as_slot() -> None:
+    assert "ORCHESTRATOR_SLOT=%i" in unit()["Environment"]
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """Its own verifier, with programs and files that exist here in place of the installed ones."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not on this machine")
+    copy = tmp_path / "orchestrator-worker@.service"
+    copy.write_text(
+        UNIT.read_text()
+        .replace("/opt/orchestrator/.venv/bin/orchestrator", "/bin/true")
+        .replace("Documentation=file:/opt", "Documentation=file:///opt")
+    )
+    ran = subprocess.run(
+        [analyze, "verify", "--recursive-errors=no", str(copy)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    about_us = [line for line in ran.stderr.splitlines() if "orchestrator-worker@" in line]
+
+    assert about_us == []
+
+
+def test_compose_restarts_its_workers_and_gives_each_a_slot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = compose_workers()
+    slots = [assert_settings(each["environment"], monkeypatch).slot for each in workers.values()]
+
+    assert len(workers) >= 2
+    assert len(set(slots)) == len(workers)
+    for worker in workers.values():
+        assert worker["restart"] == "on-failure"
+        assert int(worker["stop_grace_period"].removesuffix("s")) >= GRACE_SECONDS_MIN
+
+
+def test_compose_mounts_files_that_are_there() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    mounts = [
+        mount.split(":")[0]
+        for service in services.values()
+        for mount in service.get("volumes", ())
+        if mount.startswith("./")
+    ]
+
+    assert mounts
+    assert [mount for mount in mounts if not (DEPLOY / mount).exists()] == []
+
+
+def test_compose_lets_prometheus_scrape_every_worker() -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.compose.yml").read_text())
+    (job,) = config["scrape_configs"]
+    targets = [target for entry in job["static_configs"] for target in entry["targets"]]
+
+    assert job["job_name"] == "orchestrator"
+    assert targets == [f"{name}:9464" for name in compose_workers()]
+
+
+def test_kubernetes_gives_the_ordinal_as_slot_and_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    (worker,) = pod()["containers"]
+    (slot,) = [entry for entry in worker["env"] if entry["name"] == "ORCHESTRATOR_SLOT"]
+    config = manifests()["ConfigMap"]["data"]
+
+    assert slot["valueFrom"]["fieldRef"]["fieldPath"].endswith("['apps.kubernetes.io/pod-index']")
+    assert pod()["restartPolicy"] == "Always"
+    assert pod()["terminationGracePeriodSeconds"] >= GRACE_SECONDS_MIN
+    settings = assert_settings(config, monkeypatch)
+    assert settings.metrics_port == worker["ports"][0]["containerPort"]
+
+
+def test_kubernetes_does_not_kill_a_worker_that_recovers() -> None:
+    """Only readiness asks whether it has caught up."""
+    (worker,) = pod()["containers"]
+    asked = {
+        probe: worker[probe]["httpGet"]["path"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+
+    assert asked == {
+        "startupProbe": "/healthz",
+        "livenessProbe": "/healthz",
+        "readinessProbe": "/ready",
+    }
+
+
+def test_kubernetes_selects_the_same_pods_everywhere() -> None:
+    found = manifests()
+    labels = found["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+
+    assert found["StatefulSet"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["Service"]["spec"]["selector"] == labels
+    assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    assert found["StatefulSet"]["spec"]["serviceName"] == found["Service"]["metadata"]["name"]
+    assert found["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+
+
+def test_the_image_holds_what_it_copies() -> None:
+    """Every source of a COPY from the repository is in the repository."""
+    root = DEPLOY.parent
+    sources = [
+        source
+        for line in (DEPLOY / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    ]
+
+    assert sources
+    assert [source for source in sources if not (root / source).exists()] == []
