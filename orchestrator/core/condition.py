@@ -33,7 +33,7 @@ _READS: Final = {
     "trigger": re.compile(rf"\btrigger\s*\.\s*data\s*\.\s*{_NAME}"),
     "profile": re.compile(rf"\bprofile\s*\.\s*{_NAME}"),
 }
-_ENVELOPE: Final = re.compile(r"\bevent\s*\.\s*(?:type|source|id|time_ms)\b")
+_ENVELOPE: Final = re.compile(r"\bevent\s*\.\s*(type|source|id|time_ms)\b")
 _MENTION: Final = {root: re.compile(rf"\b{root}\b") for root in _READS}
 _BOUND: Final = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _PLAIN_PATH: Final = re.compile(
@@ -61,6 +61,30 @@ class Fields(NamedTuple):
 
 
 NO_FIELDS: Final = Fields()
+ENVELOPE: Final = frozenset({"type", "source", "id", "time_ms"})
+
+
+class Reads(NamedTuple):
+    """What an expression, or several, read: of the event's data and envelope, and of the rest."""
+
+    event: Fields = NO_FIELDS
+    envelope: frozenset[str] = frozenset()
+    trigger: Fields = NO_FIELDS
+    profile: Fields = NO_FIELDS
+
+    def __or__(self, other: object) -> Reads:
+        """Return what either reads."""
+        if not isinstance(other, Reads):
+            return NotImplemented
+        return Reads(
+            self.event | other.event,
+            self.envelope | other.envelope,
+            self.trigger | other.trigger,
+            self.profile | other.profile,
+        )
+
+
+NOTHING: Final = Reads()
 
 
 class Expression:
@@ -97,10 +121,14 @@ class Expression:
                 f"unknown name {min(unknown)!r}; an expression sees {', '.join(sorted(ROOTS))}"
             )
         self.roots = variables & ROOTS
-        self.reads = {root: _fields_read(source, root) for root in _READS}
-        self.event_fields = self.reads["event"].names
-        self.trigger_fields = self.reads["trigger"].names
-        self.profile_fields = self.reads["profile"].names
+        event = _fields_read(source, "event")
+        envelope = ENVELOPE if event.whole else frozenset(_ENVELOPE.findall(source))
+        self.reads = Reads(
+            event, envelope, _fields_read(source, "trigger"), _fields_read(source, "profile")
+        )
+        self.event_fields = self.reads.event.names
+        self.trigger_fields = self.reads.trigger.names
+        self.profile_fields = self.reads.profile.names
         self.path = _path(source)
 
     def evaluate(self, context: cel.Context) -> Any:
@@ -148,8 +176,8 @@ class Failed(Struct, frozen=True, gc=False):
 class Scope:
     """What expressions see in one decision. `profile` is the profile after the event was applied.
 
-    `event_fields` and `profile_fields` bound what is converted for CEL. An instance serves one
-    decision: the roots it has converted stay as they are, except those of the enrollment at hand.
+    `reads` bounds what is converted for CEL. An instance serves one decision: the roots it has
+    converted stay as they are, except those of the enrollment at hand.
     """
 
     __slots__ = (
@@ -157,10 +185,9 @@ class Scope:
         "_context",
         "_enrollment",
         "_event",
-        "_event_fields",
         "_in_context",
         "_now_ms",
-        "_profile_fields",
+        "_reads",
         "_roots",
     )
 
@@ -170,14 +197,12 @@ class Scope:
         now_ms: int,
         *,
         event: Event | None,
-        event_fields: Fields,
-        profile_fields: Fields,
+        reads: Reads,
     ) -> None:
         self._attributes = attributes
         self._now_ms = now_ms
         self._event = event
-        self._event_fields = event_fields
-        self._profile_fields = profile_fields
+        self._reads = reads
         self._roots: dict[str, Any] = {}
         self._context: cel.Context | None = None
         self._in_context: set[str] = set()
@@ -235,7 +260,7 @@ class Scope:
         if root == "now_ms":
             return self._now_ms
         if root == "profile":
-            return profile_values(self._attributes, self._profile_fields)
+            return profile_values(self._attributes, Fields(whole=True))
         if root == "event" and event is not None:
             return {
                 "type": event.type,
@@ -258,15 +283,25 @@ class Scope:
 
     def _prepared(self, roots: frozenset[str]) -> cel.Context:
         """Return the context with these roots converted. Raises what the binding raises."""
-        if self._context is None:
-            self._context = cel.Context()
-        for root in roots - self._in_context:
-            value = self._root(root)
-            if root == "event" and value:
-                value = value | {"data": self._event_fields.pick(value["data"])}
-            self._context.add_variable(root, calculable(value))
-            self._in_context.add(root)
-        return self._context
+        context = self._context
+        if context is None:
+            context = self._context = cel.Context()
+        for root in roots:
+            if root not in self._in_context:
+                context.add_variable(root, self._converted(root))
+                self._in_context.add(root)
+        return context
+
+    def _converted(self, root: str) -> Any:
+        """Return a root as CEL gets it: the fields that are read, money as numbers."""
+        value, reads = self._root(root), self._reads
+        if root == "event" and value:
+            converted: dict[str, Any] = {name: value[name] for name in reads.envelope}
+            converted["data"] = calculable(reads.event.pick(value["data"]))
+            return converted
+        if root == "profile":
+            return calculable(reads.profile.pick(value))
+        return calculable(value)
 
 
 def profile_values(attributes: Mapping[str, Attribute], fields: Fields) -> dict[str, Any]:
@@ -282,18 +317,19 @@ def profile_of(customer: Customer) -> dict[str, Any]:
 
 def calculable(value: Any, depth: int = 0) -> Any:
     """Return a copy in which money is a number; what nests too deep becomes null."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         if depth > NESTING_MAX:
             return None
-        return {
-            str(name): _amount(inner)
-            if name in MONEY_FIELDS and isinstance(inner, str)
-            else calculable(inner, depth + 1)
-            for name, inner in value.items()
-        }
+        return {name: _field(name, inner, depth) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return None if depth > NESTING_MAX else [calculable(inner, depth + 1) for inner in value]
     return value
+
+
+def _field(name: str, value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _amount(value) if name in MONEY_FIELDS else value
+    return calculable(value, depth + 1)
 
 
 def _amount(text: str) -> float | str:

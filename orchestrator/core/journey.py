@@ -139,11 +139,6 @@ class Variable(_Model):
     def _from_expression(cls, value: object) -> object:
         return {"value": value} if isinstance(value, str | Expression) else value
 
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_expression(cls, value: object) -> object:
-        return {"value": value} if isinstance(value, str) else value
-
 
 class Send(_Model):
     """Emit one message on one channel."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
+from itertools import chain
 from operator import or_
 from typing import Any, Final, Literal
 
 import msgspec
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.condition import NO_FIELDS, Expression, Fields
+from orchestrator.core.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
 from orchestrator.core.journey import Channel, Exit, Journey, Shop
 
 Mode = Literal["test", "live"]
@@ -49,7 +50,10 @@ class Plan:
         for exit_ in journey.exits:
             exits[exit_.on] = (*exits.get(exit_.on, ()), exit_)
         self.exits: Final[Mapping[str, tuple[Exit, ...]]] = exits
-        self.trigger_fields: Final = _union(journey_expressions(journey), "trigger")
+        exits_and_steps = chain(
+            _step_expressions(journey), *(_exit_expressions(one) for one in journey.exits)
+        )
+        self.trigger_fields: Final = _reads(exits_and_steps).trigger
 
 
 class Journeys:
@@ -82,10 +86,11 @@ class Journeys:
         self.entering: Final = _entering(self.plans[key] for key in latest.items())
         self.exit_fields: Final = _exit_fields(self.versions.values())
         self.exit_types: Final = frozenset(self.exit_fields)
-        self.event_fields: Final = _event_fields(self.versions.values())
-        self.profile_fields: Final = _union(
-            (one for journey in self.versions.values() for one in _all_expressions(journey)),
-            "profile",
+        self.reads_on: Final = _reads_on(self.versions.values())
+        self.reads_when_due: Final = _converted(
+            expression
+            for journey in self.versions.values()
+            for expression in _step_expressions(journey)
         )
         owned_for = shop.owned_for
         self.owned_for_ms_max: Final = max(owned_for.default, *owned_for.categories.values(), 0)
@@ -95,30 +100,33 @@ class Journeys:
         return tuple(plan.journey for plan in self.entering.get(event_type, ()))
 
 
-def journey_expressions(journey: Journey) -> Iterator[Expression]:
-    """Yield every expression that an enrollment of this version may still evaluate."""
-    for exit_ in journey.exits:
-        if exit_.when is not None:
-            yield exit_.when
-        if exit_.then is not None:
-            yield from (variable.value for variable in exit_.then.variables.values())
-    for step in journey.steps:
-        for arm in step.branch or ():
-            if arm.when is not None:
-                yield arm.when
-        for word in (step.send, step.task):
-            if word is not None:
-                yield from (variable.value for variable in word.variables.values())
-
-
 def _entry_expressions(journey: Journey) -> Iterator[Expression]:
     entry = journey.entry
     yield from (one for one in (entry.when, entry.key, entry.about) if one is not None)
 
 
-def _all_expressions(journey: Journey) -> Iterator[Expression]:
-    yield from _entry_expressions(journey)
-    yield from journey_expressions(journey)
+def _exit_expressions(exit_: Exit) -> Iterator[Expression]:
+    if exit_.when is not None:
+        yield exit_.when
+    if exit_.then is not None:
+        yield from (variable.value for variable in exit_.then.variables.values())
+
+
+def _step_expressions(journey: Journey) -> Iterator[Expression]:
+    for step in journey.steps:
+        yield from (arm.when for arm in step.branch or () if arm.when is not None)
+        for word in (step.send, step.task):
+            if word is not None:
+                yield from (variable.value for variable in word.variables.values())
+
+
+def _reads(expressions: Iterable[Expression]) -> Reads:
+    return reduce(or_, (expression.reads for expression in expressions), NOTHING)
+
+
+def _converted(expressions: Iterable[Expression]) -> Reads:
+    """Return what has to be converted for CEL: a plain path is looked up without it."""
+    return _reads(expression for expression in expressions if expression.path is None)
 
 
 def _entering(plans: Iterable[Plan]) -> Mapping[str, tuple[Plan, ...]]:
@@ -135,26 +143,21 @@ def _exit_fields(journeys: Iterable[Journey]) -> Mapping[str, Fields]:
     fields: dict[str, Fields] = {}
     for journey in journeys:
         for exit_ in journey.exits:
-            read = NO_FIELDS if exit_.when is None else exit_.when.reads["event"]
+            read = NO_FIELDS if exit_.when is None else exit_.when.reads.event
             fields[exit_.on] = fields.get(exit_.on, NO_FIELDS) | read
     return fields
 
 
-def _event_fields(journeys: Iterable[Journey]) -> Mapping[str, Fields]:
-    """Return, by event type, the fields that any expression may read when one arrives.
-
-    Steps run in the decision of the event that enters, farewells in that of the event that exits.
-    """
-    fields: dict[str, Fields] = {}
+def _reads_on(journeys: Iterable[Journey]) -> Mapping[str, Reads]:
+    """Return, by event type, what CEL may read when one arrives: entries, first steps, exits."""
+    reads: dict[str, Reads] = {}
     for journey in journeys:
-        read = _union(_all_expressions(journey), "event")
-        for event_type in {journey.entry.on, *(exit_.on for exit_ in journey.exits)}:
-            fields[event_type] = fields.get(event_type, NO_FIELDS) | read
-    return fields
-
-
-def _union(expressions: Iterable[Expression], root: str) -> Fields:
-    return reduce(or_, (expression.reads[root] for expression in expressions), NO_FIELDS)
+        entering = _converted((*_entry_expressions(journey), *_step_expressions(journey)))
+        reads[journey.entry.on] = reads.get(journey.entry.on, NOTHING) | entering
+        for exit_ in journey.exits:
+            exiting = _converted(_exit_expressions(exit_))
+            reads[exit_.on] = reads.get(exit_.on, NOTHING) | exiting
+    return reads
 
 
 def _content_hash(shop: Shop, channels: Mapping[str, Channel], journeys: Iterable[Journey]) -> str:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orchestrator.core.command import Command, CommandClass, CommandType
-from orchestrator.core.condition import NO_FIELDS, Scope
+from orchestrator.core.condition import NOTHING, Scope
 from orchestrator.core.customer import (
     Cause,
     Customer,
@@ -109,14 +109,11 @@ class Draft:
     def scope_over(self, event: Event | None) -> Scope:
         """Open a scope in which `event` is this one, with the customer's present profile."""
         journeys = self.journeys
-        fields = NO_FIELDS if event is None else journeys.event_fields.get(event.type, NO_FIELDS)
-        return Scope(
-            self.attributes,
-            self.now_ms,
-            event=event,
-            event_fields=fields,
-            profile_fields=journeys.profile_fields,
-        )
+        if event is None:
+            reads = journeys.reads_when_due
+        else:
+            reads = journeys.reads_on.get(event.type, NOTHING)
+        return Scope(self.attributes, self.now_ms, event=event, reads=reads)
 
     def cause_of(self, enrollment: Enrollment) -> Cause:
         """Return the event of this decision; what a timer does, the entering event caused."""
