@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,8 +19,15 @@ from typing import Any, Final
 
 import click
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import (
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    ConsumerRecord,
+    TopicPartition,
+    errors,
+)
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, for_code
 
 from orchestrator.cli.options import with_settings
 from orchestrator.errors import DependencyError, UsageError
@@ -137,7 +143,7 @@ def replay(
     since: str | None,
     target: str | None,
     yes: bool,
-) -> None:
+) -> int:
     """Put dead letters back to the input topic, with their own key, value and headers.
 
     Nothing is written without --yes. A record that was put back before is applied once.
@@ -154,7 +160,7 @@ def replay(
         click.echo(f"left: {count} from {_printable(topic)}, which is no input topic; see --to")
     if not yes and replayed:
         click.echo("Nothing was written. Repeat with --yes.")
-    sys.exit(1 if strangers else 0)
+    return 1 if strangers else 0
 
 
 def _wanted(reasons: Sequence[str], since: str | None) -> Wanted:
@@ -261,6 +267,7 @@ async def _letters(settings: Settings) -> AsyncIterator[DeadLetter]:
     """Yield every dead letter that is there now, in order within its partition."""
     topic = Topics.of(settings, {}).dead_letters
     await check_connection(settings)
+    partitions = await _partitions(settings, topic)
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         group_id=None,
@@ -270,7 +277,6 @@ async def _letters(settings: Settings) -> AsyncIterator[DeadLetter]:
     )
     try:
         await consumer.start()
-        partitions = await _partitions(consumer, topic)
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         begins = await consumer.beginning_offsets(partitions)
@@ -291,12 +297,22 @@ async def _letters(settings: Settings) -> AsyncIterator[DeadLetter]:
         await consumer.stop()
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    # Asking for one topic might create it; the list of all of them never does.
-    if topic not in await consumer.topics():
-        raise DependencyError(f"topic {topic} does not exist; run `orchestrator topics`")
-    indexes = consumer.partitions_for_topic(topic) or ()
-    return [TopicPartition(topic, index) for index in sorted(indexes)]
+async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
+    # A consumer asks about topics in a way that may create them; the admin client only looks.
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        await admin.start()
+        (answer,) = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    match for_code(answer["error_code"]):
+        case errors.NoError:
+            indexes = sorted(one["partition"] for one in answer["partitions"])
+            return [TopicPartition(topic, index) for index in indexes]
+        case errors.UnknownTopicOrPartitionError:
+            raise DependencyError(f"topic {topic} does not exist; run `orchestrator topics`")
+        case error:
+            raise DependencyError(f"topic {topic}: {error.__name__}")
 
 
 def _dead_letter(record: ConsumerRecord[bytes | None, bytes | None]) -> DeadLetter:

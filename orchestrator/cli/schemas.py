@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -22,7 +21,7 @@ from orchestrator.protocol.schema import schema_files, schema_text
     metavar="[DIR]",
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 when a file is not up to date.")
-def schemas(directory: Path, *, check: bool) -> None:
+def schemas(directory: Path, *, check: bool) -> int:
     """Write the JSON Schemas and asyncapi.yaml into DIR (default: schemas)."""
     texts = {name: schema_text(schema) for name, schema in schema_files().items()}
     texts["asyncapi.yaml"] = asyncapi_text()
@@ -30,12 +29,13 @@ def schemas(directory: Path, *, check: bool) -> None:
     if check:
         for name in stale:
             click.echo(f"{directory / name}: is not up to date; run `orchestrator schemas`")
-        sys.exit(1 if stale else 0)
+        return 1 if stale else 0
     for name in stale:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(texts[name], encoding="utf-8")
     click.echo(f"{len(stale)} of {len(texts)} files written to {directory}")
+    return 0
 
 
 def _read(path: Path) -> str | None:
