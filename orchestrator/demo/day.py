@@ -37,13 +37,7 @@ from orchestrator.demo.story import (
     anas_way,
     day_plan,
 )
-from orchestrator.demo.supervisor import (
-    Supervisor,
-    Worker,
-    WorkerState,
-    worker_command,
-    worker_environment,
-)
+from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
 from orchestrator.demo.timeline import Explanation, LogRecord, explain, read_record
 from orchestrator.protocol.home import home_partition
 from orchestrator.runtime.security import client_options
@@ -144,17 +138,13 @@ class _Day:
             (*self._commands, topics.journey_log, topics.fences, topics.dead_letters),
             self._receive,
         )
-        slots = [f"{number}" for number in range(plan.workers)]
-        self._supervisor = Supervisor(
-            dict.fromkeys(slots, worker_command()),
-            environment=worker_environment(shop.settings),
-            on_change=self._on_worker,
-            log=log,
+        self._supervisor = supervise_workers(
+            shop.settings, plan.workers, on_change=self._on_worker, log=log
         )
 
     async def run(self) -> Outcome:
         """Open, play, settle, close, count."""
-        self._show.step("Starting two workers …" if self._plan.workers == 2 else "Starting …")
+        self._show.step(f"Starting {self._plan.workers} workers …")
         begins = await self._reader.start()
         await self._till.start()
         supervising = asyncio.create_task(self._supervisor.run())

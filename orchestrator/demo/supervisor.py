@@ -36,6 +36,7 @@ HEALTHY_SECONDS: Final = 30.0
 # Longer than the worker's own graceful stop, which waits for one transaction.
 STOP_SECONDS: Final = 15.0
 EXIT_USAGE: Final = 2
+WORKER_COMMAND: Final = (sys.executable, "-m", "orchestrator", "worker")
 LINE_BYTES_MAX: Final = 1 << 20
 LAST_LINES: Final = 20
 
@@ -103,7 +104,7 @@ class Supervisor:
         self,
         commands: Mapping[str, Sequence[str]],
         *,
-        environment: Mapping[str, str] | None = None,
+        environments: Mapping[str, Mapping[str, str]] | None = None,
         on_line: OnLine | None = None,
         on_change: OnChange | None = None,
         log: IO[str] | None = None,
@@ -111,7 +112,7 @@ class Supervisor:
         self.workers = {
             slot: Worker(slot=slot, command=tuple(command)) for slot, command in commands.items()
         }
-        self._environment = dict(environment or {})
+        self._environments = dict(environments or {})
         self._on_line = on_line
         self._on_change = on_change
         self._log = log
@@ -185,7 +186,7 @@ class Supervisor:
         # stops the workers before the broker.
         worker.process = await asyncio.create_subprocess_exec(
             *worker.command,
-            env={**os.environ, **self._environment, "ORCHESTRATOR_SLOT": worker.slot},
+            env={**os.environ, **self._environments.get(worker.slot, {})},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -239,13 +240,44 @@ class Supervisor:
             await process.wait()
 
 
+def supervise_workers(
+    settings: Settings,
+    count: int,
+    *,
+    on_line: OnLine | None = None,
+    on_change: OnChange | None = None,
+    log: IO[str] | None = None,
+) -> Supervisor:
+    """Return a supervisor of so many workers of one deployment, not yet running.
+
+    They are named by number, and the metrics port of the first is counted on.
+    """
+    slots = [str(number) for number in range(count)]
+    return Supervisor(
+        dict.fromkeys(slots, WORKER_COMMAND),
+        environments={
+            slot: worker_environment(settings)
+            | {
+                f"{ENVIRONMENT_PREFIX}SLOT": slot,
+                f"{ENVIRONMENT_PREFIX}METRICS_PORT": str(
+                    settings.metrics_port and settings.metrics_port + int(slot)
+                ),
+            }
+            for slot in slots
+        },
+        on_line=on_line,
+        on_change=on_change,
+        log=log,
+    )
+
+
 def worker_environment(settings: Settings) -> dict[str, str]:
     """Return the settings as variables, so that a worker sees what its supervisor was given.
 
     Only what was set travels; a secret that stands in a file is read there again.
     """
     variables: dict[str, str] = {}
-    for name in settings.model_fields_set - {"slot"}:
+    for name in settings.model_fields_set:
         value = getattr(settings, name)
         if value is None or (name in SECRETS and getattr(settings, f"{name}_file") is not None):
             continue
@@ -255,8 +287,3 @@ def worker_environment(settings: Settings) -> dict[str, str]:
             value = ",".join(value)
         variables[ENVIRONMENT_PREFIX + name.upper()] = str(value)
     return variables
-
-
-def worker_command() -> tuple[str, ...]:
-    """Return the command line of one worker, by the Python that runs us."""
-    return (sys.executable, "-m", "orchestrator", "worker")

@@ -1,0 +1,171 @@
+"""`orchestrator run`: broker, topics and supervised workers, kept up until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from orchestrator.broker import EmbeddedBroker
+from orchestrator.catalog import load
+from orchestrator.cli.demo import program
+from orchestrator.cli.options import with_settings
+from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
+from orchestrator.errors import DependencyError
+from orchestrator.protocol.topics import Topics
+from orchestrator.runtime.admin import ensure_topics
+from orchestrator.settings import (
+    ConnectionSettings,
+    JourneySettings,
+    Settings,
+    TopicSettings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_EPILOG = """\b
+Example:
+  orchestrator run --journeys journeys --data-dir ~/shop
+"""
+_READY_SECONDS: Final = 120.0
+_BROKER_LOOK_SECONDS: Final = 1.0
+_TOLD: Final = frozenset({"warning", "error", "critical"})
+_PURCHASE: Final = (
+    '{"specversion":"1.0","id":"ord-1","source":"/shop","type":"purchase","subject":"ana",'
+    '"time":"2026-11-22T10:00:00Z","data":{"order_id":"1","total":"129.00","currency":"EUR",'
+    '"items":[{"sku":"tent-2","category":"outdoor","quantity":1,"price":"129.00"}]}}'
+)
+
+
+@click.command(epilog=_EPILOG, short_help="Keep broker, topics and workers up until Ctrl-C.")
+@with_settings(ConnectionSettings, TopicSettings, JourneySettings)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    envvar="ORCHESTRATOR_RUN_WORKERS",
+    help="How many workers. [ORCHESTRATOR_RUN_WORKERS]",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9092,
+    show_default=True,
+    envvar="ORCHESTRATOR_BROKER_PORT",
+    help="Port of the embedded broker; 0 takes a free one. [ORCHESTRATOR_BROKER_PORT]",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="ORCHESTRATOR_BROKER_DATA_DIR",
+    metavar="DIR",
+    help="Where the embedded broker's data stays; without it, it goes with the broker."
+    " [ORCHESTRATOR_BROKER_DATA_DIR]",
+)
+def run(settings: Settings, *, workers: int, port: int, data_dir: Path | None) -> None:
+    """Keep broker, topics and workers up until Ctrl-C.
+
+    The broker is embedded unless --bootstrap-servers names one. A worker that dies is started
+    again; one that exits with code 2 stops everything, with the reason.
+    """
+    journeys = load(settings.journeys, settings.mode)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _kafka(settings, port, data_dir) as (reachable, embedded):
+        topics = Topics.of(reachable, journeys.channels)
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_keep_up(reachable, topics, workers, embedded))
+        click.echo("Stopped.", err=True)
+
+
+@contextmanager
+def _kafka(
+    settings: Settings, port: int, data_dir: Path | None
+) -> Iterator[tuple[Settings, EmbeddedBroker | None]]:
+    if "bootstrap_servers" in settings.model_fields_set:
+        yield settings, None
+        return
+    click.echo("Starting Apache Kafka (the first time its 45 MB are downloaded) …", err=True)
+    with EmbeddedBroker(data_dir, port=port) as broker:
+        update = {"bootstrap_servers": broker.bootstrap_servers}
+        yield settings.model_copy(update=update), broker
+
+
+async def _keep_up(
+    settings: Settings, topics: Topics, workers: int, embedded: EmbeddedBroker | None
+) -> None:
+    report = await ensure_topics(settings, topics)
+    for difference in report.drift:
+        click.echo(f"topic differs: {difference}", err=True)
+    supervisor = supervise_workers(settings, workers, on_line=_on_line, on_change=_on_change)
+    supervising = asyncio.create_task(supervisor.run())
+    watching = asyncio.create_task(_watch(embedded))
+    greeting = asyncio.create_task(_greet(supervisor.ready(_READY_SECONDS), settings, topics))
+    try:
+        await asyncio.gather(supervising, watching, greeting)
+    finally:
+        for task in (watching, greeting):
+            task.cancel()
+        # Workers first: they finish their transaction while the broker is still there.
+        await supervisor.stop()
+        supervising.cancel()
+        await asyncio.gather(supervising, watching, greeting, return_exceptions=True)
+
+
+async def _watch(embedded: EmbeddedBroker | None) -> None:
+    """Notice when the embedded broker ends by itself."""
+    while embedded is not None:
+        if not embedded.is_running():
+            raise DependencyError(f"the broker ended by itself; see {embedded.log_path}")
+        await asyncio.sleep(_BROKER_LOOK_SECONDS)
+
+
+async def _greet(ready: Any, settings: Settings, topics: Topics) -> None:
+    await ready
+    address = settings.bootstrap_servers
+    where = f"--bootstrap-servers {address}"
+    if settings.topic_prefix:
+        where += f" --topic-prefix {settings.topic_prefix}"
+    us = program()
+    produce = f"kcat -P -b {address} -t {topics.inputs[0]} -K '#' -X partitioner=murmur2_random"
+    click.echo(address)
+    click.echo(
+        f"""
+Everything is up. In a second terminal:
+
+  a purchase of Ana's:
+    echo 'ana#{_PURCHASE}' | {produce}
+
+  what her senders get for it:
+    kcat -C -b {address} -t {topics.commands("email")} -X isolation.level=read_committed
+
+  what she got, what not, and why:
+    {us} explain ana {where}
+
+Ctrl-C stops workers and broker.""",
+        err=True,
+    )
+
+
+def _on_change(worker: Worker) -> None:
+    match worker.state:
+        case WorkerState.STARTING:
+            said = f"starts (pid {worker.pid})"
+        case WorkerState.READY:
+            said = "is ready"
+        case WorkerState.DIED:
+            said = f"ended with code {worker.exit_code}; it is started again"
+        case WorkerState.STOPPED:
+            said = "has stopped"
+    click.echo(f"worker {worker.slot} {said}", err=True)
+
+
+def _on_line(worker: Worker, line: str, fields: Mapping[str, Any]) -> None:
+    """Pass on what a person should see: warnings, and what is no structured line at all."""
+    if not fields or fields.get("level") in _TOLD:
+        click.echo(f"worker {worker.slot}: {line}", err=True)
