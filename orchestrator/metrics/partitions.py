@@ -16,13 +16,14 @@ from prometheus_client.registry import Collector
 
 
 class InputStatus(NamedTuple):
-    """One input topic of a partition: `lag` records lie between position and end.
+    """One input topic of a partition: `lag` records lie between `position` and the end.
 
-    `oldest_ms` is the timestamp of the oldest record that is read and not committed; None when
-    nothing is read, then its age counts from the first scrape that saw the lag.
+    `oldest_ms` is the timestamp of the oldest record that is read and not committed. It is None
+    when nothing is read; then age counts from the first scrape that saw a lag at this position.
     """
 
     topic: str
+    position: int
     lag: int
     oldest_ms: int | None = None
 
@@ -47,7 +48,7 @@ class PartitionCollector(Collector):
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.view: PartitionsView = tuple
         self._now = now
-        self._behind_since: dict[tuple[str, int], float] = {}
+        self._stands: dict[tuple[str, int], tuple[int, float]] = {}
 
     def collect(self) -> list[GaugeMetricFamily]:
         """Ask the view and return the gauges."""
@@ -73,14 +74,17 @@ class PartitionCollector(Collector):
 
     def _age_seconds(self, entry: InputStatus, partition: int) -> float:
         now = self._now()
-        key = (entry.topic, partition)
         if entry.oldest_ms is not None:
-            self._behind_since.pop(key, None)
             return max(0.0, now - entry.oldest_ms / 1000)
+        key = (entry.topic, partition)
         if entry.lag <= 0:
-            self._behind_since.pop(key, None)
+            self._stands.pop(key, None)
             return 0.0
-        return now - self._behind_since.setdefault(key, now)
+        position, since = self._stands.get(key, (-1, now))
+        if position != entry.position:
+            since = now
+            self._stands[key] = entry.position, now
+        return now - since
 
 
 def _gauge(

@@ -192,7 +192,9 @@ class Driver:
         if not places:
             return
         async with Coordination(self._options, self._settings.app_id) as coordination:
-            committed = await coordination.stable_offsets(places)
+            committed = await coordination.stable_offsets(
+                places, transaction_timeout_ms=self._timeout_ms
+            )
         first = await self._loader.first_offsets(places)
         for place in places:
             position = committed.get(place, first[place])
@@ -288,13 +290,15 @@ class Driver:
         """Return how each owned partition stands; read by the exposition's thread."""
         now = clocks()
         positions, unread = self.machine.positions(), self.unread()
+        oldest = self.machine.oldest_ms()
         statuses = []
         for index, home in sorted(self.machine.homes.copy().items()):
             inputs = []
             for topic, position in home.positions.copy().items():
                 place = TopicPartition(topic, index)
                 queued = max(0, positions.get(place, position) - position)
-                inputs.append(InputStatus(topic, unread.get(place, 0) + queued))
+                lag = unread.get(place, 0) + queued
+                inputs.append(InputStatus(topic, position, lag, oldest.get(place)))
             statuses.append(
                 PartitionStatus(
                     partition=index,

@@ -88,7 +88,7 @@ def worked(metrics: Metrics) -> Metrics:
     metrics.recovered(records=10, seconds=0.2)
     metrics.takeover_waited(1.5)
     metrics.built(version="0.1.0", journeys="ab" * 32, mode="test", partitions=8)
-    status = PartitionStatus(0, 1, 900, 1, 0, (InputStatus("touchpoints", 2, NOW_MS),))
+    status = PartitionStatus(0, 1, 900, 1, 0, (InputStatus("touchpoints", 40, 2, NOW_MS),))
     metrics.watch(lambda: (status,))
     return metrics
 

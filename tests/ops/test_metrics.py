@@ -141,7 +141,7 @@ def test_a_worker_of_the_usual_size_stays_within_its_budget_of_series() -> None:
         for place in ("entry", "send"):
             stats.refusals[place, reason] += 1
     metrics.observe_group(stats, committed_ms=NOW_MS, transaction_seconds=0.01)
-    inputs = (InputStatus("touchpoints", 1, NOW_MS), InputStatus("orchestrator-forward", 0))
+    inputs = (InputStatus("touchpoints", 9, 1, NOW_MS), InputStatus("orchestrator-forward", 0, 0))
     metrics.watch(lambda: [PartitionStatus(number, 1, 1, 1, 1, inputs) for number in range(8)])
     series = sum(len(family.samples) for family in metrics.registry.collect())
 
@@ -212,9 +212,11 @@ def test_the_oldest_event_keeps_ageing_while_the_worker_stands_still() -> None:
     """The age is worked out at the scrape, not when the worker last had time to say it."""
     now = [1_000.0]
     collector = PartitionCollector(now=lambda: now[0])
-    read_late = InputStatus("touchpoints", 3, 998_500)
-    never_read = InputStatus("clicks", 7)
-    collector.view = lambda: [PartitionStatus(4, 0, 0, 0, 0, (read_late, never_read))]
+    read_late = InputStatus("touchpoints", 40, 3, 998_500)
+    never_read = InputStatus("clicks", 40, 7)
+
+    def look(*inputs: InputStatus) -> None:
+        collector.view = lambda: [PartitionStatus(4, 0, 0, 0, 0, inputs)]
 
     def ages() -> list[float]:
         return [
@@ -224,10 +226,15 @@ def test_the_oldest_event_keeps_ageing_while_the_worker_stands_still() -> None:
             for sample in family.samples
         ]
 
+    look(read_late, never_read)
     assert ages() == [1.5, 0.0]
     now[0] += 60
     assert ages() == [61.5, 60.0]
-    collector.view = lambda: [PartitionStatus(4, 0, 0, 0, 0, (InputStatus("clicks", 0),))]
+    # A worker that moves is busy, not standing, although there is always something before it.
+    look(InputStatus("clicks", 41, 7))
+    assert ages() == [0.0]
+    now[0] += 60
+    look(InputStatus("clicks", 48, 0))
     assert ages() == [0.0]
 
 

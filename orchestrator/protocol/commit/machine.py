@@ -153,6 +153,19 @@ class CommitMachine:
                 positions |= {TopicPartition(t, index): p for t, p in home.positions.items()}
         return positions | self._queued_positions
 
+    def oldest_ms(self) -> dict[TopicPartition, int]:
+        """Return the timestamp of each input's oldest record that is read and not committed.
+
+        Asked by the exposition's thread: it looks at copies, which may be a moment old.
+        """
+        oldest: dict[TopicPartition, int] = {}
+        flight = self.in_flight
+        if flight is not None and flight.stats.recorded_ms:
+            oldest = dict.fromkeys(flight.offsets, flight.stats.recorded_ms[0])
+        for batch in self._queue.copy():
+            oldest.setdefault(batch.source, batch.records[0].timestamp)
+        return oldest
+
     # -- Deciding ----------------------------------------------------------------------------
 
     def on_batch(self, batch: Batch) -> None:
