@@ -90,9 +90,9 @@ class Coordination:
 
     @_retried
     async def stable_offsets(
-        self, partitions: Iterable[TopicPartition]
+        self, partitions: Iterable[TopicPartition], *, transaction_timeout_ms: int
     ) -> dict[TopicPartition, int]:
-        """Return the group's committed offsets once no transaction on them is ending."""
+        """Return the group's committed offsets once no transaction on them is open."""
         by_topic: dict[str, list[int]] = defaultdict(list)
         for topic, partition in partitions:
             by_topic[topic].append(partition)
@@ -119,6 +119,7 @@ class Coordination:
                 raise DependencyError(
                     f"offsets of group {self._app_id}: {for_code(min(wrong)).__name__}"
                 )
+            await self.abort_dead_writers(transaction_timeout_ms)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def abort_dead_writers(self, transaction_timeout_ms: int) -> list[str]:
