@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import mode
 import structlog
@@ -16,10 +16,8 @@ import uvloop
 
 from orchestrator import __version__
 from orchestrator.catalog import load
-from orchestrator.core.journeys import Journeys
 from orchestrator.metrics import Metrics
 from orchestrator.protocol.commit.group import Limits, Rules
-from orchestrator.protocol.commit.names import TopicNames
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
@@ -27,7 +25,11 @@ from orchestrator.runtime.app import Shell, create_shell
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.security import client_options
 from orchestrator.runtime.watchdog import Watchdog
-from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.core.journeys import Journeys
+    from orchestrator.protocol.commit.names import TopicNames
+    from orchestrator.settings import Settings
 
 _log = structlog.get_logger()
 
@@ -70,9 +72,7 @@ def build_worker(settings: Settings, journeys: Journeys, names: TopicNames) -> S
         state_bytes_max=settings.state_bytes_max,
     )
     limits = Limits(settings.event_bytes_max, settings.state_bytes_max)
-    driver = Driver(
-        settings, options, Rules(journeys, names, limits, time.perf_counter), metrics
-    )
+    driver = Driver(settings, options, Rules(journeys, names, limits, time.perf_counter), metrics)
     shell = create_shell(settings, options, driver)
     metrics.built(
         version=__version__,
@@ -83,7 +83,5 @@ def build_worker(settings: Settings, journeys: Journeys, names: TopicNames) -> S
     metrics.watch(driver.statuses)
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port, lambda: shell.ready)
-    Watchdog(
-        settings.watchdog_seconds, lambda: driver.progress, driver.lag
-    ).start()
+    Watchdog(settings.watchdog_seconds, lambda: driver.progress, driver.lag).start()
     return shell

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli.options import with_settings
-from orchestrator.settings import Settings
 from orchestrator.worker import run_worker
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
 
 _EPILOG = """\b
 Example:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import faust
 import structlog
@@ -23,14 +22,18 @@ from orchestrator.errors import InvariantViolated
 from orchestrator.protocol.commit.transaction import TopicPartition
 from orchestrator.runtime.consumer import CODEC, BatchTransport
 from orchestrator.runtime.coordination import client_id
-from orchestrator.runtime.driver import Driver
-from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from orchestrator.runtime.driver import Driver
+    from orchestrator.settings import Settings
 
 _log = structlog.get_logger()
 _TABLE: Final = "customers"
 
 
-class _OwnRecovery(Recovery):  # type: ignore[misc]
+class _OwnRecovery(Recovery):
     """Lets the driver load the state where Faust would have recovered its tables."""
 
     def need_recovery(self) -> bool:
@@ -52,7 +55,9 @@ class _OwnRecovery(Recovery):  # type: ignore[misc]
             _log.info("ready", generation=generation_id, partitions=owned)
 
 
-class _OwnTables(TableManager):  # type: ignore[misc]
+class _OwnTables(TableManager):
+    _recovery: Recovery | None
+
     @property
     def recovery(self) -> Recovery:
         if self._recovery is None:
@@ -60,14 +65,14 @@ class _OwnTables(TableManager):  # type: ignore[misc]
         return self._recovery
 
 
-class _ConsumerOnly(BootStrategy):  # type: ignore[misc]
+class _ConsumerOnly(BootStrategy):
     """No producer of Faust's, no web server: state would be served to anybody."""
 
     enable_kafka_producer = False
     enable_web = False
 
 
-class Shell(faust.App):  # type: ignore[misc]
+class Shell(faust.App):
     """Faust's app with the driver inside."""
 
     BootStrategy = _ConsumerOnly
@@ -123,9 +128,7 @@ def create_shell(settings: Settings, client_options: dict[str, Any], driver: Dri
 
 def _declare(app: Shell, settings: Settings, driver: Driver) -> None:
     names = driver.names
-    source = app.topic(
-        *names.inputs, key_serializer="raw", value_serializer=CODEC, acks=False
-    )
+    source = app.topic(*names.inputs, key_serializer="raw", value_serializer=CODEC, acks=False)
     # The table declares the changelog, so that the assignor co-partitions it with the inputs.
     app.Table(
         _TABLE,

@@ -7,7 +7,6 @@ is replaced. Positions come from the state machine alone: Faust's acks and commi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -22,6 +21,8 @@ from orchestrator.errors import DependencyError
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
     from orchestrator.runtime.app import Shell
 
 # Faust hard-codes 1,500 ms: a partition that missed a fetch would wait that long for the next.
@@ -30,7 +31,7 @@ _IDLE_SECONDS: Final = 0.02
 CODEC: Final = "batch"
 
 
-class _PassThrough(codecs.Codec):  # type: ignore[misc]
+class _PassThrough(codecs.Codec):
     """Batches are decoded by the protocol room."""
 
     def _loads(self, s: Any) -> Any:
@@ -43,7 +44,7 @@ class _PassThrough(codecs.Codec):  # type: ignore[misc]
 codecs.register(CODEC, _PassThrough())
 
 
-class _Listener(driver.ConsumerRebalanceListener):  # type: ignore[misc]
+class _Listener(driver.ConsumerRebalanceListener):
     """Captures the member id with the generation: both belong to every batch that follows."""
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
@@ -52,10 +53,10 @@ class _Listener(driver.ConsumerRebalanceListener):  # type: ignore[misc]
         await super().on_partitions_assigned(assigned)
 
 
-class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class _Thread(driver.AIOKafkaConsumerThread):
     """The consumer thread with our client settings."""
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
         app: Shell = self.app
         settings = app.settings
         self._assignor = app.assignor
@@ -87,14 +88,12 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 consumer._fetcher._records.pop(tp, None)  # noqa: SLF001
                 consumer.seek(tp, position)
 
-    async def seek_all_async(
-        self, positions: Mapping[TopicPartition, int], changelog: str
-    ) -> None:
+    async def seek_all_async(self, positions: Mapping[TopicPartition, int], changelog: str) -> None:
         """Run `seek_all` on this thread's loop."""
         self.seek_all(positions, changelog)
 
 
-class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+class BatchConsumer(driver.Consumer):
     """Yields batches; every one carries where its fetch began and under which generation."""
 
     RebalanceListener = _Listener
@@ -126,7 +125,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._read_offset.update({TP(*place): None for place in positions})
         self._positioned = True
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature.
         """Fetch once, and yield one message for each partition that had records."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
@@ -183,7 +182,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             tp.partition,
             last.offset,
             last.timestamp / 1000,
-            last.timestamp_type,
+            0,  # Its type; nobody reads it.
             {},
             b"",
             batch,
@@ -195,7 +194,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         )
 
 
-class BatchTransport(driver.Transport):  # type: ignore[misc]
+class BatchTransport(driver.Transport):
     """Faust's Kafka transport with the consumer above."""
 
     Consumer = BatchConsumer

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -21,6 +19,10 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponenti
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.commit.transaction import TopicPartition
 from orchestrator.runtime.requests import ListTransactions, StableOffsetFetch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
 
 _UNSTABLE_OFFSET_COMMIT: Final = 88
 _RETRY_SECONDS: Final = 0.05
@@ -98,14 +100,14 @@ class Coordination:
             by_topic[topic].append(partition)
         if not by_topic:
             return {}
-        topics = [(topic, indexes, {}) for topic, indexes in by_topic.items()]
+        topics: list[tuple[str, list[int], dict[int, bytes]]] = [
+            (topic, indexes, {}) for topic, indexes in by_topic.items()
+        ]
         client = self._admin._client  # noqa: SLF001 - raw requests need it.
         while True:
             node_id = await client.coordinator_lookup(CoordinationType.GROUP, self._app_id)
             await client.ready(node_id)
-            response = await client.send(
-                node_id, StableOffsetFetch(self._app_id, topics, True, {})
-            )
+            response = await client.send(node_id, StableOffsetFetch(self._app_id, topics, True, {}))
             entries = [
                 (TopicPartition(topic, index), offset, code)
                 for topic, found, _ in response.topics
@@ -142,9 +144,7 @@ class Coordination:
         for broker in client.cluster.brokers():
             try:
                 await client.ready(broker.nodeId)
-                response = await client.send(
-                    broker.nodeId, ListTransactions(_OPEN_STATES, [], {})
-                )
+                response = await client.send(broker.nodeId, ListTransactions(_OPEN_STATES, [], {}))
             except KafkaError:
                 continue  # That broker's transactions time out by themselves.
             found += [writer for writer, _, _, _ in response.transaction_states]
@@ -159,4 +159,3 @@ class Coordination:
         )
         await producer.start()
         await producer.stop()
-

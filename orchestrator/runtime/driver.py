@@ -12,21 +12,24 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
 
 from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
 from orchestrator.metrics import InputStatus, Metrics, PartitionStatus
-from orchestrator.protocol.commit.group import Rules
 from orchestrator.protocol.commit.machine import Clocks, CommitMachine, GroupBounds, Writer
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
 from orchestrator.runtime.coordination import Coordination, client_id, transactional_id
 from orchestrator.runtime.failpoint import Failpoint
 from orchestrator.runtime.producer import FencedProducer
 from orchestrator.runtime.recovery import BulkLoader, Source
-from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from orchestrator.protocol.commit.group import Rules
+    from orchestrator.settings import Settings
 
 _log = structlog.get_logger()
 
@@ -37,7 +40,6 @@ _SLICE_INPUTS: Final = 64
 # Read ahead of the decisions; more would only grow memory and age.
 _QUEUED_RECORDS_MAX: Final = 20_000
 _SLOT_POLL_SECONDS: Final = 0.25
-_FLIGHT_POLL_SECONDS: Final = 0.001
 _WAIT_POLL_SECONDS_MAX: Final = 1.0
 
 
@@ -87,6 +89,7 @@ class Driver:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._room = asyncio.Event()
+        self._landed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.unread: Callable[[], dict[TopicPartition, int]] = dict
 
@@ -161,7 +164,8 @@ class Driver:
         ]
         await self._position_elsewhere(generation, elsewhere)
         while self.machine.in_flight is not None:  # Waits of partitions that stayed.
-            await asyncio.sleep(_FLIGHT_POLL_SECONDS)
+            self._landed.clear()
+            await self._landed.wait()
         takeover = self.machine.seal_takeover(clocks())
         if takeover is not None:
             # A task of its own: a rebalance may cancel us, but never a transaction half way.
@@ -186,9 +190,7 @@ class Driver:
         self._metrics.takeover_waited(report.waited_seconds)
         _log.info("recovered", **report._asdict())
 
-    async def _position_elsewhere(
-        self, generation: int, places: list[TopicPartition]
-    ) -> None:
+    async def _position_elsewhere(self, generation: int, places: list[TopicPartition]) -> None:
         if not places:
             return
         async with Coordination(self._options, self._settings.app_id) as coordination:
@@ -271,6 +273,7 @@ class Driver:
         self._metrics.observe_group(
             stats, committed_ms=clocks().wall_ms, transaction_seconds=seconds
         )
+        self._landed.set()
         self._wake.set()
 
     async def _drained(self) -> None:

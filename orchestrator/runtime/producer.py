@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaProducer, OffsetAndMetadata, TopicPartition
 from aiokafka.client import CoordinationType
 from aiokafka.errors import ProducerFenced
 from aiokafka.producer.sender import Sender, TxnOffsetCommitHandler
 
-from orchestrator.protocol.commit.transaction import Output, Transaction
-from orchestrator.runtime.failpoint import Failpoint
 from orchestrator.runtime.requests import FencedOffsetCommit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.protocol.commit.transaction import Output, Transaction
+    from orchestrator.runtime.failpoint import Failpoint
 
 # Illegal generation, unknown member, fenced instance: this worker was given up by the group.
 _GIVEN_UP: Final = frozenset({22, 25, 82})
@@ -30,7 +33,7 @@ _REQUEST_BYTES_MAX: Final = 8 * 1024 * 1024
 _RETRY_BACKOFF_MS: Final = 2
 
 
-class _FencedHandler(TxnOffsetCommitHandler):  # type: ignore[misc]
+class _FencedHandler(TxnOffsetCommitHandler):
     """Sends offsets by TxnOffsetCommit v3."""
 
     def create_request(self) -> FencedOffsetCommit:
@@ -65,7 +68,7 @@ class _FencedHandler(TxnOffsetCommitHandler):  # type: ignore[misc]
         return backoff
 
 
-class _FencedSender(Sender):  # type: ignore[misc]
+class _FencedSender(Sender):
     """aiokafka's sender with the fenced offsets."""
 
     generation = -1
@@ -76,7 +79,6 @@ class _FencedSender(Sender):  # type: ignore[misc]
             return
         node_id = await self._find_coordinator(CoordinationType.GROUP, group_id)
         await _FencedHandler(self, offsets, group_id).do(node_id)
-
 
 
 class FencedProducer:
@@ -154,12 +156,8 @@ class FencedProducer:
         futures = []
         batch = self._producer.create_batch()
         for key, value, headers in outputs:
-            while (
-                batch.append(key=key, value=value, timestamp=None, headers=list(headers)) is None
-            ):
-                futures.append(
-                    await self._producer.send_batch(batch, topic, partition=partition)
-                )
+            while batch.append(key=key, value=value, timestamp=None, headers=list(headers)) is None:
+                futures.append(await self._producer.send_batch(batch, topic, partition=partition))
                 batch = self._producer.create_batch()
         futures.append(await self._producer.send_batch(batch, topic, partition=partition))
         return futures

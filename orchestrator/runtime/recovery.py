@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,6 +18,9 @@ from orchestrator.protocol.commit import transaction as commit
 from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY, Meta, decode_meta
 from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.runtime.coordination import Coordination
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 _log = structlog.get_logger()
 
@@ -127,7 +129,7 @@ class BulkLoader:
         while True:
             # In this order: an end that is stable now was not hiding an open transaction before.
             ends = await uncommitted.end_offsets(changelogs)
-            stable = await committed.end_offsets(changelogs)
+            stable: Mapping[TopicPartition, int] = await committed.end_offsets(changelogs)
             if all(stable[tp] >= ends[tp] for tp in changelogs):
                 return stable
             if time.monotonic() >= asked_at:

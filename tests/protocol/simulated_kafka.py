@@ -72,7 +72,7 @@ class Log:
         }
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The broker refused a transaction; the worker ends."""
 
 
@@ -109,7 +109,7 @@ class Worker:
                 "aborted": False,
             }
         elif log.open_transactions[self.name]["aborted"]:
-            raise Refused("fenced by an initialisation of the transactional id")
+            raise RefusedError("fenced by an initialisation of the transactional id")
         elif self.phase == 1:
             self.fence(transaction)
         else:
@@ -127,7 +127,7 @@ class Worker:
         """The group coordinator's answer to the offsets."""
         current = self.log.generation == transaction.generation
         if not current or transaction.member not in self.log.members:
-            raise Refused("illegal generation")
+            raise RefusedError("illegal generation")
 
     # -- The rest of a driver -----------------------------------------------------------------
 
@@ -237,12 +237,12 @@ class Cluster:
         """A worker that is refused ends; nobody else notices but by its silence."""
         try:
             act()
-        except Refused:
+        except RefusedError:
             self.workers.pop(name, None)
             self.frozen.pop(name, None)
 
     def crash(self, name):
-        """kill -9: whatever was under way stays open until somebody aborts it."""
+        """Kill -9: whatever was under way stays open until somebody aborts it."""
         del self.workers[name]
         self.rebalance()
 

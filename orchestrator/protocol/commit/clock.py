@@ -26,7 +26,7 @@ class PartitionClock:
         return self._base_ms + monotonic_ms - self._at_monotonic_ms
 
     def observe(self, timestamp_ms: int, *, wall_ms: int, monotonic_ms: int) -> bool:
-        """Take in a record's timestamp; return whether it was ahead of the wall clock and capped."""
+        """Take in a record's timestamp; return whether it was too far ahead, and capped."""
         capped = timestamp_ms > wall_ms + AHEAD_MS_MAX
         if capped:
             timestamp_ms = wall_ms + AHEAD_MS_MAX

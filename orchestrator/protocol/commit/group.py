@@ -7,22 +7,25 @@ The machine feeds it records and due waits of its partitions; `seal` turns what 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
 from orchestrator.core.event import Event, TimerFired
-from orchestrator.core.journeys import Journeys
 from orchestrator.errors import EventRejected, InvariantViolated
 from orchestrator.metrics import GroupStats
 from orchestrator.protocol import codec, outputs
-from orchestrator.protocol.commit.names import TopicNames
-from orchestrator.protocol.commit.partition import CustomerPartition
 from orchestrator.protocol.commit.transaction import Output, SourceRecord, TopicPartition
 from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.outputs import LogCause, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from orchestrator.core.journeys import Journeys
+    from orchestrator.protocol.commit.names import TopicNames
+    from orchestrator.protocol.commit.partition import CustomerPartition
 
 # An event can be copied into the trigger of several enrollments; below this many times its size
 # plus slack the state cannot reach its bound, and needs no measuring.
@@ -46,6 +49,15 @@ class Rules(NamedTuple):
     names: TopicNames
     limits: Limits
     stopwatch: Callable[[], float]
+
+
+class _Intake(NamedTuple):
+    """A record on its way in: where it stands, where it stood first, and the decision's now."""
+
+    source: TopicPartition
+    record: SourceRecord
+    origin: Position
+    now_ms: int
 
 
 class OpenGroup:
@@ -76,12 +88,12 @@ class OpenGroup:
         that is nobody's home.
         """
         self.inputs += 1
-        names = self._rules.names
-        forwarded = source.topic == names.forward
-        origin = self._origin(source, record) if forwarded else _position(source, record)
+        forwarded = source.topic == self._rules.names.forward
+        origin = _origin(source, record) if forwarded else _position(source, record)
+        intake = _Intake(source, record, origin, now_ms)
         key = record.key
         if key is not None and not forwarded and not self._is_home(home, key):
-            self._forward(record, key, origin)
+            self._forward(intake, key)
             return
         try:
             event = codec.decode_event(
@@ -93,19 +105,16 @@ class OpenGroup:
                 record_time_ms=origin.time_ms,
             )
         except EventRejected as rejected:
-            self._dead_letter(source, record, origin, now_ms, rejected.reason, rejected.detail)
+            self._dead_letter(intake, rejected.reason, rejected.detail)
             return
         customer_id = event.subject.encode()
-        if home is None or not self._is_home(home, customer_id):
-            if forwarded:
-                detail = "the subject is not at home on the partition it was forwarded to"
-                self._dead_letter(
-                    source, record, origin, now_ms, codec.PARTITIONER_MISMATCH, detail
-                )
-            else:
-                self._forward(record, customer_id, origin)
-            return
-        self._decide_event(home, source, record, event, customer_id, origin, now_ms)
+        if home is not None and self._is_home(home, customer_id):
+            self._decide_event(home, intake, event, customer_id)
+        elif forwarded:
+            detail = "the subject is not at home on the partition it was forwarded to"
+            self._dead_letter(intake, codec.PARTITIONER_MISMATCH, detail)
+        else:
+            self._forward(intake, customer_id)
 
     def add_wait(
         self, home: CustomerPartition, customer_id: bytes, *, due_ms: int, now_ms: int
@@ -138,9 +147,7 @@ class OpenGroup:
 
     def produce_meta(self, index: int, key: bytes, value: bytes) -> None:
         """Add a record about a partition to its changelog."""
-        self._produce(
-            TopicPartition(self._rules.names.changelog, index), Output(key, value)
-        )
+        self._produce(TopicPartition(self._rules.names.changelog, index), Output(key, value))
 
     def _is_home(self, home: CustomerPartition | None, customer_id: bytes) -> bool:
         if home is None:
@@ -151,38 +158,26 @@ class OpenGroup:
             or home_partition(customer_id, self._rules.names.partitions) == home.index
         )
 
-    def _origin(self, source: TopicPartition, record: SourceRecord) -> Position:
-        forward = outputs.read_forward(record.headers)
-        return forward.origin if forward is not None else _position(source, record)
-
     def _decide_event(
-        self,
-        home: CustomerPartition,
-        source: TopicPartition,
-        record: SourceRecord,
-        event: Event,
-        customer_id: bytes,
-        origin: Position,
-        now_ms: int,
+        self, home: CustomerPartition, intake: _Intake, event: Event, customer_id: bytes
     ) -> None:
         started = self._rules.stopwatch()
         customer = self._customer(home, customer_id)
-        decision = decide(self._rules.journeys, customer, event, now_ms)
+        decision = decide(self._rules.journeys, customer, event, intake.now_ms)
         seconds = self._rules.stopwatch() - started
         if decision.rejection is not None:
             reason, detail = decision.rejection.reason, decision.rejection.detail
-            self._dead_letter(source, record, origin, now_ms, reason, detail, event.type)
+            self._dead_letter(intake, reason, detail, event.type)
             return
-        cause = outputs.event_cause(_position(source, record), event)
+        cause = outputs.event_cause(_position(intake.source, intake.record), event)
         effects = self._encode(home, customer_id, decision, cause)
-        added_bytes = len(record.value or b"")
+        added_bytes = len(intake.record.value or b"")
         if not self._fits(home, customer_id, decision.customer, added_bytes, effects):
             detail = "the customer's state or an effect would exceed its size bound"
-            self._dead_letter(
-                source, record, origin, now_ms, codec.STATE_TOO_LARGE, detail, event.type
-            )
+            self._dead_letter(intake, codec.STATE_TOO_LARGE, detail, event.type)
             return
-        self.stats.decided(event.type, decision, recorded_ms=record.timestamp, seconds=seconds)
+        recorded_ms = intake.record.timestamp
+        self.stats.decided(event.type, decision, recorded_ms=recorded_ms, seconds=seconds)
         self._keep(home, customer_id, decision, effects)
 
     def _customer(self, home: CustomerPartition, customer_id: bytes) -> Customer:
@@ -261,32 +256,23 @@ class OpenGroup:
         self._size_bounds[place] = bound
         return True
 
-    def _forward(self, record: SourceRecord, customer_id: bytes, origin: Position) -> None:
-        names = self._rules.names
+    def _forward(self, intake: _Intake, customer_id: bytes) -> None:
+        names, origin = self._rules.names, intake.origin
         target = TopicPartition(names.forward, home_partition(customer_id, names.partitions))
-        headers = outputs.forward_headers(record.headers, outputs.Forward(origin, hops=1))
-        self._produce(target, Output(customer_id, record.value, headers))
+        headers = outputs.forward_headers(intake.record.headers, outputs.Forward(origin, hops=1))
+        self._produce(target, Output(customer_id, intake.record.value, headers))
         self.stats.forwarded("partition" if origin.topic in names.home_inputs else "topic")
 
-    def _dead_letter(
-        self,
-        source: TopicPartition,
-        record: SourceRecord,
-        origin: Position,
-        now_ms: int,
-        reason: str,
-        detail: str,
-        event_type: str = "",
-    ) -> None:
-        names = self._rules.names
+    def _dead_letter(self, intake: _Intake, reason: str, detail: str, event_type: str = "") -> None:
+        names, record = self._rules.names, intake.record
         headers = outputs.dead_letter_headers(
             outputs.without_forward(record.headers),
             reason=reason,
             detail=detail,
-            origin=origin,
-            now_ms=now_ms,
+            origin=intake.origin,
+            now_ms=intake.now_ms,
         )
-        target = TopicPartition(names.dead_letters, source.partition % names.partitions)
+        target = TopicPartition(names.dead_letters, intake.source.partition % names.partitions)
         self._produce(target, Output(record.key, record.value, headers))
         self.stats.dead_letter(reason, event_type)
 
@@ -299,3 +285,8 @@ class OpenGroup:
 
 def _position(source: TopicPartition, record: SourceRecord) -> Position:
     return Position(source.topic, source.partition, record.offset, record.timestamp)
+
+
+def _origin(source: TopicPartition, record: SourceRecord) -> Position:
+    forward = outputs.read_forward(record.headers)
+    return forward.origin if forward is not None else _position(source, record)

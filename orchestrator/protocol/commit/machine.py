@@ -10,12 +10,10 @@ reads what the log says.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.customer import STATE_FORMAT, UnknownStateFormat
 from orchestrator.errors import DependencyError, InvariantViolated
-from orchestrator.metrics import GroupStats
 from orchestrator.protocol.commit.group import OpenGroup, Rules
 from orchestrator.protocol.commit.meta import (
     JOURNEYS_KEY,
@@ -29,6 +27,11 @@ from orchestrator.protocol.commit.meta import (
 )
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchestrator.metrics import GroupStats
 
 # From this many takeovers without progress on, a partition's groups shrink by this factor each.
 STARTS_TOLERATED: Final = 3
@@ -284,7 +287,7 @@ class CommitMachine:
         if not self.loaded or not taken or self._revoking:
             return None
         group = OpenGroup(self._rules)
-        offsets = {}
+        offsets: dict[TopicPartition, int] = {}
         for index in taken:
             home = self.homes[index]
             home.clock.observe(clocks.wall_ms, **clocks._asdict())
@@ -311,7 +314,7 @@ class CommitMachine:
         return self._begin(group, offsets, frozenset())
 
     def on_committed(self) -> GroupStats:
-        """The transaction in flight is decided by the broker: committed. Returns its counts."""
+        """Take the broker's word that the transaction in flight is committed; return its counts."""
         transaction = self.in_flight
         if transaction is None:
             raise InvariantViolated("a commit was acknowledged that nobody made")
@@ -380,7 +383,8 @@ class CommitMachine:
         starts = max((self.homes[index].starts for index in self.homes), default=0)
         if starts <= STARTS_TOLERATED:
             return self._bounds.records_max
-        return max(1, self._bounds.records_max // SHRINK_FACTOR ** (starts - STARTS_TOLERATED))
+        shrunk: int = self._bounds.records_max // SHRINK_FACTOR ** (starts - STARTS_TOLERATED)
+        return max(1, shrunk)
 
     def _drop_queue(self) -> None:
         self._queue.clear()

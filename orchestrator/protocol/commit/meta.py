@@ -6,15 +6,17 @@ transaction: its offset is the one to start from. `JOURNEYS_KEY` goes with every
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads it at run time.
 from hashlib import blake2b
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field, msgpack
 
 from orchestrator.core.customer import STATE_FORMAT
-from orchestrator.core.journeys import Journeys
 from orchestrator.errors import DependencyError
+
+if TYPE_CHECKING:
+    from orchestrator.core.journeys import Journeys
 
 META_KEY: Final = b"\xffmeta"
 JOURNEYS_KEY: Final = b"\xffjourneys"
@@ -64,9 +66,7 @@ def decode_meta(value: bytes, *, where: str) -> Meta:
 def journey_digests(journeys: Journeys) -> dict[str, str]:
     """Return a digest of each loaded journey version, keyed `name@version`."""
     return {
-        f"{name}@{version}": blake2b(
-            journey.model_dump_json().encode(), digest_size=16
-        ).hexdigest()
+        f"{name}@{version}": blake2b(journey.model_dump_json().encode(), digest_size=16).hexdigest()
         for (name, version), journey in journeys.versions.items()
     }
 
@@ -82,9 +82,7 @@ def check_journeys(value: bytes, digests: Mapping[str, str], *, where: str) -> N
     Raises DependencyError naming each of them: people inside would find other steps than entered.
     """
     recorded = _journeys_decoder.decode(value)
-    changed = sorted(
-        key for key, digest in digests.items() if recorded.get(key, digest) != digest
-    )
+    changed = sorted(key for key, digest in digests.items() if recorded.get(key, digest) != digest)
     if changed:
         raise DependencyError(
             f"{where}: {', '.join(changed)} changed its content under the same version; "

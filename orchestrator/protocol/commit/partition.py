@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.customer import check_state_format, encoded_wake_at_ms
 from orchestrator.protocol.commit.clock import PartitionClock
-from orchestrator.protocol.commit.meta import Meta
 from orchestrator.protocol.commit.waits import WaitIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.protocol.commit.meta import Meta
 
 
 class Loaded(NamedTuple):

@@ -5,9 +5,11 @@ The truth stands in each customer's record; this only finds who is next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Entries that no longer count stay in the heap until they outnumber the others by this.
 _STALE_SLACK: Final = 4_096
