@@ -147,7 +147,7 @@ class Send(_Model):
     """A channel of `channels.yaml` with kind `message`."""
     template: Text
     """Name of the template that the sender renders."""
-    variables: Mapping[Name, Variable] = Field(default_factory=dict)
+    variables: Mapping[Name, Variable] = Field(default_factory=dict, max_length=64)
     """Template variables; a bare expression is short for `{value: …}`."""
     command_class: CommandClass | None = Field(default=None, alias="class")
     """`transactional`, `service` or `promotional`; the journey's kind unless given."""
@@ -170,7 +170,7 @@ class Task(_Model):
 
     channel: Name = "callcenter"
     template: Text
-    variables: Mapping[Name, Variable] = Field(default_factory=dict)
+    variables: Mapping[Name, Variable] = Field(default_factory=dict, max_length=64)
     expires_after: Duration | None = None
 
 
@@ -190,7 +190,7 @@ class Step(_Model):
     id: Name
     send: Send | None = None
     wait: Duration | None = None
-    branch: tuple[Arm, ...] | None = None
+    branch: tuple[Arm, ...] | None = Field(default=None, max_length=32)
     audience: Audience | None = None
     task: Task | None = None
     end: Text | None = None
@@ -208,7 +208,7 @@ class Journey(_Model):
     priority: int = Field(default=50, ge=0, le=100)
     description: str = ""
     entry: Entry
-    exits: tuple[Exit, ...] = ()
+    exits: tuple[Exit, ...] = Field(default=(), max_length=32)
     steps: tuple[Step, ...] = Field(min_length=1, max_length=64)
 
 

@@ -32,9 +32,9 @@ CHANNELS = {
 }
 
 
-def send(step: str, channel: str = "email", **fields: Any) -> dict[str, Any]:
+def send(step: str, channel: str = "email", *, goes_to: str | None = None, **fields: Any) -> Any:
     """Return a step that sends a template named like the step."""
-    return {"id": step, "send": {"channel": channel, "template": step, **fields}}
+    return {"id": step, "send": {"channel": channel, "template": step, **fields}, "next": goes_to}
 
 
 def wait(step: str, duration: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.core.condition import NO_FIELDS
+from orchestrator.core.condition import NO_FIELDS, Failed
 from orchestrator.core.customer import (
     REMEMBERED_EXIT_MS,
     REMEMBERED_EXITS_MAX,
@@ -62,8 +62,14 @@ def exited_later(draft: Draft, plan: Plan, would_be: Enrollment) -> RememberedEx
 
 def _exit_if_matching(draft: Draft, plan: Plan, enrollment: Enrollment, event_type: str) -> None:
     for exit_ in plan.exits[event_type]:
-        # A condition that cannot be evaluated does not hold.
-        if draft.scope.holds(exit_.when, enrollment) is not True:
+        holds = draft.scope.holds(exit_.when, enrollment)
+        if holds is False:
+            continue
+        if isinstance(holds, Failed):
+            # Nobody can say whether this exits. Promotion fails towards silence, the rest goes on.
+            if plan.promotional:
+                end(draft, enrollment, EndReason.STEP_FAILED, fenced=True, detail=holds.detail)
+                return
             continue
         end(draft, enrollment, EndReason.EXIT, fenced=plan.promotional)
         # Who had already run to the end is not spoken to again, only no longer reached.
@@ -89,7 +95,8 @@ def _remembered_matches(
         body=bytes(BODY_BYTES),
     )
     scope = draft.scope_over(event)
-    return any(scope.holds(one.when, would_be) is True for one in exits)
+    answers = (scope.holds(one.when, would_be) for one in exits)
+    return any(plan.promotional if isinstance(holds, Failed) else holds for holds in answers)
 
 
 def _remember(draft: Draft, event: Event, occurred_ms: int) -> None:
