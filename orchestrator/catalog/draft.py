@@ -17,10 +17,19 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from orchestrator.catalog.findings import Finding, instead, quoted
-from orchestrator.catalog.tree import Node
+from orchestrator.catalog.findings import (
+    AND_MORE,
+    FINDINGS_MAX,
+    Finding,
+    instead,
+    quoted,
+    shortened,
+)
 from orchestrator.core.condition import ROOTS
 from orchestrator.core.journey import Journey
+
+if typing.TYPE_CHECKING:
+    from orchestrator.catalog.tree import Node
 
 Model = TypeVar("Model")
 Place = tuple[str | int, ...]
@@ -83,7 +92,10 @@ def _draft(path: str, tree: Node, journey: Journey, places: list[Place]) -> Draf
     damaged = frozenset(str(place[0]) for place in places if place)
     exits_at, steps_at = (
         tuple(index for index in range(len(tree.get(part) or ())) if index not in broken)
-        for part, broken in (("exits", _broken(places, "exits")), ("steps", _broken(places, "steps")))
+        for part, broken in (
+            ("exits", _broken(places, "exits")),
+            ("steps", _broken(places, "steps")),
+        )
     )
     return Draft(path, tree, journey, damaged, exits_at, steps_at)
 
@@ -121,6 +133,9 @@ def _findings(path: str, tree: Node, error: ValidationError, kind: Any) -> list[
     seen: set[Place] = set()
     findings = []
     for found in error.errors(include_url=False):
+        if len(findings) == FINDINGS_MAX:
+            findings.append(Finding(path, 1, AND_MORE))
+            break
         place = tuple(part for part in found["loc"] if part != "[key]")
         for index, part in enumerate(place):
             if part in _UNIONS and (index == 0 or place[index - 1] != "variables"):
@@ -128,7 +143,7 @@ def _findings(path: str, tree: Node, error: ValidationError, kind: Any) -> list[
         if place in seen:
             continue
         seen.add(place)
-        message = _message(place, dict(found), kind, tree)
+        message = _message(place, dict(found), kind)
         findings.append(Finding(path, tree.line_of(*place), where(tree, place) + message))
     return findings
 
@@ -142,11 +157,12 @@ def where(tree: Node, place: Place) -> str:
         rest = place[2:]
     dotted = ""
     for part in rest:
-        dotted += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if dotted else part
+        word = f"[{part + 1}]" if isinstance(part, int) else shortened(part)
+        dotted += word if isinstance(part, int) or not dotted else f".{word}"
     return f"{prefix}{dotted}: " if dotted else prefix
 
 
-def _message(place: Place, found: Mapping[str, Any], kind: Any, tree: Node) -> str:
+def _message(place: Place, found: Mapping[str, Any], kind: Any) -> str:
     """Say what is wrong and what is allowed, in the author's words rather than the library's."""
     given = found["input"]
     context = found.get("ctx", {})
@@ -161,7 +177,8 @@ def _message(place: Place, found: Mapping[str, Any], kind: Any, tree: Node) -> s
         allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         return f"{quoted(given)} is not allowed" + instead(str(given), allowed)
     if error == "value_error":
-        return _in_words(str(context["error"]))
+        message = _in_words(str(context["error"]))
+        return message + _quoting("text" if "as text" in message else "", given)
     if error == "string_pattern_mismatch":
         return f"{quoted(given)} is not a name; write a-z, 0-9 and _, beginning with a letter"
     if error in {"string_too_short", "too_short"}:
@@ -178,7 +195,9 @@ def _message(place: Place, found: Mapping[str, Any], kind: Any, tree: Node) -> s
 
 
 def _quoting(wanted: str, given: object) -> str:
-    return "; write it in quotes" if wanted == "text" and isinstance(given, bool | int | float) else ""
+    return (
+        "; write it in quotes" if wanted == "text" and isinstance(given, bool | int | float) else ""
+    )
 
 
 def _in_words(message: str) -> str:

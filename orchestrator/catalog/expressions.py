@@ -9,16 +9,19 @@ counts: a missing field or an unlucky example proves nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import cel
 
 from orchestrator.catalog.draft import Draft, Place, where
-from orchestrator.catalog.findings import Finding, instead, quoted
+from orchestrator.catalog.findings import Finding, instead, nearest, quoted
 from orchestrator.catalog.vocabulary import Vocabulary, known
 from orchestrator.core.condition import Expression, calculable
-from orchestrator.core.journey import Variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.core.journey import Variable
 
 ENTRY_SEES: Final = frozenset({"event", "profile", "now_ms"})
 EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "now_ms"})
@@ -30,9 +33,12 @@ MEMBERS: Final = {
     "enrollment": frozenset({"id", "key", "skus", "families"}),
 }
 FUNCTIONS: Final = frozenset(
-    "size contains startsWith endsWith matches int uint double string bytes type dyn "
-    "timestamp duration getFullYear getMonth getDate getDayOfMonth getDayOfWeek getDayOfYear "
-    "getHours getMinutes getSeconds getMilliseconds".split()
+    {
+        *("size", "contains", "startsWith", "endsWith", "matches"),
+        *("int", "uint", "double", "string", "bytes", "type", "dyn", "timestamp", "duration"),
+        *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
+        *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+    }
 )
 # Each one may multiply the work by the length of a list that a producer chooses.
 LOOPS_MAX: Final = 4
@@ -116,7 +122,7 @@ def _scope_faults(use: _Use, draft: Draft) -> Iterator[str]:
     members = {name for root, name in _members(use) if root == "enrollment"}
     for name in sorted(members & {"skus", "families"}):
         if entry.about is None:
-            yield f"enrollment.{name} is always empty; say in entry.about which products it is about"
+            yield f"enrollment.{name} is always empty; entry.about says which products it is about"
     if "key" in members and entry.key is None:
         yield "enrollment.key is always empty; give the entry a key"
 
@@ -139,15 +145,20 @@ def _name_faults(use: _Use, draft: Draft, examples: dict[str, Any]) -> Iterator[
             yield f"{root} has no {quoted(name)}{instead(name, MEMBERS[root])}"
     for root, name, fields in _fields_named(source, examples):
         event_type = use.event_type if root == "event" else draft.journey.entry.on
-        yield f"{event_type} has no field {quoted(name)}" + (
-            instead(name, fields) or "; more fields are declared in shop.yaml under events"
-        )
+        yield f"{event_type} has no field {quoted(name)}{_field_hint(name, fields)}"
     functions = use.expression.program.references()["functions"]
     for name in functions:
         if name[0].isalpha() and name not in FUNCTIONS:
             yield f"there is no function {quoted(name)}{instead(name, FUNCTIONS)}"
     if (loops := len(_LOOP.findall(source))) > LOOPS_MAX:
         yield f"goes over lists {loops} times; at most {LOOPS_MAX}"
+
+
+def _field_hint(name: str, fields: set[str]) -> str:
+    if (meant := nearest(name, fields)) is not None:
+        return f'; did you mean "{meant}"?'
+    listed = f"; known: {', '.join(sorted(fields))}" if fields else ""
+    return f"{listed}; further ones are declared in shop.yaml under events"
 
 
 def _fields_named(source: str, examples: dict[str, Any]) -> Iterator[tuple[str, str, set[str]]]:
@@ -173,8 +184,8 @@ def _value_faults(use: _Use, draft: Draft, examples: dict[str, Any]) -> Iterator
     try:
         value = use.expression.evaluate(_context(use, draft, examples))
     except TypeError as error:
-        reason = str(error).split(":")[0].split(".")[0].lower()
-        yield f"cannot work on {use.event_type} ({reason}): compares or calculates with unlike things"
+        reason = str(error).partition(". ")[0].partition(":")[0]
+        yield f"compares or calculates with unlike things, like text with a number ({reason})"
         return
     except Exception:  # noqa: BLE001 - The binding raises many types; see the head of the file.
         return
@@ -186,7 +197,7 @@ def _value_faults(use: _Use, draft: Draft, examples: dict[str, Any]) -> Iterator
     if use.gives == "products":
         products = value if isinstance(value, list) else [value]
         if not all(isinstance(one, dict) and "sku" in one for one in products):
-            yield f"gives {shown}; products are objects with sku, like event.data.items or event.data"
+            yield f"gives {shown}; products have a sku, like event.data.items or event.data"
 
 
 def _context(use: _Use, draft: Draft, examples: dict[str, Any]) -> cel.Context:
@@ -213,10 +224,16 @@ def _example_key(draft: Draft, trigger: dict[str, Any]) -> Any:
 
 
 def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, int | float):
-        return "a number"
-    return {list: "a list", dict: "an object"}.get(type(value), "nothing")
+    match value:
+        case bool():
+            return "true or false"
+        case str():
+            return "text"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return "nothing"

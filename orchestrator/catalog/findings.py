@@ -7,14 +7,19 @@ them at once.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Below it, difflib proposes words that share only their length.
-SIMILARITY_MIN: Final = 0.6
+SIMILARITY_MIN: Final = 0.7
 # A list of what is allowed helps up to about two lines of a terminal.
 LISTED_MAX: Final = 16
 QUOTED_CHARACTERS_MAX: Final = 60
+# Of one file. Nobody reads more at a time, and looking for the nearest word takes its time.
+FINDINGS_MAX: Final = 100
+AND_MORE: Final = "there is more; put right what is found so far"
 
 
 class Finding(NamedTuple):
@@ -48,8 +53,12 @@ def instead(word: str, allowed: Iterable[str]) -> str:
 
 def quoted(value: object) -> str:
     """Return a value as a message shows it: short and on one line."""
-    text = value if isinstance(value, str) else repr(value)
-    text = " ".join(text.split())
+    return f'"{shortened(value)}"' if isinstance(value, str) else shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """Return an author's text on one line and short enough for a message."""
+    text = " ".join(text[: 4 * QUOTED_CHARACTERS_MAX].split())
     if len(text) > QUOTED_CHARACTERS_MAX:
         text = text[: QUOTED_CHARACTERS_MAX - 1] + "…"
-    return f'"{text}"' if isinstance(value, str) else text
+    return text

@@ -8,19 +8,21 @@ surroundings, and this file at how the files fit together.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from orchestrator.catalog.draft import Draft, read_journey, read_model
-from orchestrator.catalog.findings import Finding, instead, quoted
+from orchestrator.catalog.findings import Finding, instead, quoted, shortened
 from orchestrator.catalog.rules import Surroundings, journey_findings, shop_findings
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
 from orchestrator.core.journey import NAME_PATTERN, Channel, Shop
 from orchestrator.core.journeys import Journeys
 from orchestrator.errors import JourneyError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SHOP_FILE: Final = "shop.yaml"
 CHANNELS_FILE: Final = "channels.yaml"
@@ -46,7 +48,7 @@ class _Folder:
     findings: list[Finding] = field(default_factory=list)
     shop: Shop | None = None
     channels: dict[str, Channel] = field(default_factory=dict)
-    channel_kinds: dict[str, str | None] = field(default_factory=dict)
+    channel_kinds: dict[str, str | None] | None = None
     drafts: list[Draft] = field(default_factory=list)
 
 
@@ -94,7 +96,9 @@ def _read_file(state: _Folder, path: Path) -> Node | None:
 def _read_shop(state: _Folder) -> None:
     path = state.path / SHOP_FILE
     if not path.exists():
-        state.findings.append(Finding(str(path), 1, "is missing; it may be as short as `zone: UTC`"))
+        state.findings.append(
+            Finding(str(path), 1, "is missing; it may be as short as `zone: UTC`")
+        )
         return
     if (tree := _read_file(state, path)) is None:
         return
@@ -111,6 +115,7 @@ def _read_channels(state: _Folder) -> None:
         return
     if (tree := _read_file(state, path)) is None:
         return
+    state.channel_kinds = {}
     for name, node in tree.value.items():
         line = tree.key_lines[name]
         if re.match(NAME_PATTERN, name) is None:
@@ -127,7 +132,9 @@ def _read_channel(
     path: str, node: Node, name: str, line: int
 ) -> tuple[Channel | None, list[Finding]]:
     channel, findings = read_model(path, Node(node.value, line, node.key_lines), Channel)
-    return channel, [found._replace(message=f"{name}: {found.message}") for found in findings]
+    return channel, [
+        found._replace(message=f"{shortened(name)}: {found.message}") for found in findings
+    ]
 
 
 def _read_journeys(state: _Folder) -> None:
@@ -156,11 +163,13 @@ def _journey_files(state: _Folder) -> Iterator[Path]:
 
 
 def _name_findings(draft: Draft) -> Iterator[Finding]:
-    """The file is called like the journey, so that a name in a log leads to its file."""
+    """Yield names that differ from the file's: a name in a log has to lead to its file."""
     path, journey = Path(draft.path), draft.journey
     if path.parent.name != VERSIONS_FOLDER:
         if "name" not in draft.damaged and journey.name != path.stem:
-            message = f"name: {quoted(journey.name)} stands in the file {path.name}; call both the same"
+            message = (
+                f"name: {quoted(journey.name)} stands in the file {path.name}; call both the same"
+            )
             yield draft.finding(message, "name")
         return
     match = _VERSION_FILE.fullmatch(path.name)
@@ -194,7 +203,7 @@ def _version_findings(state: _Folder) -> Iterator[Finding]:
                 hint = instead(journey.name, files) if files else ""
                 message = (
                     f"name: there is no {journey.name}.yaml beside {VERSIONS_FOLDER}/; to end a "
-                    f"journey but for who is in it, keep that file with `when: \"false\"`{hint}"
+                    f'journey but for who is in it, keep that file with `when: "false"`{hint}'
                 )
                 yield draft.finding(message, "name")
         elif journey.version > newest.journey.version:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.catalog.draft import Draft, Place, where
 from orchestrator.catalog.expressions import expression_findings
 from orchestrator.catalog.findings import Finding, instead, nearest, quoted
-from orchestrator.catalog.tree import Node
-from orchestrator.catalog.vocabulary import Vocabulary
 from orchestrator.core.command import CommandClass
-from orchestrator.core.journey import Shop, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from orchestrator.catalog.tree import Node
+    from orchestrator.catalog.vocabulary import Vocabulary
+    from orchestrator.core.journey import Shop, Step
 
 WORDS: Final = ("send", "wait", "branch", "audience", "task", "end")
 _LOCALE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", re.ASCII)
@@ -26,19 +29,20 @@ _LOCALE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What journeys refer to. `vocabulary` is None when the shop's file could not be read.
+    """What journeys refer to; None where its file could not be read.
 
     `channels` maps each name to its kind, None when that channel could not be read.
     """
 
     vocabulary: Vocabulary | None
-    channels: Mapping[str, str | None]
+    channels: Mapping[str, str | None] | None
 
 
 def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
     """Yield every finding of one journey."""
     yield from _event_types(draft, around.vocabulary)
-    yield from _channels(draft, around.channels)
+    if around.channels is not None:
+        yield from _channels(draft, around.channels)
     yield from _step_words(draft)
     yield from _step_ids(draft)
     yield from _branches(draft)
@@ -53,9 +57,8 @@ def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
 
 def shop_findings(path: str, tree: Node, shop: Shop) -> Iterator[Finding]:
     """Yield what is wrong with the shop although each of its words is allowed."""
-    zones = zoneinfo.available_timezones()
-    if zones and shop.zone not in zones:
-        found = nearest(shop.zone, zones)
+    if not _is_zone(shop.zone):
+        found = nearest(shop.zone, zoneinfo.available_timezones())
         hint = f'did you mean "{found}"?' if found else "write one like Europe/Madrid"
         yield Finding(path, tree.line_of("zone"), f"zone: there is no {quoted(shop.zone)}; {hint}")
     if _LOCALE.fullmatch(shop.locale) is None:
@@ -69,6 +72,14 @@ def shop_findings(path: str, tree: Node, shop: Shop) -> Iterator[Finding]:
             )
             line = tree.line_of("owned_for", "categories", category)
             yield Finding(path, line, message)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        return False
+    return True
 
 
 def _at(draft: Draft, message: str, *place: str | int) -> Finding:
@@ -110,7 +121,9 @@ def _channels(draft: Draft, channels: Mapping[str, str | None]) -> Iterator[Find
     for channel, kind, place in named:
         fitting = [name for name, its in channels.items() if its == kind]
         if channel not in channels:
-            yield _at(draft, f"there is no channel {quoted(channel)}{instead(channel, fitting)}", *place)
+            yield _at(
+                draft, f"there is no channel {quoted(channel)}{instead(channel, fitting)}", *place
+            )
         elif channels[channel] not in (kind, None):
             allowed = f"; allowed: {', '.join(sorted(fitting))}" if fitting else ""
             message = f"{quoted(channel)} is for {channels[channel]}s, not for {kind}s{allowed}"
@@ -214,7 +227,7 @@ def _unreachable(draft: Draft) -> Iterator[Finding]:
 
 
 def _promotions_end(draft: Draft) -> Iterator[Finding]:
-    """A customer who has bought must not be promoted to: the reason why there are exits."""
+    """Yield promotions that a purchase does not end: what exits are there for."""
     if draft.damaged & {"exits", "kind"}:
         return
     journey = draft.journey
@@ -231,7 +244,7 @@ def _promotions_end(draft: Draft) -> Iterator[Finding]:
 
 
 def _last_words(draft: Draft) -> Iterator[Finding]:
-    """Who leaves a journey by buying or cancelling gets no advertisement on the way out."""
+    """Yield last messages that are promotional: nobody is advertised to on the way out."""
     if "kind" in draft.damaged:
         return
     for at, exit_ in zip(draft.exits_at, draft.journey.exits, strict=True):

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from orchestrator.catalog.findings import Finding, quoted
+from orchestrator.catalog.findings import AND_MORE, FINDINGS_MAX, Finding, quoted, shortened
 
 try:
     from yaml import CSafeLoader as _Loader
@@ -54,25 +54,27 @@ class Node:
         """Return the line of what `path` leads to, or of the nearest thing around it."""
         node, line = self, self.line
         for part in path:
-            if isinstance(node.value, dict) and part in node.value:
-                line = node.key_lines[str(part)]
-                node = node.value[part]
-            elif isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
-                node = node.value[part]
-                line = node.line
+            if (child := node.child(part)) is not None:
+                line = node.key_lines.get(str(part), child.line)
+                node = child
         return line
 
     def get(self, *path: str | int) -> Any:
         """Return the plain value at `path`, or None."""
-        node = self
+        node: Node | None = self
         for part in path:
-            if isinstance(node.value, dict) and part in node.value:
-                node = node.value[part]
-            elif isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
-                node = node.value[part]
-            else:
-                return None
-        return node.plain()
+            node = node.child(part) if node is not None else None
+        return node.plain() if node is not None else None
+
+    def child(self, part: str | int) -> Node | None:
+        """Return what stands under a key or at a position, or None."""
+        found = None
+        if isinstance(self.value, dict):
+            found = self.value.get(part)
+        elif isinstance(self.value, list) and isinstance(part, int) and part < len(self.value):
+            found = self.value[part]
+        assert found is None or isinstance(found, Node)
+        return found
 
 
 def read_tree(path: str, data: bytes) -> tuple[Node | None, list[Finding]]:
@@ -87,7 +89,7 @@ def read_tree(path: str, data: bytes) -> tuple[Node | None, list[Finding]]:
     builder = _Builder(path)
     try:
         root = builder.document(text)
-    except _Refused as refused:
+    except _RefusedError as refused:
         builder.findings.append(refused.finding)
         return None, builder.findings
     except yaml.YAMLError as error:
@@ -99,7 +101,7 @@ def read_tree(path: str, data: bytes) -> tuple[Node | None, list[Finding]]:
     return root, builder.findings
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Reading ends here; what follows cannot be understood or must not be built."""
 
     def __init__(self, finding: Finding) -> None:
@@ -121,7 +123,7 @@ class _Builder:
             self._loader = loader
             root: Node | None = None
             while not self._next_is(yaml.StreamEndEvent):
-                event = loader.get_event()
+                event = self._next()
                 if not isinstance(event, yaml.DocumentStartEvent):
                     continue
                 if root is not None:
@@ -131,16 +133,21 @@ class _Builder:
         finally:
             loader.dispose()
 
+    def _next(self) -> Any:
+        return self._loader.get_event()
+
     def _next_is(self, kind: type[yaml.Event]) -> bool:
         return bool(self._loader.check_event(kind))
 
     def _node(self, depth: int) -> Node:
-        event = self._loader.get_event()
+        event = self._next()
         line = _line(event)
         if isinstance(event, yaml.AliasEvent):
-            self._refuse(line, f"alias *{event.anchor}: write the value out; aliases are not read")
+            self._refuse(
+                line, f"alias *{shortened(event.anchor)}: write the value out; aliases are not read"
+            )
         if event.anchor is not None:
-            self._tell(line, f"anchor &{event.anchor}: anchors are not read; remove it")
+            self._tell(line, f"anchor &{shortened(event.anchor)}: anchors are not read; remove it")
         if event.tag is not None and not (isinstance(event, yaml.ScalarEvent) and event.tag == "!"):
             self._refuse(line, f"tag {quoted(event.tag)}: tags are not read; remove it")
         if isinstance(event, yaml.ScalarEvent):
@@ -155,7 +162,7 @@ class _Builder:
         items: list[Node] = []
         while not self._next_is(yaml.SequenceEndEvent):
             items.append(self._node(depth + 1))
-        self._loader.get_event()
+        self._next()
         return Node(items, line)
 
     def _mapping(self, line: int, depth: int) -> Node:
@@ -167,11 +174,11 @@ class _Builder:
                 self._tell(key_line, f"{quoted(key)} stands here twice; first in line {first}")
             node.value[key] = self._node(depth + 1)
             node.key_lines[key] = key_line
-        self._loader.get_event()
+        self._next()
         return node
 
     def _key(self) -> tuple[str, int]:
-        event = self._loader.peek_event()
+        event: Any = self._loader.peek_event()
         line = _line(event)
         if not isinstance(event, yaml.ScalarEvent):
             if isinstance(event, yaml.AliasEvent):
@@ -184,13 +191,15 @@ class _Builder:
         return key, line
 
     def _tell(self, line: int, message: str) -> None:
+        if len(self.findings) == FINDINGS_MAX:
+            self._refuse(1, AND_MORE)
         self.findings.append(Finding(self.path, line, message))
 
     def _refuse(self, line: int, message: str) -> None:
-        raise _Refused(Finding(self.path, line, message))
+        raise _RefusedError(Finding(self.path, line, message))
 
 
-def _line(event: yaml.Event) -> int:
+def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 

@@ -7,10 +7,12 @@ against what `protocol` accepts. A shop adds its own types and fields in `shop.y
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.core.journey import Shop
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.core.journey import Shop
 
 
 class _Any:
@@ -99,7 +101,7 @@ class Vocabulary:
         standard = EXAMPLES.get(event_type)
         if standard is None and not further:
             return None
-        example = dict.fromkeys((name for name in further if "." not in name), ANYTHING)
+        example: dict[str, Any] = {name: ANYTHING for name in further if "." not in name}
         example |= standard or {}
         of_items = [name.removeprefix("items.") for name in further if name.startswith("items.")]
         if of_items:

@@ -1,0 +1,97 @@
+"""The journeys that come with the repository, and the hash that names a content."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator.catalog import load, read
+from orchestrator.core.command import CommandClass
+from orchestrator.core.journeys import Journeys
+
+JOURNEYS = Path(__file__).parents[2] / "journeys"
+
+
+def test_the_shop_in_the_box_has_no_finding() -> None:
+    assert read(JOURNEYS).findings == ()
+    assert {one.name for one in load(JOURNEYS, "live").current} >= {
+        "browse_abandonment",
+        "cart_abandonment",
+        "post_purchase",
+        "welcome",
+        "winback",
+        "winter_sale",
+    }
+
+
+def test_the_shop_in_the_box_declares_the_channels_of_the_contract() -> None:
+    expected = {"email", "sms", "push", "whatsapp", "voice", "chat", "web", "webhook"}
+    channels = load(JOURNEYS, "test").channels
+
+    assert {name for name, one in channels.items() if one.kind == "message"} == expected
+    assert {name for name, one in channels.items() if one.kind == "audience"} == {"ads"}
+    assert {name for name, one in channels.items() if one.kind == "task"} == {"callcenter"}
+
+
+def test_every_promotion_of_the_shop_ends_with_a_purchase() -> None:
+    """Those about a product end with a purchase of that product, the others with any."""
+    for journey in load(JOURNEYS, "test").current:
+        if journey.kind is not CommandClass.PROMOTIONAL:
+            continue
+        conditions = [one.when for one in journey.exits if one.on == "purchase"]
+        assert len(conditions) == 1
+        about_products = journey.entry.about is not None
+        assert (conditions[0] is not None) == about_products
+        assert conditions[0] is None or "enrollment.skus" in conditions[0].source
+
+
+def _copy(target: Path) -> Path:
+    shutil.copytree(JOURNEYS, target)
+    return target
+
+
+def test_the_content_hash_does_not_depend_on_the_order_of_files(tmp_path: Path) -> None:
+    loaded = load(JOURNEYS, "test")
+    turned = Journeys(
+        loaded.shop,
+        dict(reversed(loaded.channels.items())),
+        reversed(list(loaded.versions.values())),
+        "live",
+    )
+
+    assert len(loaded.content_hash) == 64
+    assert turned.content_hash == loaded.content_hash
+    assert load(_copy(tmp_path / "elsewhere"), "test").content_hash == loaded.content_hash
+
+
+@pytest.mark.parametrize(
+    ("file", "written", "instead"),
+    [
+        ("welcome.yaml", "priority: 40", "priority: 41"),
+        ("welcome.yaml", "wait: 3d", "wait: 4d"),
+        ("welcome.yaml", "template: welcome\n", "template: welcome_2\n"),
+        ("welcome.yaml", "on: message.unsubscribed", "on: message.bounced"),
+        ("welcome.yaml", 'profile.loyalty_tier != "none"', 'profile.loyalty_tier != "no"'),
+        ("shop.yaml", "default: 180d", "default: 181d"),
+        ("channels.yaml", "address_ref: profile.chat_id", "address_ref: profile.chat"),
+    ],
+)
+def test_the_content_hash_changes_with_any_content(
+    tmp_path: Path, file: str, written: str, instead: str
+) -> None:
+    folder = _copy(tmp_path / "changed")
+    text = (folder / file).read_text()
+    assert written in text
+    (folder / file).write_text(text.replace(written, instead))
+
+    assert load(folder, "test").content_hash != load(JOURNEYS, "test").content_hash
+
+
+def test_the_content_hash_ignores_comments_and_the_way_of_writing(tmp_path: Path) -> None:
+    folder = _copy(tmp_path / "changed")
+    text = (folder / "welcome.yaml").read_text()
+    (folder / "welcome.yaml").write_text(text.replace("wait: 3d", "wait: P3D  # Three days."))
+
+    assert load(folder, "test").content_hash == load(JOURNEYS, "test").content_hash
