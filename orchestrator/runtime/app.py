@@ -20,7 +20,7 @@ from yarl import URL
 
 from orchestrator.errors import InvariantViolated
 from orchestrator.protocol.commit.transaction import TopicPartition
-from orchestrator.runtime.consumer import CODEC, BatchTransport
+from orchestrator.runtime.consumer import CODEC, FAUST_LOG, BatchTransport
 from orchestrator.runtime.coordination import client_id
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _TABLE: Final = "customers"
 
 class _OwnRecovery(Recovery):
     """Lets the driver load the state where Faust would have recovered its tables."""
+
+    logger = FAUST_LOG
 
     def need_recovery(self) -> bool:
         return False
@@ -56,6 +58,7 @@ class _OwnRecovery(Recovery):
 
 
 class _OwnTables(TableManager):
+    logger = FAUST_LOG
     _recovery: Recovery | None
 
     @property
@@ -75,12 +78,19 @@ class _ConsumerOnly(BootStrategy):
 class Shell(faust.App):
     """Faust's app with the driver inside."""
 
+    logger = FAUST_LOG
     BootStrategy = _ConsumerOnly
     settings: Settings
     client_options: dict[str, Any]
     driver: Driver
     group_member = ""
     ready = False
+
+    def consumer_partition_count(self, topic: str) -> int | None:
+        """Return how many partitions the broker says an input topic has."""
+        cluster = self.consumer._thread._ensure_consumer()._client.cluster  # noqa: SLF001
+        partitions = cluster.partitions_for_topic(topic)
+        return len(partitions) if partitions else None
 
     async def on_first_start(self) -> None:
         """Claim the slot before joining the group."""
@@ -156,4 +166,5 @@ def _declare(app: Shell, settings: Settings, driver: Driver) -> None:
         app.ready = False
         await driver.revoke()
 
+    driver.partition_count = app.consumer_partition_count
     driver.unread = lambda: app.consumer.unread() if app.ready else {}

@@ -7,6 +7,7 @@ is replaced. Positions come from the state machine alone: Faust's acks and commi
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 _FETCH_MAX_WAIT_MS: Final = 100
 _IDLE_SECONDS: Final = 0.02
 CODEC: Final = "batch"
+# What Faust reports while it works is of no use to an operator; its warnings are.
+FAUST_LOG: Final = logging.getLogger("faust.shell")
+FAUST_LOG.setLevel(logging.WARNING)
 
 
 class _PassThrough(codecs.Codec):
@@ -55,6 +59,8 @@ class _Listener(driver.ConsumerRebalanceListener):
 
 class _Thread(driver.AIOKafkaConsumerThread):
     """The consumer thread with our client settings."""
+
+    logger = FAUST_LOG
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
         app: Shell = self.app
@@ -96,6 +102,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
 class BatchConsumer(driver.Consumer):
     """Yields batches; every one carries where its fetch began and under which generation."""
 
+    logger = FAUST_LOG
     RebalanceListener = _Listener
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

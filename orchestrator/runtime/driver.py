@@ -91,6 +91,7 @@ class Driver:
         self._room = asyncio.Event()
         self._landed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.partition_count: Callable[[str], int | None] = lambda _topic: None
         self.unread: Callable[[], dict[TopicPartition, int]] = dict
 
     # -- Life --------------------------------------------------------------------------------
@@ -150,6 +151,7 @@ class Driver:
         self.failpoint.reach("assigned")
         await self._drained()
         partitions = list(assigned)
+        self._check_counts()
         homes = {index for topic, index in partitions if topic == self.names.changelog}
         needed = self.machine.on_assigned(generation, member, homes)
         self._metrics.assigned(generation)
@@ -170,6 +172,16 @@ class Driver:
         if takeover is not None:
             # A task of its own: a rebalance may cancel us, but never a transaction half way.
             await asyncio.shield(self._spawn(self._commit(takeover)))
+
+    def _check_counts(self) -> None:
+        """Stop when an input topic has grown: its keys would hash to other partitions."""
+        for topic, expected in self.names.inputs.items():
+            count = self.partition_count(topic)
+            if count is not None and count != expected:
+                raise DependencyError(
+                    f"{topic} has {count} partitions now and had {expected} when this worker "
+                    "started: a partition count must never change"
+                )
 
     async def revoke(self) -> None:
         """Commit what is decided, drop what is queued. Called inside the rebalance callback."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from orchestrator.errors import WorkerGaveUp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _log = structlog.get_logger()
 _LOOKS: Final = 10

@@ -123,10 +123,25 @@ class CommitMachine:
             raise DependencyError(f"{where}: {error}; upgrade this worker") from error
         if loaded.journeys is not None:
             check_journeys(loaded.journeys, self._digests, where=where)
+        if loaded.meta is not None:
+            self._check_inputs(loaded.meta.positions, where)
         if loaded.meta is None and loaded.states:
             raise InvariantViolated(f"{where} holds customers and no meta record")
         self.homes[index] = CustomerPartition(index, loaded, monotonic_ms=clocks.monotonic_ms)
         self._loading.discard(index)
+
+    def _check_inputs(self, positions: Mapping[str, int], where: str) -> None:
+        """Refuse an input topic whose partition count is no longer that of the homes.
+
+        Its customers would hash elsewhere, and the positions recorded here would mean nothing.
+        """
+        names = self._rules.names
+        for topic in positions:
+            if topic in names.inputs and topic not in names.home_inputs:
+                raise DependencyError(
+                    f"{topic} has {names.inputs[topic]} partitions and {where} knows it with "
+                    f"{names.partitions}: a partition count must never change"
+                )
 
     def on_position(self, generation: int, source: TopicPartition, position: int) -> None:
         """Take where to go on reading an input partition that is nobody's home."""
