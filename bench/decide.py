@@ -17,16 +17,13 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from bench.portfolio import PRODUCTS, START_MS, customers, portfolio, sku
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
-from orchestrator.core.decision import Decision
-from orchestrator.core.event import Event
-from orchestrator.core.journeys import Journeys
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.outputs import (
     Position,
@@ -37,6 +34,11 @@ from orchestrator.protocol.outputs import (
     event_cause,
     rfc3339,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.core.decision import Decision
+    from orchestrator.core.event import Event
+    from orchestrator.core.journeys import Journeys
 
 MIX: Final = (
     ("product.viewed", 70),
@@ -63,16 +65,19 @@ class Tally:
     bytes_out: int = 0
 
     def add(self, event_type: str, seconds: float) -> None:
+        """Count one event and its time."""
         self.seconds[event_type] = self.seconds.get(event_type, 0.0) + seconds
         self.events[event_type] = self.events.get(event_type, 0) + 1
 
     def count(self, decision: Decision) -> None:
+        """Count what a decision put out."""
         self.commands += len(decision.commands)
         self.entries += len(decision.entries)
         self.fences += decision.fence is not None
 
     @property
     def per_second(self) -> float:
+        """How many events one core takes."""
         return sum(self.events.values()) / sum(self.seconds.values())
 
 
@@ -226,10 +231,9 @@ def main() -> None:
 
     lines = [
         f"python -m bench.decide --seed {options.seed}",
-        f"{platform.python_implementation()} {platform.python_version()},"
-        f" {platform.machine()}, {os.cpu_count()} cores (shared)",
-        f"{customer_count:,} customers with full dedupe windows, 20 journeys, 3 enrollments each;"
-        f" state p50 {sizes[len(sizes) // 2]:,} B, p99 {sizes[len(sizes) * 99 // 100]:,} B",
+        f"CPython {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores",
+        f"{customer_count:,} customers with full dedupe windows, 20 journeys, 3 enrollments each",
+        f"state: p50 {sizes[len(sizes) // 2]:,} B, p99 {sizes[len(sizes) * 99 // 100]:,} B",
         f"{event_count:,} events: " + ", ".join(f"{share} % {name}" for name, share in MIX),
         "",
         *report("pure decide", pure(journeys, dict(states), history)),

@@ -7,8 +7,7 @@ over conditions, exits tied to products, and a purchase that ends all and starts
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.core.customer import (
     Attribute,
@@ -24,6 +23,9 @@ from orchestrator.core.customer import (
 )
 from orchestrator.core.journey import Channel, Journey, Shop
 from orchestrator.core.journeys import Journeys, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
@@ -97,7 +99,13 @@ _PORTFOLIO: Final[tuple[tuple[str, str, dict[str, Any], list[Any], tuple[str, ..
         [_BUYING],
         ("3h", "2d"),
     ),
-    ("post_purchase", "transactional", {"on": "purchase", "key": "event.data.order_id"}, [], ("3d",)),
+    (
+        "post_purchase",
+        "transactional",
+        {"on": "purchase", "key": "event.data.order_id"},
+        [],
+        ("3d",),
+    ),
     (
         "review_request",
         "service",
@@ -120,13 +128,49 @@ _PORTFOLIO: Final[tuple[tuple[str, str, dict[str, Any], list[Any], tuple[str, ..
         ("1d", "30d"),
     ),
     ("care_tips", "service", {"on": "purchase", "reentry": {"after": "90d"}}, [], ("5d", "30d")),
-    ("welcome", "promotional", {"on": "newsletter.subscribed", "reentry": "once"}, [_BUYING], ("2d", "5d")),
+    (
+        "welcome",
+        "promotional",
+        {"on": "newsletter.subscribed", "reentry": "once"},
+        [_BUYING],
+        ("2d", "5d"),
+    ),
     ("winter_sale", "promotional", {"on": "newsletter.subscribed"}, [_BUYING], ("7d", "7d", "7d")),
-    ("win_back", "promotional", {"on": "store.visited", "reentry": {"after": "60d"}}, [_BUYING], ("10d", "20d")),
-    ("search_help", "promotional", {"on": "search.done", "reentry": {"after": "3d"}}, [_BUYING], ("2h",)),
-    ("back_in_stock", "promotional", {"on": "product.back_in_stock", "about": "event.data"}, [_BUYING_IT], ("1h",)),
-    ("price_drop", "promotional", {"on": "price.dropped", "about": "event.data"}, [_BUYING_IT], ("1h", "2d")),
-    ("payment_help", "service", {"on": "payment.failed", "key": "event.data.order_id"}, [_BUYING], ("1h", "1d")),
+    (
+        "win_back",
+        "promotional",
+        {"on": "store.visited", "reentry": {"after": "60d"}},
+        [_BUYING],
+        ("10d", "20d"),
+    ),
+    (
+        "search_help",
+        "promotional",
+        {"on": "search.done", "reentry": {"after": "3d"}},
+        [_BUYING],
+        ("2h",),
+    ),
+    (
+        "back_in_stock",
+        "promotional",
+        {"on": "product.back_in_stock", "about": "event.data"},
+        [_BUYING_IT],
+        ("1h",),
+    ),
+    (
+        "price_drop",
+        "promotional",
+        {"on": "price.dropped", "about": "event.data"},
+        [_BUYING_IT],
+        ("1h", "2d"),
+    ),
+    (
+        "payment_help",
+        "service",
+        {"on": "payment.failed", "key": "event.data.order_id"},
+        [_BUYING],
+        ("1h", "1d"),
+    ),
     ("ad_follow_up", "promotional", {"on": "ad.clicked"}, [_BUYING], ("1d", "3d")),
     ("case_follow_up", "service", {"on": "case.closed"}, [], ("3d",)),
 )
@@ -184,7 +228,7 @@ def sku(number: int) -> dict[str, Any]:
 
 def customers(journeys: Journeys, count: int, seed: int) -> Iterator[Customer]:
     """Yield customers with a full dedupe window, a past, and three enrollments each."""
-    chance = random.Random(seed)  # noqa: S311 - A seeded benchmark, no secret.
+    chance = random.Random(seed)
     plans = tuple(journeys.plans.values())
     for number in range(count):
         yield _customer(f"c-{number:06d}", chance, plans)

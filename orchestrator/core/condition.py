@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import cel
 from msgspec import Struct
 
-from orchestrator.core.customer import Attribute, Customer, Enrollment
-from orchestrator.core.event import Event
+if TYPE_CHECKING:
+    from orchestrator.core.customer import Attribute, Customer, Enrollment
+    from orchestrator.core.event import Event
 
 SOURCE_CHARACTERS_MAX: Final = 2_000
 ROOTS: Final = frozenset({"event", "trigger", "profile", "enrollment", "now_ms"})

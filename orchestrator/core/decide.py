@@ -1,7 +1,8 @@
-"""The decision. Law: what happens to a customer, and what goes out, is decided here and nowhere
-else, from four arguments: the journeys, the customer, what happened, and now. No clock, no
-randomness, no I/O, no logging, no Kafka type; the same arguments give the same decision for ever.
-It never raises: a bad event or an impossible state is a decision with a reason.
+"""Law of the core: what happens to a customer is decided here, from the four arguments alone.
+
+The journeys, the customer, what happened, and now: no clock, no randomness, no I/O, no logging, no
+Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
+impossible state is a decision with a reason.
 
 The descent: event → dedupe → apply → exits → entries → steps. A wait that has come due
 (`TimerFired`) goes through the same function and takes only the last part of the way. The rules
@@ -10,12 +11,11 @@ stand in `core/rules`; they write into one `Draft`, which is sealed at the end.
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from orchestrator.core.customer import Customer, wake_at_ms
 from orchestrator.core.decision import Decision, MessageFinal, Outcome, Rejection
 from orchestrator.core.event import Event, Input, TimerFired
-from orchestrator.core.journeys import Journeys
 from orchestrator.core.profile import attributes_after, orders_after
 from orchestrator.core.rules.advance import go_on
 from orchestrator.core.rules.dedupe import (
@@ -29,6 +29,9 @@ from orchestrator.core.rules.dedupe import (
 from orchestrator.core.rules.draft import Draft
 from orchestrator.core.rules.enroll import enter_by_event
 from orchestrator.core.rules.exits import end_by_event
+
+if TYPE_CHECKING:
+    from orchestrator.core.journeys import Journeys
 
 # Six bytes of milliseconds reach beyond the year 10000; a business key's time is written in them.
 NOW_MS_MAX: Final = 2**48 - 1

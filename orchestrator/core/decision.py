@@ -63,8 +63,8 @@ class Moved(Struct, frozen=True, tag="moved", tag_field="kind", gc=False):
 class Ended(Struct, frozen=True, tag="ended", tag_field="kind", gc=False):
     """The enrollment is over; `step` is where it stood, `cancelled` the command ids recalled.
 
-    `detail` is the label of the `end` step, or what failed. An enrollment that had run to its end
-    while messages were open ends once more, with reason `exit` and no step, when those are recalled.
+    `detail` is the label of the `end` step, or what failed. Who had run to the end while messages
+    were open ends once more, with reason `exit` and no step, when those are recalled.
     """
 
     enrollment: str

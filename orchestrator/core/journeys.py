@@ -8,17 +8,20 @@ nothing else is converted or remembered.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 from itertools import chain
 from operator import or_
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from orchestrator.core.command import CommandClass
 from orchestrator.core.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
-from orchestrator.core.journey import Channel, Exit, Journey, Shop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from orchestrator.core.journey import Channel, Exit, Journey, Shop
 
 Mode = Literal["test", "live"]
 

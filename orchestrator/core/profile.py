@@ -8,11 +8,13 @@ result for the same facts whichever comes first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.core.customer import Attribute, Order, OrderLine, Product
-from orchestrator.core.event import Event
-from orchestrator.core.journey import Ownership
+
+if TYPE_CHECKING:
+    from orchestrator.core.event import Event
+    from orchestrator.core.journey import Ownership
 
 # The contract's bound on a quantity. A return without a quantity means the whole line.
 QUANTITY_MAX: Final = 1_000_000

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.core.command import Command
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
-from orchestrator.core.decision import Decision, LogEntry
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event, TimerFired
 from orchestrator.core.journey import Channel, Journey, Shop
 from orchestrator.core.journeys import Journeys, Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchestrator.core.command import Command
+    from orchestrator.core.decision import Decision, LogEntry
 
 SECOND = 1_000
 MINUTE = 60 * SECOND

@@ -6,8 +6,7 @@ Steps only lead forward in this language, and the walk is bounded besides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -15,11 +14,15 @@ from orchestrator.core.command import CommandClass, CommandType
 from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Enrollment, OpenCommand
 from orchestrator.core.decision import EndReason, Moved, Refusal, SendRefused
-from orchestrator.core.journey import Arm, Audience, Send, Step, Task, Variable
-from orchestrator.core.journeys import Plan
 from orchestrator.core.profile import is_owned
 from orchestrator.core.rules.draft import Draft, Instruction
 from orchestrator.core.rules.ending import complete, end
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.core.journey import Arm, Audience, Send, Step, Task, Variable
+    from orchestrator.core.journeys import Plan
 
 # A journey has at most 64 steps and leads forward only; what runs longer is not a journey.
 STEPS_PER_WALK_MAX: Final = 128
@@ -53,8 +56,8 @@ def send_farewell(draft: Draft, enrollment: Enrollment, send: Send) -> None:
         command_class = CommandClass.SERVICE
     values = template_variables(draft, enrollment, send.variables)
     if isinstance(values, Failed):
-        missing = Refusal.MISSING_VARIABLE
-        refuse(draft, enrollment, FAREWELL_STEP, send.channel, missing, values.detail)
+        reason, detail = Refusal.MISSING_VARIABLE, values.detail
+        refuse(draft, enrollment, FAREWELL_STEP, send.channel, reason=reason, detail=detail)
         return
     expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms, send.expires_after)
     draft.emit(
@@ -231,13 +234,14 @@ class Walk:
         """Whether nothing forbids the step to reach the customer; log what does."""
         draft, products = self.draft, self.enrollment.products
         if draft.now_ms > expires_at_ms:
-            refuse(draft, self.enrollment, step, channel, Refusal.EXPIRED)
+            refuse(draft, self.enrollment, step, channel, reason=Refusal.EXPIRED)
             return False
         if promotional and products:
             owned_for = draft.journeys.shop.owned_for
             if all(is_owned(one, draft.orders, owned_for, draft.now_ms) for one in products):
                 skus = ", ".join(product.sku for product in products)
-                refuse(draft, self.enrollment, step, channel, Refusal.ALREADY_OWNED, skus)
+                reason = Refusal.ALREADY_OWNED
+                refuse(draft, self.enrollment, step, channel, reason=reason, detail=skus)
                 return False
         return True
 
@@ -245,8 +249,8 @@ class Walk:
         """Return the values of a template; None when one is missing, which is logged."""
         values = template_variables(self.draft, self.enrollment, word.variables)
         if isinstance(values, Failed) and values.missing:
-            missing = Refusal.MISSING_VARIABLE
-            refuse(self.draft, self.enrollment, step, word.channel, missing, values.detail)
+            reason, detail = Refusal.MISSING_VARIABLE, values.detail
+            refuse(self.draft, self.enrollment, step, word.channel, reason=reason, detail=detail)
             return None
         return values
 
@@ -315,6 +319,7 @@ def refuse(
     enrollment: Enrollment,
     step: str,
     channel: str,
+    *,
     reason: Refusal,
     detail: str | None = None,
 ) -> None:

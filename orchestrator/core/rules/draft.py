@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,8 +24,10 @@ from orchestrator.core.customer import (
     OpenCommand,
 )
 from orchestrator.core.decision import Decision, Emitted, LogEntry, Outcome
-from orchestrator.core.event import Event
-from orchestrator.core.journeys import Journeys
+
+if TYPE_CHECKING:
+    from orchestrator.core.event import Event
+    from orchestrator.core.journeys import Journeys
 
 _ID_BYTES: Final = 16
 

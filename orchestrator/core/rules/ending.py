@@ -6,7 +6,7 @@ Messages of a completed journey stay open, so that an exit can still recall them
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -21,6 +21,9 @@ from orchestrator.core.customer import (
 )
 from orchestrator.core.decision import Ended, EndReason
 from orchestrator.core.rules.draft import Draft, Instruction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def complete(draft: Draft, enrollment: Enrollment, *, step: str | None, label: str | None) -> None:

@@ -6,20 +6,22 @@ same event caused. A condition that is false is silent; every other refusal is l
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from orchestrator.core.condition import Failed
 from orchestrator.core.customer import ENDED_KEY_MS, Cause, Enrollment, JourneyMemory
 from orchestrator.core.decision import Entered, EntryRefused, Refusal
-from orchestrator.core.event import Event
 from orchestrator.core.journey import After
-from orchestrator.core.journeys import Plan
 from orchestrator.core.profile import is_owned, products_in
 from orchestrator.core.rules.advance import start
-from orchestrator.core.rules.draft import Draft
 from orchestrator.core.rules.exits import exited_later
+
+if TYPE_CHECKING:
+    from orchestrator.core.event import Event
+    from orchestrator.core.journeys import Plan
+    from orchestrator.core.rules.draft import Draft
 
 # Keys are ids of carts and orders, which the contract bounds at 256 characters.
 KEY_CHARACTERS_MAX: Final = 256
@@ -98,7 +100,7 @@ def _enrollment(draft: Draft, plan: Plan, event: Event, occurred_ms: int) -> Enr
     return _without_owned(draft, would_be) if plan.promotional else would_be
 
 
-def _key(draft: Draft, plan: Plan) -> str | None | Refused:
+def _key(draft: Draft, plan: Plan) -> str | Refused | None:
     if plan.journey.entry.key is None:
         return None
     value = draft.scope.value(plan.journey.entry.key)

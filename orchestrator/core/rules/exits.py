@@ -7,7 +7,7 @@ after it: one rule for order, whichever comes first.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.condition import NO_FIELDS, Failed
 from orchestrator.core.customer import (
@@ -19,11 +19,12 @@ from orchestrator.core.customer import (
 )
 from orchestrator.core.decision import EndReason
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event
-from orchestrator.core.journey import Exit
-from orchestrator.core.journeys import Plan
 from orchestrator.core.rules.advance import send_farewell
-from orchestrator.core.rules.draft import Draft
 from orchestrator.core.rules.ending import end
+
+if TYPE_CHECKING:
+    from orchestrator.core.journeys import Plan
+    from orchestrator.core.rules.draft import Draft
 
 EXIT_REQUESTED: Final = "enrollment.exit_requested"
 
