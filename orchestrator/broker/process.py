@@ -239,7 +239,9 @@ def java_command(main_class: str, *arguments: str) -> list[str]:
 
 
 def _tail(text: str) -> str:
-    return " | ".join(text.strip().splitlines()[-5:])
+    """Return the last lines that say something; a Java stack trace says where, not what."""
+    lines = [line for line in text.strip().splitlines() if not line.startswith("\tat ")]
+    return " | ".join(lines[-5:])
 
 
 def _choose_ports(given: Mapping[str, int]) -> dict[str, int]:

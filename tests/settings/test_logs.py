@@ -1,0 +1,77 @@
+"""Logs: JSON for machines on stderr, and nobody's data in them."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from orchestrator import logs
+
+
+@pytest.fixture(autouse=True)
+def restored() -> object:
+    """Leave logging as it was, for the tests after us."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    output = capsys.readouterr()
+    assert output.out == ""
+    return [json.loads(line) for line in output.err.splitlines()]
+
+
+def test_without_a_terminal_a_line_is_json_on_stderr(capsys: pytest.CaptureFixture[str]):
+    logs.configure()
+    structlog.get_logger("worker").info("ready", partitions=8)
+
+    (line,) = told(capsys)
+    assert line["event"] == "ready"
+    assert line["partitions"] == 8
+    assert line["level"] == "info"
+    assert str(line["time"]).endswith("Z")
+
+
+def test_the_lines_of_libraries_take_the_same_road(capsys: pytest.CaptureFixture[str]):
+    logs.configure()
+    logging.getLogger("aiokafka.client").warning("lost %s", "node 1")
+    logging.getLogger("aiokafka.client").info("chatter")
+
+    (line,) = told(capsys)
+    assert (line["event"], line["logger"]) == ("lost node 1", "aiokafka.client")
+
+
+def test_a_customer_is_named_at_debug_only_and_payloads_never(capsys: pytest.CaptureFixture[str]):
+    logs.configure(level="debug")
+    for level in ("debug", "info", "error"):
+        getattr(structlog.get_logger("x"), level)("applied", customer="ana", data={"a": 1}, n=1)
+
+    assert [("customer" in line, "data" in line, line["n"]) for line in told(capsys)] == [
+        (True, False, 1),
+        (False, False, 1),
+        (False, False, 1),
+    ]
+
+
+def test_an_exception_stays_one_line(capsys: pytest.CaptureFixture[str]):
+    logs.configure()
+    try:
+        int("two\nlines")
+    except ValueError:
+        structlog.get_logger("x").exception("failed")
+
+    (line,) = told(capsys)
+    assert "ValueError" in json.dumps(line["exception"])
+
+
+def test_people_get_no_json(capsys: pytest.CaptureFixture[str]):
+    logs.configure(style="human")
+    structlog.get_logger("x").info("ready", partitions=8)
+
+    assert "ready" in capsys.readouterr().err
