@@ -66,7 +66,10 @@ class DeadLetter:
 Wanted = Callable[[DeadLetter], bool]
 
 
-@click.group(short_help="List records that could not be applied, or put them back.")
+@click.group(
+    epilog="Example: orchestrator dead-letters list --reason schema --since 24h",
+    short_help="List records that could not be applied, or put them back.",
+)
 def dead_letters() -> None:
     """Look at records that could not be applied, and put them back.
 
