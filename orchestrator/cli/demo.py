@@ -27,7 +27,7 @@ from orchestrator.cli.options import with_settings
 from orchestrator.demo.ana import PANELS
 from orchestrator.demo.day import Outcome, Plan, Shop, play
 from orchestrator.demo.ledger import Summary, percentile
-from orchestrator.demo.picture import PlainShow, Show, show_on
+from orchestrator.demo.picture import Show, show_on
 from orchestrator.demo.report import Day, milliseconds, why_not_sent, write_report
 from orchestrator.demo.shop import write_quicker
 from orchestrator.demo.story import ANA
@@ -130,11 +130,12 @@ def demo(
         _kafka(settings, console) as reachable,
     ):
         shop = _shop(reachable, Path(folder))
-        with (Path(folder) / "workers.log").open("w+", encoding="utf-8") as log:
+        log_path = report.with_suffix(".log")
+        with log_path.open("w+", encoding="utf-8") as log:
             outcome = _play(shop, plan, console, log, plain=plain)
         report.write_text(_report(outcome, shop, plan), encoding="utf-8")
         _print_summary(console, outcome)
-        console.print(f"\nReport: [bold]{report}[/]\n")
+        console.print(f"\nReport: [bold]{report}[/]  Log of the workers: {log_path}\n")
         console.print("Try next:")
         for line in _next_commands(shop.settings, stays=stay):
             console.print(f"  {line}", soft_wrap=True, markup=False)
@@ -171,26 +172,32 @@ def _shop(settings: Settings, folder: Path) -> Shop:
 
 
 def _play(shop: Shop, plan: Plan, console: Console, log: IO[str], *, plain: bool) -> Outcome:
-    # A line of a library in the middle of the picture would tear it.
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setStream(log)
-
     async def open_and_play(show: Show) -> Outcome:
         show.step("Creating topics …")
         await ensure_topics(shop.settings, shop.topics)
         return await play(shop, plan, show, log)
 
     try:
-        if plain:
-            return asyncio.run(open_and_play(PlainShow(console)))
-        with show_on(console) as show:
+        with _logging_to(log), show_on(console, plain=plain) as show:
             return asyncio.run(open_and_play(show))
     except OrchestratorError:
         log.seek(0)
         for line in log.readlines()[-_LOG_LINES:]:
             click.echo(f"  worker {line.rstrip()}", err=True)
         raise
+
+
+@contextmanager
+def _logging_to(log: IO[str]) -> Iterator[None]:
+    """Send the lines of libraries to a file: in the middle of the picture they would tear it."""
+    handlers = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
+    for handler in handlers:
+        handler.setStream(log)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.setStream(sys.stderr)
 
 
 def _print_summary(console: Console, outcome: Outcome) -> None:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from orchestrator.cli.options import with_settings
 from orchestrator.demo.sentences import channel_noun
-from orchestrator.demo.stage import consumer, partitions_of, read_to_end
+from orchestrator.demo.stage import partitions_of, read_to_end
 from orchestrator.demo.timeline import (
     Explanation,
     LogRecord,
@@ -41,7 +41,6 @@ from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aiokafka import TopicPartition
     from rich.table import Table
 
 _EPILOG = """\b
@@ -91,26 +90,19 @@ async def _ask(settings: Settings, customer: str) -> tuple[Explanation, list[str
     await check_connection(settings)
     options = client_options(settings)
     topic = Topics.of(settings, {}).journey_log
-    client = consumer(options)
-    await client.start()
-    try:
-        partitions = await partitions_of(client, [topic])
-        home = partitions[home_partition(customer.encode(), len(partitions))]
-        key = customer.encode()
-        records: list[LogRecord] = []
-        async for received in read_to_end(options, {home: None}):
-            record = read_record(received.value or b"") if received.key == key else None
-            if record is not None:
-                records.append(record)
-        explanation = tell(customer, records)
-        if explanation.moments:
-            return explanation, []
-        ends: dict[TopicPartition, int] = await client.end_offsets(partitions)
-        oldest: dict[TopicPartition, int] = await client.beginning_offsets(partitions)
-    finally:
-        await client.stop()
-    begins = {tp: max(oldest[tp], ends[tp] - _HINT_RECORDS) for tp in partitions}
-    known = {received.key async for received in read_to_end(options, begins) if received.key}
+    partitions = await partitions_of(options, [topic])
+    home = partitions[home_partition(customer.encode(), len(partitions))]
+    key = customer.encode()
+    records: list[LogRecord] = []
+    async for received in read_to_end(options, {home: None}):
+        record = read_record(received.value or b"") if received.key == key else None
+        if record is not None:
+            records.append(record)
+    explanation = tell(customer, records)
+    if explanation.moments:
+        return explanation, []
+    newest = dict.fromkeys(partitions, -_HINT_RECORDS)
+    known = {received.key async for received in read_to_end(options, newest) if received.key}
     return explanation, similar_ids(customer, (one.decode(errors="replace") for one in known))
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import orjson
+from rich.markup import escape
 
 from orchestrator.demo.ana import PANELS, Entry, Screens, Sight
 from orchestrator.demo.desk import Command, Desk, report
@@ -145,10 +146,10 @@ class _Day:
     async def run(self) -> Outcome:
         """Open, play, settle, close, count."""
         self._show.step(f"Starting {self._plan.workers} workers …")
-        begins = await self._reader.start()
-        await self._till.start()
         supervising = asyncio.create_task(self._supervisor.run())
         try:
+            begins = await self._reader.start()
+            await self._till.start()
             await _first(supervising, self._supervisor.ready(READY_SECONDS))
             await _first(supervising, self._play())
         finally:
@@ -164,22 +165,21 @@ class _Day:
         self._begin = time.perf_counter()
         self._open = True
         self._tell("The shop opens")
-        background = [
+        reading, drawing, sending = background = [
             asyncio.create_task(task)
             for task in (self._reader.run(), self._draw(), self._work_the_desk())
         ]
         try:
             async with asyncio.timeout(self._plan.seconds + 2 * SETTLE_SECONDS):
-                await _first(
-                    asyncio.gather(*background),
-                    _all(self._visitors(), self._ana(), self._power_cut()),
-                )
-                background[2].cancel()
+                visits = _all(self._visitors(), self._ana(), self._power_cut())
+                await _first(reading, _first(sending, visits))
+                sending.cancel()
                 self._tell("The shop closes; the last events are being worked off")
-                await self._settled()
+                await _first(reading, self._settled())
         except TimeoutError:
             self._tell("[red]Time is up, and not everything has been worked off[/]")
         finally:
+            drawing.cancel()
             self._show.draw(self._view())
             for task in background:
                 task.cancel()
@@ -235,8 +235,8 @@ class _Day:
         if not self._plan.kill:
             return
         await self._until(self._plan.seconds * 0.5)
-        latest = self._plan.seconds * 0.6
-        while self._email_waits() and self._now() < latest:  # noqa: ASYNC110 - a reader's state.
+        latest = self._plan.seconds * 0.8
+        while not self._email_has_met_its_end() and self._now() < latest:  # noqa: ASYNC110 - a reader's state.
             await asyncio.sleep(DESK_SECONDS)
         slot = max(self._supervisor.workers)
         at = self._now()
@@ -247,8 +247,8 @@ class _Day:
                 f"[bold red]kill -9 {pid}: worker {slot} is gone, in the middle of its work[/]"
             )
 
-    def _email_waits(self) -> bool:
-        return any(command.customer == ANA for _, _, command in self._desk.waiting)
+    def _email_has_met_its_end(self) -> bool:
+        return any(entry.note for entry in self._screens.entries)
 
     async def _send(self, touch: Touch) -> None:
         self._ledger.on_sent(touch.event, due=touch.at, repeat=touch.repeat)
@@ -355,7 +355,10 @@ class _Day:
                     "the kill[/]"
                 )
             case WorkerState.DIED if worker.exit_code != -9:
-                self._tell(f"[red]worker {worker.slot} ended with code {worker.exit_code}[/]")
+                words = escape(worker.last_words())
+                self._tell(
+                    f"[red]worker {worker.slot} ended with code {worker.exit_code}[/]: {words}"
+                )
             case _:
                 pass
 

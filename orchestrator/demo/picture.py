@@ -154,9 +154,9 @@ class LiveShow:
 
 
 @contextmanager
-def show_on(console: Console) -> Iterator[Show]:
+def show_on(console: Console, *, plain: bool = False) -> Iterator[Show]:
     """Choose how to show the day, and give the terminal back at the end, whatever happens."""
-    if not console.is_terminal or console.is_dumb_terminal:
+    if plain or not console.is_terminal or console.is_dumb_terminal:
         yield PlainShow(console)
         return
     live = LiveShow(console)

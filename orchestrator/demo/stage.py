@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, errors
+from aiokafka.admin import AIOKafkaAdminClient
 
 from orchestrator.errors import DependencyError
 
@@ -106,14 +107,15 @@ class Reader:
         receive: Callable[[Received], None],
     ) -> None:
         # A short wait at the broker costs nothing and lets a stop be quick.
+        self._client_options = client_options
         self._consumer = consumer(client_options, fetch_max_wait_ms=POLL_MS)
         self._topics = tuple(topics)
         self._receive = receive
 
     async def start(self) -> dict[TopicPartition, int]:
         """Stand at the end of every partition, and return these positions."""
+        partitions = await partitions_of(self._client_options, self._topics)
         await self._consumer.start()
-        partitions = await partitions_of(self._consumer, self._topics)
         self._consumer.assign(partitions)
         ends: dict[TopicPartition, int] = await self._consumer.end_offsets(partitions)
         for partition, offset in ends.items():
@@ -141,28 +143,37 @@ class Reader:
         await self._consumer.stop()
 
 
-async def partitions_of(client: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
-    """Return every partition of the topics. Raises when one does not exist."""
-    found: list[TopicPartition] = []
-    for topic in topics:
-        partitions = client.partitions_for_topic(topic) or await _ask(client, topic)
-        found += [TopicPartition(topic, partition) for partition in sorted(partitions)]
-    return found
-
-
-async def _ask(client: AIOKafkaConsumer, topic: str) -> set[int]:
-    await client.topics()
-    partitions: set[int] = client.partitions_for_topic(topic) or set()
-    if not partitions:
-        raise DependencyError(f"topic {topic} does not exist; `orchestrator topics` creates it")
-    return partitions
+async def partitions_of(
+    client_options: Mapping[str, Any], topics: Iterable[str]
+) -> list[TopicPartition]:
+    """Return every partition of the topics. Raises when one does not exist or is denied."""
+    admin = AIOKafkaAdminClient(**client_options)
+    await admin.start()
+    try:
+        answers = await admin.describe_topics(list(topics))
+    finally:
+        await admin.close()
+    for answer in answers:
+        if answer["error_code"]:
+            reason = errors.for_code(answer["error_code"]).__name__
+            raise DependencyError(
+                f"topic {answer['topic']}: {reason}; `orchestrator topics` creates what is missing"
+            )
+    return [
+        TopicPartition(answer["topic"], partition)
+        for answer in answers
+        for partition in range(len(answer["partitions"]))
+    ]
 
 
 async def read_to_end(
     client_options: Mapping[str, Any],
     begins: Mapping[TopicPartition, int | None],
 ) -> AsyncIterator[Received]:
-    """Yield what is committed now, from the given positions (None: the oldest record)."""
+    """Yield what is committed now, from the given positions.
+
+    None begins at the oldest record; a negative number counts back from the end.
+    """
     client = consumer(client_options)
     await client.start()
     try:
@@ -171,7 +182,8 @@ async def read_to_end(
         ends = await client.end_offsets(partitions)
         oldest = await client.beginning_offsets(partitions)
         for partition, begin in begins.items():
-            client.seek(partition, oldest[partition] if begin is None else begin)
+            wanted = ends[partition] + begin if begin is not None and begin < 0 else begin or 0
+            client.seek(partition, max(oldest[partition], wanted))
         moved = time.monotonic()
         while True:
             # A position passes control records and aborted ones too, so it is what ends this.
