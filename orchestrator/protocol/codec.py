@@ -20,6 +20,7 @@ import orjson
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event
 from orchestrator.errors import EventRejected
 from orchestrator.protocol.outputs import (
+    LAST_MS,
     command_headers,
     dead_letter_headers,
     encode_command,
@@ -99,7 +100,8 @@ def decode_event(
     """
     if value is None:
         raise EventRejected(EMPTY_VALUE, "the record has no value")
-    _check_size(key, value, headers, event_bytes_max)
+    if len(value) > event_bytes_max:
+        raise EventRejected(TOO_LARGE, f"{len(value)} bytes, the limit is {event_bytes_max}")
     marks = {name.lower(): mark for name, mark in headers} if headers else _NO_HEADERS
     document = _parse(value)
     attributes = _attributes(document, marks)
@@ -137,15 +139,6 @@ def decode_event(
         backfill=backfill,
         traceparent=_traceparent(attributes, marks),
     )
-
-
-def _check_size(key: bytes | None, value: bytes, headers: Headers, bytes_max: int) -> None:
-    """Refuse a record whose parts together are over the limit: it has to fit on its way home."""
-    size = len(value) + len(key or b"")
-    for name, mark in headers:
-        size += len(name) + len(mark or b"")
-    if size > bytes_max:
-        raise EventRejected(TOO_LARGE, f"{size} bytes, the limit is {bytes_max}")
 
 
 def _parse(value: bytes) -> Any:
@@ -225,8 +218,8 @@ def _wrong(name: str, value: Any, rule: str) -> EventRejected:
 
 def _time_ms(value: Any, record_time_ms: int | None) -> int:
     if value is None:
-        # Kafka stamps -1 when a producer of an old format gave no time.
-        if record_time_ms is None or record_time_ms < 0:
+        # Kafka stamps -1 when a producer of an old format gave no time, and takes any other number.
+        if record_time_ms is None or not 0 <= record_time_ms <= LAST_MS:
             raise EventRejected(SCHEMA, "time: is missing")
         return record_time_ms
     if type(value) is not str or _RFC3339.fullmatch(value) is None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from msgspec import Meta, Struct, field, json
 
 from orchestrator.core.command import Command, CommandClass, CommandType
-from orchestrator.core.decision import LogEntry  # noqa: TC001 - msgspec reads it at run time.
+from orchestrator.core.decision import LogEntry
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import FenceEntry
@@ -30,7 +30,8 @@ CONTENT_TYPE: Final = b"application/cloudevents+json"
 # A detail is for people; headers count against the size of a record.
 DETAIL_CHARACTERS_MAX: Final = 500
 
-_LAST_MS: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z.
+LAST_MS: Final = 253_402_300_799_999
+"""9999-12-31T23:59:59.999Z, the last time that RFC 3339 can say."""
 
 Timestamp = Annotated[
     str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-11-22T10:00:00.000Z"])
@@ -195,7 +196,7 @@ def _second(second: int) -> str:
 
 def rfc3339(time_ms: int) -> str:
     """Return the time in UTC with milliseconds, as every record we write spells it."""
-    second, millisecond = divmod(min(max(time_ms, 0), _LAST_MS), 1000)
+    second, millisecond = divmod(min(max(time_ms, 0), LAST_MS), 1000)
     return f"{_second(second)}.{millisecond:03d}Z"
 
 
