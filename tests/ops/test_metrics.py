@@ -6,10 +6,10 @@ import re
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import Histogram, generate_latest
 
 from orchestrator.core.customer import Customer
 from orchestrator.core.decision import Decision, EntryRefused, Outcome, Refusal, Rejection
@@ -22,6 +22,9 @@ from orchestrator.metrics import (
 )
 from orchestrator.metrics.partitions import PartitionCollector
 from orchestrator.protocol import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
@@ -245,17 +248,28 @@ def test_a_partition_that_is_given_away_takes_its_series_along(worked: Metrics) 
     assert b'partition="0"' not in generate_latest(worked.registry)
 
 
-def test_counting_an_event_costs_a_few_microseconds(metrics: Metrics) -> None:
-    """Far below a decision (tens of µs); 1.5 µs on an idle machine, the best of several tries."""
+def test_counting_an_event_costs_less_than_two_observations_of_the_client_library(
+    metrics: Metrics,
+) -> None:
+    """All that is counted for one event, 1.5 µs, against 2 × 1.7 µs, on the same busy machine."""
     refused = applied(EntryRefused("post_purchase", 1, Refusal.REENTRY))
+    library = Histogram("reference", "For comparison.", registry=None)
 
-    def group_seconds() -> float:
-        started = time.perf_counter()
+    def count() -> None:
         stats = GroupStats()
         for _ in range(500):
             stats.decided("product.viewed", refused, recorded_ms=NOW_MS, seconds=0.00003)
             stats.state_written(800)
         metrics.observe_group(stats, committed_ms=NOW_MS, transaction_seconds=0.004)
-        return time.perf_counter() - started
 
-    assert min(group_seconds() for _ in range(30)) / 500 < 0.000_006
+    def compare() -> None:
+        for _ in range(1_000):
+            library.observe(0.003)
+
+    def cost(work: Callable[[], None]) -> float:
+        started = time.thread_time()
+        work()
+        return time.thread_time() - started
+
+    costs = [(cost(count), cost(compare)) for _ in range(30)]
+    assert min(counted for counted, _ in costs) < min(compared for _, compared in costs)
