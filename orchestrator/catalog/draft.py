@@ -131,7 +131,7 @@ def _pruned(plain: dict[str, Any], places: list[Place], file: str) -> dict[str, 
 
 def _findings(path: str, tree: Node, error: ValidationError, kind: Any) -> list[Finding]:
     seen: set[Place] = set()
-    findings = []
+    findings: list[Finding] = []
     for found in error.errors(include_url=False):
         if len(findings) == FINDINGS_MAX:
             findings.append(Finding(path, 1, AND_MORE))

@@ -218,7 +218,7 @@ def _example_key(draft: Draft, trigger: dict[str, Any]) -> Any:
     """Return the key that the example of the entering event would have."""
     key = draft.journey.entry.key
     try:
-        return key and key.evaluate(cel.Context({"event": {"data": calculable(trigger)}}))
+        return key and str(key.evaluate(cel.Context({"event": {"data": calculable(trigger)}})))
     except Exception:  # noqa: BLE001 - As above; a wrong key has its own finding.
         return "1001"
 

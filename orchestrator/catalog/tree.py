@@ -144,10 +144,13 @@ class _Builder:
         line = _line(event)
         if isinstance(event, yaml.AliasEvent):
             self._refuse(
-                line, f"alias *{shortened(event.anchor)}: write the value out; aliases are not read"
+                line,
+                f"alias *{shortened(str(event.anchor))}: write the value out; aliases are not read",
             )
         if event.anchor is not None:
-            self._tell(line, f"anchor &{shortened(event.anchor)}: anchors are not read; remove it")
+            self._tell(
+                line, f"anchor &{shortened(str(event.anchor))}: anchors are not read; remove it"
+            )
         if event.tag is not None and not (isinstance(event, yaml.ScalarEvent) and event.tag == "!"):
             self._refuse(line, f"tag {quoted(event.tag)}: tags are not read; remove it")
         if isinstance(event, yaml.ScalarEvent):
