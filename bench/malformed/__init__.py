@@ -1,0 +1,1 @@
+"""A million malformed records: `records` makes them, `__main__` sends them, `judge` counts."""
