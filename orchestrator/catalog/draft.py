@@ -90,14 +90,17 @@ def read_journey(path: str, tree: Node) -> tuple[Draft | None, list[Finding]]:
 
 def _draft(path: str, tree: Node, journey: Journey, places: list[Place]) -> Draft:
     damaged = frozenset(str(place[0]) for place in places if place)
-    exits_at, steps_at = (
-        tuple(index for index in range(len(tree.get(part) or ())) if index not in broken)
-        for part, broken in (
-            ("exits", _broken(places, "exits")),
-            ("steps", _broken(places, "steps")),
-        )
-    )
+    exits_at, steps_at = _kept(tree, places, "exits"), _kept(tree, places, "steps")
     return Draft(path, tree, journey, damaged, exits_at, steps_at)
+
+
+def _kept(tree: Node, places: list[Place], part: str) -> tuple[int, ...]:
+    """Return the positions in the file of the items of a list that `_pruned` keeps."""
+    items = tree.get(part)
+    if (part,) in places or not isinstance(items, list):
+        return ()
+    broken = _broken(places, part)
+    return tuple(index for index in range(len(items)) if index not in broken)
 
 
 def _broken(places: list[Place], part: str) -> set[str | int]:
