@@ -28,8 +28,16 @@ class Shop:
         for made in admin.create_topics([NewTopic(name, 2, 1) for name in names]).values():
             made.result(20)
 
-    def dead_letter(self, key, value, reason, *, topic="touchpoints", age_ms=0, headers=()) -> None:
-        producer = Producer({"bootstrap.servers": self.servers, "transactional.id": self.prefix})
+    def dead_letter(
+        self, key, value, reason, *, topic="touchpoints", age_ms=0, headers=(), codec="none"
+    ) -> None:
+        producer = Producer(
+            {
+                "bootstrap.servers": self.servers,
+                "transactional.id": self.prefix,
+                "compression.type": codec,
+            }
+        )
         producer.init_transactions(20)
         # A transaction leaves a marker behind the record, as the worker's do.
         producer.begin_transaction()
@@ -148,6 +156,17 @@ def test_a_replay_never_writes_outside_of_the_input_topics(shop, capsys) -> None
 
     assert shop.call("replay", "--yes", "--to", f"{shop.prefix}touchpoints") == 0
     assert [one[0] for one in shop.touchpoints()] == [b"ana"]
+
+
+def test_records_are_read_however_they_are_compressed(shop, capsys) -> None:
+    """The client reads all but gzip by a library of its own, which must be installed."""
+    codecs = ("none", "gzip", "snappy", "lz4", "zstd")
+    for codec in codecs:
+        shop.dead_letter(b"ana", codec.encode() * 200, "schema", codec=codec)
+
+    assert shop.call("list", "--values") == 0
+    shown = capsys.readouterr().out
+    assert [codec for codec in codecs if codec * 200 in shown] == list(codecs)
 
 
 def test_what_stands_in_the_way_is_one_line(shop, capsys) -> None:
