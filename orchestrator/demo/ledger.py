@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 AFTER_PURCHASE = "post_purchase"
 # A purchase slower than this, close to a kill, waited for the takeover and not for the processor.
 SLOW_MS = 1000.0
+# On a machine that is busy with other things everything is slow; then slower than usual counts.
+SLOW_FACTOR = 3
 # Purchases come every few hundred milliseconds, so a pause is seen within this time of a kill.
 CALM_SECONDS = 3.0
 
@@ -177,13 +179,16 @@ class Pause:
 def pause_after(kill_at: float, samples: Iterable[tuple[float, float]]) -> Pause:
     """Return the pause that a kill caused, seen from the purchases.
 
-    A purchase belongs to it when it was waiting at the kill, or was sent after it and needed
-    longer than `SLOW_MS`, one after the other until the first calm stretch.
+    A purchase belongs to it when it waited at the kill or was sent after it, and needed much
+    longer than the ones before, one after the other until the first calm stretch.
     """
+    ordered = sorted(samples)
+    before = [latency_ms for due, latency_ms in ordered if due + latency_ms / 1000 < kill_at]
+    slow_ms = max(SLOW_MS, SLOW_FACTOR * (percentile(before, 0.5) or 0.0))
     end = kill_at
-    for due, latency_ms in sorted(samples):
+    for due, latency_ms in ordered:
         seen = due + latency_ms / 1000
-        if latency_ms > SLOW_MS and due <= max(end, kill_at + CALM_SECONDS) and seen > kill_at:
+        if latency_ms > slow_ms and due <= max(end, kill_at + CALM_SECONDS) and seen > kill_at:
             end = max(end, seen)
     return Pause(begin=kill_at, end=end)
 

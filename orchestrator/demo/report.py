@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.demo.ledger import Summary
-    from orchestrator.demo.timeline import Explanation
+    from orchestrator.demo.timeline import Explanation, Moment
 
 # The drawing is small on purpose: on a phone it is shown at nearly this size, so that its text
 # can still be read.
@@ -34,7 +34,7 @@ LEFT: Final = 52
 BOTTOM: Final = 26
 TOP: Final = 12
 # Milliseconds at the lines of the logarithmic scales.
-TICKS_MS: Final = (1, 10, 100, 1_000, 10_000)
+TICKS_MS: Final = (1, 10, 100, 1_000, 10_000, 100_000)
 SHARES: Final = (0.0, 0.5, 0.9, 0.99, 0.999)
 SIGNS: Final = {
     Mark.SENT: ("good", "sent"),
@@ -50,13 +50,13 @@ SIGNS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What the report is made of. `why` is the story of the e-mail: (tone, headline, text)."""
+    """What the report is made of. `why` is the story of the e-mail: (tone, headline, lines)."""
 
     summary: Summary
     panels: Mapping[str, Sequence[Entry]]
     purchase_at: float
     explanation: Explanation
-    why: Sequence[tuple[str, str, str]]
+    why: Sequence[tuple[str, str, Sequence[str]]]
     subtitle: str
     next_commands: Sequence[str]
     colophon: str
@@ -74,8 +74,8 @@ def write_report(day: Day) -> str:
         ana_intro=_ana_intro(day),
         panels="".join(_panel(PANELS[channel], day.panels[channel], day) for channel in PANELS),
         why="".join(
-            f'<li class="{tone}"><b>{escape(headline)}</b>{escape(text)}</li>'
-            for tone, headline, text in day.why
+            f'<li class="{tone}"><b>{escape(headline)}</b>{"<br>".join(map(escape, lines))}</li>'
+            for tone, headline, lines in day.why
         ),
         latency_intro=_latency_intro(summary),
         curve=_curve(summary),
@@ -114,9 +114,9 @@ def _tiles(summary: Summary) -> str:
     tiles = [(f"{count:,}".replace(",", " "), name) for name, count in summary.counters.items()]
     calm, every = summary.calm_latencies_ms, summary.latencies_ms
     tiles += [
-        (milliseconds(percentile(calm, 0.5)), "p50 purchase→visible"),
-        (milliseconds(percentile(calm, 0.99)), "p99 purchase→visible"),
-        (milliseconds(percentile(every, 0.99)), "p99 with the kill -9"),
+        (milliseconds(percentile(calm, 0.5)), "p50 until visible"),
+        (milliseconds(percentile(calm, 0.99)), "p99 until visible"),
+        (milliseconds(percentile(every, 0.99)), "p99 with kill -9"),
     ]
     return "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
@@ -188,48 +188,57 @@ def _kill_intro(summary: Summary) -> str:
     if pause.seconds == 0:
         return f"{pause.begin:.1f} s after opening a worker was killed; no purchase waited for it."
     return (
-        f"{pause.begin:.1f} s after opening one of the two workers was killed. The customers of "
-        f"the other one noticed little; {met} purchases of its own waited until the broker had "
-        f"given it up and its partitions were recovered, {pause.seconds:.1f} s at most. None was "
-        "lost, none happened twice. Each dot is a purchase, at the time it was sent."
+        f"{pause.begin:.1f} s after opening one of the two workers was killed in the middle of its "
+        f"work. {met} purchases met it: those of its customers waited until the broker had given "
+        f"it up and its partitions were recovered, and the last of them had its effect "
+        f"{pause.seconds:.1f} s after the kill. Each dot is a purchase, at the time it was sent; "
+        "the red ones met the kill."
     )
 
 
-def _y(latency_ms: float) -> float:
-    low, high = math.log(TICKS_MS[0]), math.log(TICKS_MS[-1])
-    share = (math.log(min(max(latency_ms, TICKS_MS[0]), TICKS_MS[-1])) - low) / (high - low)
-    return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """A logarithmic scale of latencies; only as high as the slowest needs."""
 
+    ticks: tuple[int, ...]
 
-def _grid() -> str:
-    lines = []
-    for tick in TICKS_MS:
-        y = _y(tick)
-        name = f"{tick // 1000} s" if tick >= 1000 else f"{tick} ms"
-        lines.append(
-            f'<line class="axis" x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{name}</text>'
+    @classmethod
+    def of(cls, summary: Summary) -> _Scale:
+        slowest = max(summary.latencies_ms, default=0.0)
+        high = next((tick for tick in TICKS_MS[3:] if tick >= slowest), TICKS_MS[-1])
+        return cls(TICKS_MS[: TICKS_MS.index(high) + 1])
+
+    def y(self, latency_ms: float) -> float:
+        low, high = self.ticks[0], self.ticks[-1]
+        share = math.log(min(max(latency_ms, low), high) / low) / math.log(high / low)
+        return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
+
+    def svg(self, title: str, inside: str) -> str:
+        lines = []
+        for tick in self.ticks:
+            y = self.y(tick)
+            name = f"{tick // 1000} s" if tick >= 1000 else f"{tick} ms"
+            lines.append(
+                f'<line class="axis" x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{name}</text>'
+            )
+        return (
+            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+            f"<title>{escape(title)}</title>{''.join(lines)}{inside}</svg>"
         )
-    return "".join(lines)
-
-
-def _svg(title: str, inside: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{_grid()}{inside}</svg>"
-    )
 
 
 def _curve(summary: Summary) -> str:
     """Draw latency by percentile, the scale of which stretches towards the slowest."""
-    calm, every = summary.calm_latencies_ms, summary.latencies_ms
+    scale = _Scale.of(summary)
     names = "".join(
         f'<text x="{_share_x(share):.1f}" y="{HEIGHT - 8}" text-anchor="middle">'
         f"{'fastest' if share == 0 else f'p{share * 100:g}'}</text>"
         for share in SHARES
     )
-    lines = _percentile_line(every, "all") + _percentile_line(calm, "calm")
-    return _svg("Latency by percentile", names + lines)
+    lines = _percentile_line(summary.latencies_ms, "all", scale)
+    lines += _percentile_line(summary.calm_latencies_ms, "calm", scale)
+    return scale.svg("Latency by percentile", names + lines)
 
 
 def _share_x(share: float) -> float:
@@ -238,12 +247,13 @@ def _share_x(share: float) -> float:
     return LEFT + 14 + nines / 3.0 * (WIDTH - LEFT - 40)
 
 
-def _percentile_line(latencies_ms: Sequence[float], name: str) -> str:
+def _percentile_line(latencies_ms: Sequence[float], name: str, scale: _Scale) -> str:
     ordered = sorted(latencies_ms)
     if not ordered:
         return ""
     points = " ".join(
-        f"{_share_x(rank / len(ordered)):.1f},{_y(value):.1f}" for rank, value in enumerate(ordered)
+        f"{_share_x(rank / len(ordered)):.1f},{scale.y(value):.1f}"
+        for rank, value in enumerate(ordered)
     )
     return f'<polyline class="{name}" points="{points}"/>'
 
@@ -260,6 +270,7 @@ def _scatter(summary: Summary) -> str:
     """Draw each purchase by the time at which it was sent."""
     last = max((due for due, _ in summary.samples), default=summary.seconds)
     span = max(last, summary.seconds, 1.0)
+    scale = _Scale.of(summary)
 
     def x(second: float) -> float:
         return LEFT + 4 + second / span * (WIDTH - LEFT - 20)
@@ -281,14 +292,14 @@ def _scatter(summary: Summary) -> str:
         )
         drawn.append(
             f'<circle class="{"hit" if slow else "dot"}" cx="{x(due):.1f}" '
-            f'cy="{_y(latency_ms):.1f}" r="2.6"/>'
+            f'cy="{scale.y(latency_ms):.1f}" r="2.6"/>'
         )
     step = 5 if span <= 60 else 20
     drawn += [
         f'<text x="{x(second):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{second} s</text>'
         for second in range(0, int(span) + 1, step)
     ]
-    return _svg("Latency of each purchase over the day", "".join(drawn))
+    return scale.svg("Latency of each purchase over the day", "".join(drawn))
 
 
 def _bars(counts: Mapping[str, int]) -> str:
@@ -326,12 +337,20 @@ def _books_note(summary: Summary) -> str:
 def _timeline(explanation: Explanation) -> str:
     rows = []
     for moment in explanation.moments:
+        if _is_mere_feedback(moment):
+            continue
         facts = "<br>".join(_fact_line(fact.mark, fact.text) for fact in moment.facts)
         rows.append(
             f'<tr><td class="stamp">{moment.at:%H:%M:%S}.{moment.at.microsecond // 1000:03d}</td>'
             f"<td>{escape(_short(moment.cause.sentence()))}</td><td>{facts}</td></tr>"
         )
     return "".join(rows)
+
+
+def _is_mere_feedback(moment: Moment) -> bool:
+    """Whether a sender reported something that changed nothing: true, and of no interest."""
+    told = (moment.cause.type or "").startswith(("message.", "audience."))
+    return told and all(fact.mark is Mark.NOTHING for fact in moment.facts)
 
 
 def _fact_line(mark: Mark, text: str) -> str:
@@ -348,46 +367,46 @@ def _short(sentence: str) -> str:
 
 def why_not_sent(
     entries: Iterable[Entry], explanation: Explanation, purchase_at: float
-) -> list[tuple[str, str, str]]:
+) -> list[tuple[str, str, list[str]]]:
     """Tell the way of Ana's recalled e-mail, from what the panels and the journey log saw."""
-    seen = {entry.id: entry for entry in entries}
-    recalled = [
-        message
-        for message in explanation.not_sent
-        if message.channel == "email" and message.command in seen
-    ]
+    seen = {entry.id: entry for entry in entries if entry.channel == "email"}
+    recalled = [message for message in explanation.not_sent if message.command in seen]
     if not recalled:
-        return [("", "She got every e-mail", "None was on its way when she bought.")]
-    message = recalled[-1]
+        return [("", "She got every e-mail", ["None was on its way when she bought."])]
+    # The one whose turn came meanwhile shows the whole way.
+    message = next((m for m in recalled if seen[m.command].note), recalled[-1])
     entry = seen[message.command]
     end = next(m for m in explanation.moments if m.cause.type == "purchase")
     story = [
         (
             "",
             f"On its way: {entry.text}",
-            (
-                f"The step “{message.step}” of {message.journey} sent it to the e-mail provider, "
-                "which works off a queue of eight seconds."
-            ),
+            [
+                (f"The step “{message.step}” of {message.journey} sent it to the e-mail provider, "
+                "which works off a queue of eight seconds.")
+            ],
         ),
         (
             "good",
             "Ana buys the tent",
-            f"{end.cause.sentence()}, {purchase_at:.1f} s after opening, while it waits there.",
+            [
+                (f"{end.cause.sentence()}, {purchase_at:.1f} s after opening, while the e-mail "
+                "waits there.")
+            ],
         ),
         (
             "bad",
             f"One decision, one transaction, visible {entry.stamp} after the purchase",
-            "; ".join(fact.text for fact in end.facts),
+            [fact.text for fact in end.facts],
         ),
         (
             "bad",
             "A cancel and a fence",
-            (
-                "A message.cancel follows the e-mail on its own topic, and the topic fences says "
+            [
+                ("A message.cancel follows the e-mail on its own topic, and the topic fences says "
                 f"that {message.enrollment} is over: no command of it up to number "
-                f"{message.sequence} may go out any more."
-            ),
+                f"{message.sequence} may go out any more.")
+            ],
         ),
     ]
     if entry.note:
@@ -395,10 +414,10 @@ def why_not_sent(
             (
                 "bad",
                 "Its turn comes",
-                (
-                    f"Before the call to the provider the sender looks "
-                    f"once more, {entry.note}. It reports message.dropped."
-                ),
+                [
+                    (f"Before the call to the provider the sender looks once more; {entry.note}. "
+                    "It reports message.dropped.")
+                ],
             )
         )
     return story

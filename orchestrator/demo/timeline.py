@@ -180,7 +180,7 @@ def _nothing(record: LogRecord) -> str:
     if record.outcome == "duplicate":
         return "already known: a repeat changes nothing"
     if (record.cause.type or "").startswith(("message.", "audience.")):
-        return "a sender's report, noted; nothing waits for it any more"
+        return "a sender's report; what it is about was already over"
     return "noted; no journey asked for it"
 
 
@@ -272,7 +272,8 @@ def _final(entry: MessageFinal, messages: dict[str, Message]) -> Fact:
 
 
 def _journey(enrollment: str) -> str:
-    return enrollment.partition("/")[0]
+    # An enrollment is `journey/key#ordinal`, or `journey#ordinal` without an instance key.
+    return enrollment.partition("/")[0].partition("#")[0]
 
 
 def _with_detail(because: str, detail: str | None) -> str:
