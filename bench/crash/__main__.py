@@ -1,0 +1,304 @@
+"""`python -m bench.crash`: one broker, three workers, fifty thousand events, faults, the judge.
+
+Prints what happens while it happens, then one summary line per seed; writes a report in JSON;
+exits 1 when a seed found a violation, or when a placed fault was never reached. `--defect` runs
+workers with a bug planted by `defects`, and then it is an error when the judge finds nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from bench.crash.checker import Report, judge
+from bench.crash.defects import DEFECTS, launcher
+from bench.crash.faults import PLACED, Faults
+from bench.crash.fleet import WORKER_COMMAND, Fleet
+from bench.crash.history import Names, read_history
+from bench.crash.load import Load, Senders
+from bench.crash.plan import STORE_PARTITIONS, Size, tell
+from orchestrator.broker import EmbeddedBroker
+
+JOURNEYS: Final = Path(__file__).parent / "journeys"
+CHANNELS: Final = ("email", "sms", "push", "ads", "callcenter")
+PARTITIONS: Final = 8
+SEEDS: Final = (1, 2, 3)
+QUIET_SECONDS: Final = 8.0
+REST_SECONDS_MAX: Final = 240.0
+SMALL: Final = Size(events=7_000, customers=700, rate=200, pause_seconds=9, pauses=(0.5,))
+"""What a planted defect gets: enough to be found, and little enough to wait for."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one seed showed."""
+
+    seed: int
+    report: Report
+    hits: dict[str, int]
+    document: dict[str, Any] = field(default_factory=dict)
+
+
+class Watcher:
+    """Follows the journey log, to know when everything has come to rest."""
+
+    def __init__(self, bootstrap_servers: str, names: Names) -> None:
+        self.lines = 0
+        self.changed_at = time.monotonic()
+        self._waiting: dict[tuple[str, str], int] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(bootstrap_servers, names))
+        self._thread.start()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing was decided for a while and no wait is left."""
+        quiet = time.monotonic() - self.changed_at > QUIET_SECONDS
+        return quiet and (not self._waiting or self._overdue())
+
+    def waiting(self) -> int:
+        """Return how many enrollments stand in a wait."""
+        return len(self._waiting)
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._over.set()
+        self._thread.join()
+
+    def _overdue(self) -> bool:
+        last_ms = max(self._waiting.values(), default=0)
+        return time.time() * 1000 > last_ms + 60_000
+
+    def _run(self, bootstrap_servers: str, names: Names) -> None:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "group.id": "crash-watcher",
+                "log_level": 0,
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        consumer.assign(
+            [TopicPartition(names.journey_log, partition, 0) for partition in range(PARTITIONS)]
+        )
+        while not self._over.is_set():
+            for message in consumer.consume(2_000, timeout=0.3):
+                if message.error() is None:
+                    self._take(json.loads(message.value()))
+        consumer.close()
+
+    def _take(self, line: dict[str, Any]) -> None:
+        self.lines += 1
+        self.changed_at = time.monotonic()
+        for entry in line["entries"]:
+            key = (line["customer"], entry.get("enrollment", ""))
+            if entry["kind"] == "moved":
+                self._waiting[key] = entry["wake_at_ms"]
+            elif entry["kind"] == "ended":
+                self._waiting.pop(key, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that takes part in one run."""
+
+    seed: int
+    size: Size
+    names: Names
+    broker: EmbeddedBroker
+    fleet: Fleet
+    watcher: Watcher
+    defect: str | None
+
+
+def run_seed(seed: int, size: Size, folder: Path, *, workers: int, defect: str | None) -> Outcome:
+    """Run one seed from an empty broker to a judged report."""
+    names = Names(f"s{seed}.", "crash", PARTITIONS, ("touchpoints", "stores"))
+    with EmbeddedBroker(folder / "broker") as broker:
+        environment = _environment(broker.bootstrap_servers, names)
+        _create_topics(broker.bootstrap_servers, names, environment)
+        command = launcher(defect) if defect else WORKER_COMMAND
+        fleet = Fleet(folder, environment, workers, command=command, tell=_tell)
+        watcher = Watcher(broker.bootstrap_servers, names)
+        try:
+            fleet.start()
+            _wait_until_ready(fleet)
+            load, faults = _rage(Stage(seed, size, names, broker, fleet, watcher, defect))
+        finally:
+            watcher.stop()
+            fleet.close()
+        _tell("reading the topics back")
+        history = read_history(broker.bootstrap_servers, names)
+    report = judge(history, JOURNEYS, acknowledged=load.acknowledged)
+    document = {
+        "seed": seed,
+        "defect": defect,
+        **report.as_json(),
+        "load": dict(load.counts),
+        "failpoints": dict(sorted(fleet.diary.hits.items())),
+        "broker_deaths": faults.broker_deaths,
+        "worker_exit_codes": {str(code): n for code, n in fleet.diary.exit_codes.items()},
+        "diary": fleet.diary.entries,
+    }
+    return Outcome(seed, report, dict(fleet.diary.hits), document)
+
+
+def _rage(stage: Stage) -> tuple[Load, Faults]:
+    """Tell the story under faults, and wait until everything has come to rest."""
+    seed, size, names = stage.seed, stage.size, stage.names
+    fleet, watcher, defect = stage.fleet, stage.watcher, stage.defect
+    broker = stage.broker
+    started, start_ms = time.monotonic() + 2, time.time_ns() // 1_000_000 + 2_000
+    plan = tell(seed, size, start_ms, PARTITIONS)
+    load = Load(broker.bootstrap_servers, names, plan)
+    lanes = [f"{names.commands_prefix}{channel}" for channel in CHANNELS]
+    lanes += [f"{lane}.promotional" for lane in lanes]
+    senders = Senders(load, broker.bootstrap_servers, lanes, seed)
+    faults = Faults(fleet, broker, seed)
+    sending = threading.Thread(target=load.run, args=(started,))
+    sending.start()
+    senders.start()
+    faults.start(DEFECTS[defect].faults if defect else ())
+    pauses = [
+        (part * size.seconds + number * size.pause_seconds, size.pause_seconds)
+        for number, part in enumerate(size.pauses)
+    ]
+    try:
+        while sending.is_alive():
+            at = time.monotonic() - started
+            faults.in_pause(pausing=any(begin < at < begin + long for begin, long in pauses))
+            _progress(load, plan, watcher)
+            sending.join(2)
+    finally:
+        faults.stop()
+    try:
+        _rest(fleet, load, plan, watcher)
+    finally:
+        senders.stop()
+    return load, faults
+
+
+def _rest(fleet: Fleet, load: Load, plan: list[Any], watcher: Watcher) -> None:
+    deadline = time.monotonic() + REST_SECONDS_MAX
+    while time.monotonic() < deadline:
+        if watcher.is_quiet() and any(fleet.ready(slot) for slot in fleet.slots):
+            return
+        _progress(load, plan, watcher)
+        time.sleep(2)
+    _tell("no rest within the time given; judging what there is")
+
+
+def _progress(load: Load, plan: list[Any], watcher: Watcher) -> None:
+    _tell(
+        f"   sent {load.counts['sent']:,} of {len(plan):,}, reports {load.counts['reports']:,}, "
+        f"decided {watcher.lines:,}, waiting {watcher.waiting():,}"
+    )
+
+
+def _environment(bootstrap_servers: str, names: Names) -> dict[str, str]:
+    root = str(Path(__file__).parents[2])
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
+        "ORCHESTRATOR_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "ORCHESTRATOR_TOPIC_PREFIX": names.prefix,
+        "ORCHESTRATOR_APP_ID": names.app_id,
+        "ORCHESTRATOR_PARTITIONS": str(names.partitions),
+        "ORCHESTRATOR_INPUT_TOPICS": ",".join(names.inputs),
+        "ORCHESTRATOR_JOURNEYS": str(JOURNEYS),
+        "ORCHESTRATOR_METRICS_PORT": "0",
+        "ORCHESTRATOR_LOG_FORMAT": "json",
+    }
+
+
+def _create_topics(bootstrap_servers: str, names: Names, environment: dict[str, str]) -> None:
+    """Create the stores' topic as another team would, and all others by the orchestrator's verb."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    _, stores = names.input_topics
+    for made in admin.create_topics([NewTopic(stores, STORE_PARTITIONS, 1)]).values():
+        made.result(30)
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "topics"],
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    # 1 is drift: the stores' topic has settings of its own.
+    if done.returncode not in {0, 1}:
+        raise SystemExit(f"orchestrator topics: {done.stdout}{done.stderr}")
+
+
+def _wait_until_ready(fleet: Fleet) -> None:
+    deadline = time.monotonic() + 90
+    while not all(fleet.ready(slot) for slot in fleet.slots):
+        if time.monotonic() > deadline:
+            said = fleet.said(fleet.slots[0])[-2_000:].decode(errors="replace")
+            raise SystemExit(f"the workers do not get ready; the last one says:\n{said}")
+        time.sleep(0.3)
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> None:
+    """Run the seeds that the command line names."""
+    options = _options()
+    size = SMALL if options.defect or options.small else Size()
+    folder = Path(tempfile.mkdtemp(prefix="orchestrator-crash-"))
+    failed, hits, documents = False, Counter[str](), []
+    for seed in options.seed or SEEDS:
+        _tell(f"seed {seed}: {size.events:,} events, {size.customers:,} customers")
+        place = folder / f"seed-{seed}"
+        place.mkdir()
+        outcome = run_seed(seed, size, place, workers=options.workers, defect=options.defect)
+        hits.update(outcome.hits)
+        documents.append(outcome.document)
+        for violation in outcome.report.violations[:20]:
+            _tell(f"  {violation.kind}: {violation.what} {violation.place or ''}")
+        _tell(f"seed {seed}: {outcome.report.summary()}")
+        failed = failed or bool(outcome.report.violations)
+    missed = [] if options.defect or options.small else sorted(set(PLACED) - set(hits))
+    if missed:
+        _tell(f"never reached: {', '.join(missed)}")
+    Path(options.report).write_text(json.dumps(documents, indent=1), encoding="utf-8")
+    _tell(f"report: {options.report}")
+    if options.defect:
+        _tell(f"{options.defect}: {'caught' if failed else 'NOT CAUGHT'}")
+        failed = not failed
+    if failed:
+        _tell(f"worker and broker logs: {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    raise SystemExit(1 if failed or missed else 0)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.crash", description=__doc__)
+    parser.add_argument(
+        "--seed", type=int, action="append", help="may be given several times; default 1, 2, 3"
+    )
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="a short run for a quick look")
+    parser.add_argument("--defect", choices=sorted(DEFECTS), help="plant this bug in the workers")
+    parser.add_argument("--report", default="crash-report.json", help="where the report goes")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""What is done to the workers and the broker while the load runs, drawn from the seed.
+
+Two lanes work at the same time on slots of their own, so that a worker often dies while another
+one is still taking over: `placed stops` puts workers to sleep at every failpoint, `placed kills`
+ends them there, and between them come kills, stops, terminations, kills in a rebalance and in
+recovery at random instants, and the broker's own deaths. When the load pauses, waits come due
+without traffic, and workers are killed then too.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bench.crash.fleet import Fleet, Slot
+    from orchestrator.broker import EmbeddedBroker
+
+IN_COMMIT: Final = (
+    "after_decide",
+    "after_begin",
+    "after_produce",
+    "after_acks",
+    "after_offsets",
+    "after_end",
+    "timer_decided",
+)
+IN_TAKEOVER: Final = ("assigned", "recovery_started", "recovery_loaded", "revoked")
+FAILPOINTS: Final = IN_COMMIT + IN_TAKEOVER
+ACTIONS: Final = ("kill", "stop")
+PLACED: Final = tuple(f"{name}:{action}" for name in FAILPOINTS for action in ACTIONS)
+READY_SECONDS: Final = 25.0
+HIT_SECONDS: Final = 15.0
+
+
+class Faults:
+    """Draws and does the faults of one run."""
+
+    def __init__(self, fleet: Fleet, broker: EmbeddedBroker, seed: int) -> None:
+        self.fleet = fleet
+        self.broker = broker
+        self.broker_deaths = 0
+        self._seed = seed
+        self._over = threading.Event()
+        self._pausing = threading.Event()
+        self._broker_lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, only: Sequence[str] = ()) -> None:
+        """Begin. With `only`, the named faults are repeated one after the other until the end."""
+        first, second, *rest = self.fleet.slots
+        lanes: list[tuple[Slot, list[str], int]]
+        if only:
+            lanes = [(first, list(only), self._seed)]
+        else:
+            stops = [fault for fault in PLACED if fault.endswith(":stop")]
+            kills = [fault for fault in PLACED if fault.endswith(":kill")]
+            free = ["kill", "stop", "term", "rebalance", "recovery", "everybody"] * 2
+            lanes = [
+                (first, [*stops, "term", "stop"], self._seed),
+                (second, [*kills, *free, "broker kill", "broker restart"], self._seed + 1),
+            ]
+        for slot, faults, seed in lanes:
+            thread = threading.Thread(
+                target=self._work, args=(slot, faults, random.Random(seed), bool(only), rest)
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Let the faults at work end, begin no more."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        if not self.broker.is_running():
+            self.broker.start()
+
+    def in_pause(self, *, pausing: bool) -> None:
+        """Say that the load stands still, or goes on."""
+        if not pausing:
+            self._pausing.clear()
+        elif not self._pausing.is_set():
+            self._pausing.set()
+            thread = threading.Thread(target=self._kill_in_silence)
+            thread.start()
+            self._threads.append(thread)
+
+    def _work(
+        self,
+        slot: Slot,
+        faults: list[str],
+        dice: random.Random,
+        repeat: bool,  # noqa: FBT001 - Threads take positions.
+        rest: Sequence[Slot],
+    ) -> None:
+        queue = faults if repeat else dice.sample(faults, len(faults))
+        while queue and not self._over.is_set():
+            for fault in queue:
+                self._over.wait(dice.uniform(0.3, 2.5))
+                if self._over.is_set() or not self._until(self._ready(slot), READY_SECONDS):
+                    break
+                # The others are hit too, so that nobody's partitions are always safe.
+                target = dice.choice([slot, slot, *rest]) if ":" not in fault else slot
+                self._do(fault, target, dice)
+            if not repeat:
+                return
+
+    def _do(self, fault: str, slot: Slot, dice: random.Random) -> None:
+        name, _, action = fault.partition(":")
+        if action:
+            self._placed(slot, name, action, dice)
+            return
+        match name:
+            case "kill":
+                self.fleet.signal(slot, signal.SIGKILL, "at random")
+            case "stop":
+                self.fleet.signal(slot, signal.SIGSTOP, "at random")
+            case "term":
+                self.fleet.signal(slot, signal.SIGTERM, "at random")
+            case "rebalance":
+                self._kill_in_rebalance(slot, dice)
+            case "recovery":
+                self._kill_in_recovery(slot, dice)
+            case "everybody":
+                for one in self.fleet.slots:
+                    self.fleet.signal(one, signal.SIGKILL, "all at once")
+            case "broker kill":
+                self._broker(self.broker.kill9, "kill -9")
+            case "broker restart":
+                self._broker(lambda: None, "clean restart")
+            case _:
+                raise ValueError(f"no such fault: {fault}")
+
+    def _placed(self, slot: Slot, name: str, action: str, dice: random.Random) -> None:
+        """Restart a worker with a failpoint, and give it a reason to get there."""
+        nth = dice.randrange(1, 25) if name in IN_COMMIT else 1
+        failpoint = f"{name}:{nth}:{action}"
+        hits = self.fleet.diary.hits
+        before = hits.get(f"{name}:{action}", 0)
+        self.fleet.arm(slot, failpoint)
+        if name == "revoked" and self._until(self._ready(slot), READY_SECONDS):
+            # Only a change of the group takes partitions away from a living worker.
+            other = dice.choice([one for one in self.fleet.slots if one is not slot])
+            self.fleet.signal(other, signal.SIGTERM, "for a rebalance")
+        if not self._until(lambda: hits.get(f"{name}:{action}", 0) > before, HIT_SECONDS):
+            self.fleet.note(slot.name, f"did not reach {failpoint}")
+            return
+        # The sleeper is woken by the fleet; the next fault waits until it is back.
+        self._until(lambda: slot.stopped_at is None, READY_SECONDS)
+
+    def _kill_in_rebalance(self, slot: Slot, dice: random.Random) -> None:
+        other = dice.choice([one for one in self.fleet.slots if one is not slot])
+        self.fleet.signal(other, signal.SIGTERM, "for a rebalance")
+        time.sleep(dice.uniform(0.0, 1.5))
+        self.fleet.signal(slot, signal.SIGKILL, "in a rebalance")
+
+    def _kill_in_recovery(self, slot: Slot, dice: random.Random) -> None:
+        self.fleet.signal(slot, signal.SIGKILL, "to recover")
+        deaths = slot.deaths
+        self._until(lambda: slot.deaths > deaths and slot.process is not None, 5)
+        time.sleep(dice.uniform(0.2, 4.0))
+        self.fleet.signal(slot, signal.SIGKILL, "in recovery")
+
+    def _broker(self, end: Callable[[], None], how: str) -> None:
+        with self._broker_lock:
+            self.fleet.note("broker", how)
+            end()
+            self.broker.restart()
+            self.broker_deaths += 1
+            self.fleet.note("broker", "is back")
+
+    def _kill_in_silence(self) -> None:
+        """While nothing arrives and waits come due: one worker at once, another one later."""
+        dice = random.Random(self._seed + 2)
+        victims = dice.sample(self.fleet.slots, 2)
+        self._over.wait(1.5)
+        self.fleet.signal(victims[0], signal.SIGKILL, "with waits due and no traffic")
+        self._over.wait(4.0)
+        self.fleet.signal(victims[1], signal.SIGKILL, "with waits due and no traffic")
+
+    def _ready(self, slot: Slot) -> Callable[[], bool]:
+        return lambda: self.fleet.ready(slot)
+
+    def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait for a condition; False when time or the run is over first."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self._over.is_set():
+            if condition():
+                return True
+            self._over.wait(0.1)
+        return False

@@ -1,0 +1,228 @@
+"""What the judge knows of one customer, and how it understands a record: by the contract alone.
+
+`reference` changes a `Person`; `checker` compares it with the state that the changelog ends with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.crash.records import milliseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.crash.history import Record
+    from orchestrator.core.customer import Customer
+
+DAY_MS: Final = 86_400_000
+UNITS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": DAY_MS}
+NESTING_MAX: Final = 64
+FINALS: Final = {
+    "message.delivered": "delivered",
+    "message.opened": "delivered",
+    "message.bounced": "bounced",
+    "message.dropped": "dropped",
+}
+REQUIRED: Final = {
+    "purchase": ("order_id", "items", "total", "currency"),
+    "order.cancelled": ("order_id",),
+    "order.returned": ("order_id",),
+    "payment.pending": ("order_id",),
+    "product.viewed": ("sku",),
+    "cart.updated": ("cart_id", "items"),
+    "cart.abandoned": ("cart_id", "items"),
+    "ad.clicked": ("utm",),
+    "profile.updated": ("attributes",),
+    "message.delivered": ("command_id",),
+    "message.opened": ("command_id",),
+    "message.bounced": ("command_id",),
+    "message.dropped": ("command_id", "reason"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """An event, as its record says it."""
+
+    source: str
+    id: str
+    type: str
+    subject: str
+    time_ms: int
+    data: Mapping[str, Any]
+    backfill: bool
+
+    @property
+    def body(self) -> str:
+        """What may not change under the same source and id."""
+        return json.dumps([self.type, self.subject, self.data], sort_keys=True)
+
+
+@dataclass(slots=True)
+class Open:
+    """A command that an exit would have to take back."""
+
+    id: str
+    kind: str
+    channel: str
+    promotional: bool
+    expires_at_ms: int
+    audience: str | None
+
+
+@dataclass(slots=True)
+class Stay:
+    """One customer in one journey; `step` is None when only open commands are left of it."""
+
+    id: str
+    journey: Mapping[str, Any]
+    key: str | None
+    entry_ms: int
+    products: list[Mapping[str, Any]]
+    trigger: Mapping[str, Any]
+    step: str | None = None
+    wake_at_ms: int | None = None
+    open: list[Open] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Order:
+    """What was bought, and what of it came back."""
+
+    time_ms: int
+    lines: dict[str, tuple[Mapping[str, Any], int]] = field(default_factory=dict)
+    returned: Counter[str] = field(default_factory=Counter)
+    cancelled: bool = False
+
+
+@dataclass(slots=True)
+class Person:
+    """One customer. `astray` once the replay has met a difference and cannot go on."""
+
+    id: str
+    astray: bool = False
+    changed: bool = False
+    sequence: int = 0
+    seen: dict[tuple[str, str], str] = field(default_factory=dict)
+    ever: dict[tuple[str, str], str] = field(default_factory=dict)
+    """All applied events, also those that the window of the last 64 has forgotten."""
+    business: set[str] = field(default_factory=set)
+    attributes: dict[str, tuple[tuple[int, str, str], Any]] = field(default_factory=dict)
+    orders: dict[str, Order] = field(default_factory=dict)
+    stays: dict[str, Stay] = field(default_factory=dict)
+    entries: Counter[str] = field(default_factory=Counter)
+    touched_ms: dict[str, int] = field(default_factory=dict)
+    """Per journey, the last entry or end, whichever is later."""
+    used: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    exits: list[tuple[int, Occurrence]] = field(default_factory=list)
+
+    def differences(self, state: Customer) -> list[str]:
+        """Compare with the state that the changelog ends with."""
+        ours = {stay.id: (stay.step, stay.wake_at_ms) for stay in self.stays.values()}
+        theirs = {one.id: (one.step, one.wake_at_ms) for one in state.enrollments}
+        found = [
+            f"{name} stands at {theirs.get(name)} in the state, at {ours.get(name)} by the log"
+            for name in sorted(ours.keys() | theirs.keys())
+            if ours.get(name) != theirs.get(name)
+        ]
+        attributes = {name: value for name, (_, value) in self.attributes.items()}
+        if attributes != {name: one.value for name, one in state.attributes.items()}:
+            found.append("the profile differs")
+        return found
+
+    def verdict(self, event: Occurrence) -> str:
+        """Whether an event is new: `applied`, `duplicate` or `id_reused`."""
+        before = self.seen.get((event.source, event.id))
+        if before is not None:
+            return "duplicate" if before == event.body else "id_reused"
+        key = business_key(event)
+        return "duplicate" if key is not None and key in self.business else "applied"
+
+    def owns(self, product: Mapping[str, Any], shop: Mapping[str, Any], now_ms: int) -> bool:
+        """Whether the product, or a variant of it, was bought and is still held."""
+        rules = shop["owned_for"]
+        for order in self.orders.values():
+            if order.cancelled:
+                continue
+            for sku, (bought, quantity) in order.lines.items():
+                family = bought.get("family")
+                same = sku == product["sku"] or (family and family == product.get("family"))
+                category = bought.get("category") or product.get("category")
+                if not same or quantity <= order.returned[sku]:
+                    continue
+                if category in rules.get("replenishable", ()):
+                    continue
+                lasts = rules.get("categories", {}).get(category, rules["default"])
+                if now_ms < order.time_ms + duration_ms(lasts):
+                    return True
+        return False
+
+
+def duration_ms(text: str) -> int:
+    """Read `3d` or `20s`."""
+    return int(text[:-1]) * UNITS[text[-1]]
+
+
+def business_key(event: Occurrence) -> str | None:
+    """Return by what this type is idempotent, whatever its id."""
+    if event.type == "purchase":
+        return f"purchase {event.data['order_id']}"
+    if event.type in {"order.cancelled", "order.returned"}:
+        items = sorted(json.dumps(item, sort_keys=True) for item in event.data.get("items") or ())
+        return f"{event.type} {event.data['order_id']} {items}"
+    return None
+
+
+def understand(record: Record, event_bytes_max: int, *, forwarded: bool) -> Occurrence | str:
+    """Return the event of a record, or the reason of the contract why there is none."""
+    if record.value is None:
+        return "empty_value"
+    if len(record.value) > event_bytes_max:
+        return "too_large"
+    try:
+        document = json.loads(record.value, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return "invalid_json"
+    if _depth(document) > NESTING_MAX:
+        return "invalid_json"
+    if record.header("ce_specversion") is not None:
+        names = ("specversion", "id", "source", "type", "subject", "time", "backfill")
+        document = {"data": document} | {
+            name: text for name in names if (text := record.header(f"ce_{name}")) is not None
+        }
+    if not isinstance(document, dict):
+        return "schema"
+    if not all(document.get(name) for name in ("id", "source", "type", "subject")):
+        return "schema"
+    data = document.get("data") or {}
+    if any(data.get(name) is None for name in REQUIRED.get(document["type"], ())):
+        return "schema"
+    if record.key is not None and record.key.decode() != document["subject"] and not forwarded:
+        return "key_subject_mismatch"
+    return Occurrence(
+        document["source"],
+        document["id"],
+        document["type"],
+        document["subject"],
+        milliseconds(document["time"]),
+        data,
+        document.get("backfill") in {True, "true"},
+    )
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _depth(document: Any) -> int:
+    level, depth = [document], 0
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        level = [
+            inner for one in level for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return depth

@@ -1,0 +1,235 @@
+"""The public form of the topics, read back: log lines, commands, fences, dead letters, forwards.
+
+Everything here follows CONTRACT and the JSON of the journey log, and is written apart from the
+worker's own codec, so that one mistake does not excuse the other. The checker takes the result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bench.crash.history import History, Place, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that must not be, and where it can be looked at."""
+
+    kind: str
+    what: str
+    place: Place | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the machine-readable form."""
+        topic, partition, offset = self.place or (None, None, None)
+        return {
+            "kind": self.kind,
+            "what": self.what,
+            "topic": topic,
+            "partition": partition,
+            "offset": offset,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One decided input, as the journey log tells it. `source` is None when a wait came due."""
+
+    record: Record
+    customer: str
+    now_ms: int
+    source: Place | None
+    due_ms: int | None
+    event: tuple[str, str] | None
+    outcome: str
+    entries: tuple[Mapping[str, Any], ...]
+
+    def of_kind(self, kind: str) -> list[Mapping[str, Any]]:
+        """Return the entries of one kind."""
+        return [entry for entry in self.entries if entry["kind"] == kind]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """One record of a command topic."""
+
+    record: Record
+    id: str
+    type: str
+    customer: str
+    data: Mapping[str, Any]
+
+    @property
+    def sequence(self) -> int:
+        """The customer's running number."""
+        return int(self.data["sequence"])
+
+    @property
+    def promotional(self) -> bool:
+        """Whether its class is promotional."""
+        return bool(self.data["class"] == "promotional")
+
+
+@dataclass(frozen=True, slots=True)
+class FenceLine:
+    """One enrollment of one record of `fences`."""
+
+    record: Record
+    customer: str
+    enrollment: str
+    sequence: int
+    ended_at_ms: int
+    expires_at_ms: int
+
+
+@dataclass(slots=True)
+class Reading:
+    """All topics, understood. What cannot be understood is a violation of its own."""
+
+    history: History
+    log: list[LogLine] = field(default_factory=list)
+    by_customer: dict[str, list[LogLine]] = field(default_factory=lambda: defaultdict(list))
+    commands: list[CommandLine] = field(default_factory=list)
+    fences: list[FenceLine] = field(default_factory=list)
+    inputs: dict[Place, Record] = field(default_factory=dict)
+    forwards: dict[Place, Record] = field(default_factory=dict)
+    """By the place that a record was forwarded from."""
+    dead: list[tuple[Place, str, Record]] = field(default_factory=list)
+    """The place a dead letter names, its reason, and the dead letter."""
+    violations: list[Violation] = field(default_factory=list)
+
+    def report(self, kind: str, what: str, place: Place | None = None) -> None:
+        """Add a violation."""
+        self.violations.append(Violation(kind, what, place))
+
+    def arrival(self, place: Place) -> Place:
+        """Return where a record was decided: a forwarded one where it arrived."""
+        for _ in range(16):
+            forward = self.forwards.get(place)
+            if forward is None:
+                break
+            place = forward.place
+        return place
+
+
+def milliseconds(text: str) -> int:
+    """Read an RFC 3339 instant."""
+    instant = datetime.fromisoformat(text)
+    return round(instant.timestamp() * 1000)
+
+
+def read(history: History) -> Reading:
+    """Read all topics of a history."""
+    reading = Reading(history)
+    names = history.names
+    for topic in history.consumed_topics():
+        for record in history.of(topic):
+            reading.inputs[record.place] = record
+    _each(reading, names.forward, _read_forward)
+    _each(reading, names.dead_letters, _read_dead_letter)
+    _each(reading, names.journey_log, _read_log)
+    _each(reading, names.fences, _read_fence)
+    for topic in history.command_topics():
+        _each(reading, topic, _read_command)
+    return reading
+
+
+def _each(reading: Reading, topic: str, reader: Any) -> None:
+    for record in reading.history.of(topic):
+        try:
+            reader(reading, record)
+        except (KeyError, TypeError, ValueError) as error:
+            reading.report(
+                "wrong", f"{topic} holds a record that is not its form: {error!r}", record.place
+            )
+
+
+def _origin(record: Record, prefix: str) -> Place:
+    topic = record.header(f"{prefix}_topic")
+    if topic is None:
+        raise ValueError(f"no header {prefix}_topic")
+    return (
+        topic,
+        int(record.header(f"{prefix}_partition") or "x"),
+        int(record.header(f"{prefix}_offset") or "x"),
+    )
+
+
+def _read_forward(reading: Reading, record: Record) -> None:
+    origin = _origin(record, "fw")
+    before = reading.forwards.get(origin)
+    if before is not None:
+        reading.report("doubled", f"{_show(origin)} was forwarded twice", record.place)
+        return
+    reading.forwards[origin] = record
+
+
+def _read_dead_letter(reading: Reading, record: Record) -> None:
+    reading.dead.append((_origin(record, "dl"), record.header("dl_reason") or "", record))
+
+
+def _read_log(reading: Reading, record: Record) -> None:
+    value = json.loads(record.value or b"")
+    cause = value["cause"]
+    timer = cause["kind"] == "timer"
+    line = LogLine(
+        record=record,
+        customer=value["customer"],
+        now_ms=milliseconds(value["now"]),
+        source=None if timer else (cause["topic"], cause["partition"], cause["offset"]),
+        due_ms=milliseconds(cause["due"]) if timer else None,
+        event=None if timer else (cause["source"], cause["id"]),
+        outcome=value["outcome"],
+        entries=tuple(value["entries"]),
+    )
+    if record.key != line.customer.encode():
+        reading.report("wrong", "the log record's key is not its customer", record.place)
+    reading.log.append(line)
+    reading.by_customer[line.customer].append(line)
+
+
+def _read_fence(reading: Reading, record: Record) -> None:
+    if record.value is None:
+        return
+    customer = (record.key or b"").decode()
+    for entry in json.loads(record.value)["enrollments"]:
+        reading.fences.append(
+            FenceLine(
+                record,
+                customer,
+                entry["enrollment"],
+                entry["sequence"],
+                milliseconds(entry["ended_at"]),
+                milliseconds(entry["expires_at"]),
+            )
+        )
+
+
+def _read_command(reading: Reading, record: Record) -> None:
+    value = json.loads(record.value or b"")
+    command = CommandLine(record, value["id"], value["type"], value["subject"], value["data"])
+    if record.key != command.customer.encode():
+        reading.report("wrong", "the command's key is not its subject", record.place)
+    channel = command.data["channel"]
+    lane = f"{reading.history.names.commands_prefix}{channel}"
+    if record.topic not in {lane, f"{lane}.promotional"}:
+        reading.report("wrong", f"a command of {channel} on another channel's topic", record.place)
+    if command.sequence < 1:
+        raise ValueError("sequence is below 1")
+    reading.commands.append(command)
+
+
+def _show(place: Place) -> str:
+    return "{}[{}]@{}".format(*place)
+
+
+def show(places: Sequence[Place]) -> str:
+    """Write places as people look them up."""
+    return ", ".join(map(_show, places))

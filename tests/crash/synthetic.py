@@ -1,0 +1,179 @@
+"""A history without a broker: the real decisions and the real codec along an in-memory log.
+
+The tests judge it as it is, then spoil it in one place and expect the checker to name that place.
+It shares nothing with the checker but the plan of the load.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import random
+from typing import NamedTuple
+
+from bench.crash.__main__ import CHANNELS, JOURNEYS
+from bench.crash.history import History, Names, Record, murmur2
+from bench.crash.plan import STRUCTURED, Planned, Size, encode, rfc3339, tell
+from orchestrator.catalog import load
+from orchestrator.protocol.commit.group import Limits, OpenGroup, Rules
+from orchestrator.protocol.commit.names import TopicNames
+from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
+from orchestrator.protocol.commit.transaction import Output, TopicPartition
+
+PARTITIONS = 4
+START_MS = 1_795_000_000_000
+# So much happens that every kind of story is told, and so little that it takes one second.
+SIZE = Size(events=600, customers=50, rate=12, pauses=(0.5,), pause_seconds=9)
+REPORTED = 0.3
+
+
+class Source(NamedTuple):
+    """A record as the worker is handed it."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class World:
+    """Topics in memory, one worker that never dies, and a clock that jumps."""
+
+    def __init__(self, seed: int) -> None:
+        self.names = Names("", "crash", PARTITIONS, ("touchpoints", "stores"))
+        self.history = History(self.names)
+        self.random = random.Random(seed)
+        self.counter = itertools.count()
+        commands = {channel: f"commands.{channel}" for channel in CHANNELS}
+        self.rules = Rules(
+            journeys=load(JOURNEYS, "test"),
+            names=TopicNames(
+                inputs={"touchpoints": PARTITIONS, "stores": 3, self.names.forward: PARTITIONS},
+                forward=self.names.forward,
+                changelog=self.names.changelog,
+                journey_log=self.names.journey_log,
+                fences=self.names.fences,
+                dead_letters=self.names.dead_letters,
+                commands=commands,
+                promotional={
+                    channel: f"{topic}.promotional" for channel, topic in commands.items()
+                },
+                command_partitions=dict.fromkeys(CHANNELS, PARTITIONS),
+                partitions=PARTITIONS,
+            ),
+            limits=Limits(1_000_000, 900_000),
+            stopwatch=lambda: 0.0,
+        )
+        loaded = {topic: 0 for topic, n in self.rules.names.inputs.items() if n == PARTITIONS}
+        self.homes = {
+            index: CustomerPartition(index, Loaded({}, None, None, loaded), monotonic_ms=0)
+            for index in range(PARTITIONS)
+        }
+        self.offsets: dict[TopicPartition, int] = {}
+        self.to_come: list[tuple[int, int, Planned]] = []
+        for topic, count in (("stores", 3), ("touchpoints", 4), (self.names.forward, 4)):
+            self.history.topics[topic] = {partition: [] for partition in range(count)}
+
+    def schedule(self, planned: Planned) -> None:
+        """Let a producer send a record when its time has come."""
+        heapq.heappush(self.to_come, (planned.at_ms, next(self.counter), planned))
+
+    def run(self) -> None:
+        """Go on until nobody sends and nobody waits any more."""
+        while True:
+            due = min(
+                (
+                    (at, index)
+                    for index, home in self.homes.items()
+                    if (at := home.waits.next_due_ms()) is not None
+                ),
+                default=None,
+            )
+            if self.to_come and (due is None or START_MS + self.to_come[0][0] <= due[0]):
+                at_ms, _, planned = heapq.heappop(self.to_come)
+                self.consume(planned, START_MS + at_ms)
+            elif due is not None:
+                self.fire(due[1], due[0] + self.random.randrange(40))
+            else:
+                return
+
+    def consume(self, planned: Planned, now_ms: int) -> None:
+        """Put a record into its topic, and let the worker decide it."""
+        said = Output(planned.key, planned.value, planned.headers)
+        record = self.append(TopicPartition(planned.topic, planned.partition), now_ms, said)
+        self.decide(record, now_ms)
+
+    def decide(self, record: Record, now_ms: int) -> None:
+        """Let the worker take one record as a group of its own."""
+        group = OpenGroup(self.rules)
+        home = self.homes[record.partition] if record.topic != "stores" else None
+        source = Source(
+            record.offset, record.timestamp_ms, record.key, record.value, record.headers
+        )
+        group.add_record(
+            home, TopicPartition(record.topic, record.partition), source, now_ms=now_ms
+        )
+        self.commit(group, now_ms)
+
+    def fire(self, index: int, now_ms: int) -> None:
+        """Let the worker decide the next due wait of a partition."""
+        home = self.homes[index]
+        due = home.waits.pop_due(now_ms)
+        assert due is not None
+        group = OpenGroup(self.rules)
+        group.add_wait(home, due[0], due_ms=due[1], now_ms=now_ms)
+        self.commit(group, now_ms)
+
+    def commit(self, group: OpenGroup, now_ms: int) -> None:
+        """Append what the group says; records on their way home are decided next."""
+        group.seal_states(self.homes)
+        forwarded = []
+        for target, outputs in group.outputs.items():
+            for output in outputs:
+                record = self.append(target, now_ms, output)
+                if target.topic == self.names.forward:
+                    forwarded.append(record)
+                elif target.topic.startswith("commands."):
+                    self.report(record, now_ms)
+        for record in forwarded:
+            self.decide(record, now_ms)
+
+    def report(self, command: Record, now_ms: int) -> None:
+        """Let the channel's sender report on some of its messages."""
+        value = json.loads(command.value)
+        if value["type"] != "message.send" or self.random.random() > REPORTED:
+            return
+        kind = self.random.choice(("message.delivered", "message.opened", "message.bounced"))
+        at_ms = now_ms - START_MS + self.random.randrange(6_000)
+        body = {
+            "specversion": "1.0",
+            "id": f"{kind}-{value['id']}",
+            "source": "/senders",
+            "type": kind,
+            "subject": value["subject"],
+            "time": rfc3339(START_MS + at_ms),
+            "data": {"command_id": value["id"]},
+        }
+        data, _ = encode(body, binary=False)
+        home = murmur2(command.key) % PARTITIONS
+        self.schedule(Planned(at_ms, kind, "touchpoints", home, command.key, data, STRUCTURED))
+
+    def append(self, target: TopicPartition, timestamp_ms: int, said: Output) -> Record:
+        """Append to a topic; offsets have gaps, as transaction markers make them."""
+        offset = self.offsets.get(target, -1) + 1 + (self.random.random() < 0.1)
+        self.offsets[target] = offset
+        record = Record(*target, offset, timestamp_ms, said.key, said.value, tuple(said.headers))
+        self.history.add(record)
+        return record
+
+
+def history_of(seed: int, size: Size = SIZE) -> History:
+    """Return what the topics hold after a run in which nothing went wrong."""
+    world = World(seed)
+    for planned in tell(seed, size, START_MS, PARTITIONS):
+        if planned.lane != "aborted":
+            world.schedule(planned)
+    world.run()
+    return world.history
