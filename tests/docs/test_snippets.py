@@ -209,3 +209,16 @@ def test_a_consumer_shows_committed_commands_only(kafka, topic, topic_prefix, to
 
     assert [f"command-{number}" in shown for number in (1, 2, 3, 4)] == [False, True, False, True]
     assert len(shown.splitlines()) == 2
+
+
+def test_the_page_shows_each_snippet_as_it_is() -> None:
+    page = (SNIPPETS.parent / "clients.md").read_text(encoding="utf-8")
+    files = [
+        path for path in SNIPPETS.glob("*/*") if path.suffix in {".py", ".java", ".mjs", ".sh"}
+    ]
+
+    assert len(files) == 10
+    for file in files:
+        name = file.relative_to(SNIPPETS.parent)
+        shown = page.partition(f"`{name}`\n\n```")[2].partition("\n")[2].partition("```\n")[0]
+        assert shown == file.read_text(encoding="utf-8"), f"docs/clients.md shows another {name}"
