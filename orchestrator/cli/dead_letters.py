@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -79,7 +80,13 @@ def dead_letters() -> None:
 
 
 def _filters(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb the options that choose dead letters."""
+    """Give a verb the options that choose dead letters, as one function `wanted`."""
+
+    @functools.wraps(verb)
+    def filtered(*, reasons: Sequence[str], since: str | None, **arguments: Any) -> Any:
+        return verb(wanted=_wanted(reasons, since), **arguments)
+
+    chosen: Callable[..., Any] = filtered
     for option in (
         click.option(
             "--since",
@@ -94,8 +101,8 @@ def _filters(verb: Callable[..., Any]) -> Callable[..., Any]:
             help="Only this reason; may be given several times.",
         ),
     ):
-        verb = option(verb)
-    return verb
+        chosen = option(chosen)
+    return chosen
 
 
 @dead_letters.command(
@@ -113,16 +120,9 @@ def _filters(verb: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--values", is_flag=True, help="Also keys, headers and values: personal data.")
 def list_letters(
-    settings: Settings,
-    *,
-    reasons: Sequence[str],
-    since: str | None,
-    limit: int,
-    as_json: bool,
-    values: bool,
+    settings: Settings, *, wanted: Wanted, limit: int, as_json: bool, values: bool
 ) -> None:
     """Show the newest dead letters and why they are there."""
-    wanted = _wanted(reasons, since)
     newest, counts = asyncio.run(_newest(settings, wanted, limit))
     for letter in newest:
         click.echo(_as_json(letter, values=values) if as_json else _as_text(letter, values=values))
@@ -139,14 +139,7 @@ def list_letters(
     "--to", "target", metavar="TOPIC", help="An input topic; without it, the one it came from."
 )
 @click.option("--yes", is_flag=True, help="Write; without it, only say what would be written.")
-def replay(
-    settings: Settings,
-    *,
-    reasons: Sequence[str],
-    since: str | None,
-    target: str | None,
-    yes: bool,
-) -> int:
+def replay(settings: Settings, *, wanted: Wanted, target: str | None, yes: bool) -> int:
     """Put dead letters back to the input topic, with their own key, value and headers.
 
     Nothing is written without --yes. A record that was put back before is applied once.
@@ -156,7 +149,6 @@ def replay(
         raise UsageError(
             f"--to: {target!r} is not an input topic; allowed: {', '.join(inputs)} (input_topics)"
         )
-    wanted = _wanted(reasons, since)
     replayed, strangers = asyncio.run(_replay(settings, wanted, target, write=yes))
     click.echo(f"{'put back' if yes else 'would put back'}: {_told(replayed)}")
     for topic, count in strangers.items():
