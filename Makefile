@@ -86,6 +86,7 @@ define install
 @echo "Installing $(1) into $(VENV) ..."
 @$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1)
 @$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+@$(BIN)/python -m pip check --disable-pip-version-check
 endef
 
 $(VENV)/.created:
