@@ -75,7 +75,7 @@ def measure(
             raise RuntimeError("the collector did not report")
         collected: Collected = pipe.recv()
         after = Costs.now(system, broker_pid) if system.alive() else before
-    row = _row(load, report, collected)
+    row = row_of(load, report, collected)
     row["system_alive"] = system.alive()
     row["system_cpu_us_per_event"] = 1e6 * (after.system - before.system) / max(1, report.sent)
     if before.broker is not None and after.broker is not None:
@@ -85,7 +85,8 @@ def measure(
     return row
 
 
-def _row(load: Load, report: LoadReport, collected: Collected) -> dict[str, Any]:
+def row_of(load: Load, report: LoadReport, collected: Collected) -> dict[str, Any]:
+    """Return what is kept of one run."""
     samples = [sample for sample in collected.samples if sample[0] >= report.measure_from_ns]
     missing = report.purchases_measured - len(samples)
     waits = histogram(samples)
