@@ -39,6 +39,7 @@ SLOW_RATE: Final = 500
 SLOW_FACTOR: Final = 2
 RAMP_FACTOR: Final = 1.5
 RAMP_PRECISION: Final = 1.12
+RAMP_RATE_MIN: Final = 100
 RAMP_RATE_MAX: Final = 60_000
 # Only these two are compared there, and each takes twenty minutes.
 IDLE_SYSTEMS: Final = ("ours", "floor")
@@ -115,8 +116,7 @@ class Bench:
     def _ramp(self, system: str) -> None:
         """Find the highest rate that is sustained: up by half while it holds, then bisect."""
         low, high = self._known_sustained(system), None
-        rate = low or self._plan.rates[0]
-        while high is None or high / max(low, 1) > RAMP_PRECISION:
+        while high is None or high / low > RAMP_PRECISION:
             rate = low * RAMP_FACTOR if high is None else (low * high) ** 0.5
             if rate > RAMP_RATE_MAX:
                 break
@@ -130,7 +130,7 @@ class Bench:
         rows = self._results.rows("rate", system)
         sustained = [row["rate"] for row in rows if row["sustained"]]
         failed = [row["rate"] for row in rows if not row["sustained"]]
-        return max((rate for rate in sustained if rate not in failed), default=100)
+        return max((rate for rate in sustained if rate not in failed), default=RAMP_RATE_MIN)
 
     def _sustains(self, system: str, rate: int) -> bool:
         key = f"ramp/{rate}/{system}/0"
