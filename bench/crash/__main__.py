@@ -169,7 +169,7 @@ def _rage(stage: Stage) -> tuple[Load, Faults]:
     lanes = [f"{names.commands_prefix}{channel}" for channel in CHANNELS]
     lanes += [f"{lane}.promotional" for lane in lanes]
     senders = Senders(load, broker.bootstrap_servers, lanes, seed)
-    faults = Faults(fleet, broker, seed)
+    faults = Faults(fleet, broker, names, seed)
     sending = threading.Thread(target=load.run, args=(started,))
     sending.start()
     senders.start()
@@ -259,7 +259,9 @@ def _tell(text: str) -> None:
 def main() -> None:
     """Run the seeds that the command line names."""
     options = _options()
-    size = SMALL if options.defect or options.small else Size()
+    size = SMALL if options.small else Size()
+    if options.defect:
+        size = DEFECTS[options.defect].size
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-crash-"))
     failed, hits, documents = False, Counter[str](), []
     for seed in options.seed or SEEDS:

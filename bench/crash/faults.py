@@ -15,10 +15,19 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bench.crash.fleet import Fleet, Slot
+    from bench.crash.history import Names
     from orchestrator.broker import EmbeddedBroker
 
 IN_COMMIT: Final = (
@@ -35,16 +44,19 @@ FAILPOINTS: Final = IN_COMMIT + IN_TAKEOVER
 ACTIONS: Final = ("kill", "stop")
 PLACED: Final = tuple(f"{name}:{action}" for name in FAILPOINTS for action in ACTIONS)
 READY_SECONDS: Final = 25.0
-HIT_SECONDS: Final = 15.0
+HIT_SECONDS: Final = 40.0
+"""A restarted worker waits until its predecessor's session is over, and recovers, before that."""
+REFUSED_SECONDS: Final = 4.0
 
 
 class Faults:
     """Draws and does the faults of one run."""
 
-    def __init__(self, fleet: Fleet, broker: EmbeddedBroker, seed: int) -> None:
+    def __init__(self, fleet: Fleet, broker: EmbeddedBroker, names: Names, seed: int) -> None:
         self.fleet = fleet
         self.broker = broker
         self.broker_deaths = 0
+        self._names = names
         self._seed = seed
         self._over = threading.Event()
         self._pausing = threading.Event()
@@ -60,7 +72,7 @@ class Faults:
         else:
             stops = [fault for fault in PLACED if fault.endswith(":stop")]
             kills = [fault for fault in PLACED if fault.endswith(":kill")]
-            free = ["kill", "stop", "term", "rebalance", "recovery", "everybody"] * 2
+            free = ["kill", "stop", "term", "rebalance", "recovery", "everybody", "refuse"] * 2
             lanes = [
                 (first, [*stops, "term", "stop"], self._seed),
                 (second, [*kills, *free, "broker kill", "broker restart"], self._seed + 1),
@@ -129,6 +141,8 @@ class Faults:
             case "everybody":
                 for one in self.fleet.slots:
                     self.fleet.signal(one, signal.SIGKILL, "all at once")
+            case "refuse":
+                self._refuse()
             case "broker kill":
                 self._broker(self.broker.kill9, "kill -9")
             case "broker restart":
@@ -173,6 +187,27 @@ class Faults:
             self.broker.restart()
             self.broker_deaths += 1
             self.fleet.note("broker", "is back")
+
+    def _refuse(self) -> None:
+        """Let the broker refuse the commands of a channel for a moment, as a full disk would."""
+        topic = f"{self._names.commands_prefix}email"
+        self.fleet.note("broker", f"refuses records of {topic}")
+        self._set_largest(topic, "100")
+        self._over.wait(REFUSED_SECONDS)
+        self._set_largest(topic, "1048588")
+        self.fleet.note("broker", "takes them again")
+
+    def _set_largest(self, topic: str, size: str) -> None:
+        with self._broker_lock:
+            admin = AdminClient(
+                {"bootstrap.servers": self.broker.bootstrap_servers, "log_level": 0}
+            )
+            entry = ConfigEntry(
+                "max.message.bytes", size, incremental_operation=AlterConfigOpType.SET
+            )
+            resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+            for done in admin.incremental_alter_configs([resource]).values():
+                done.result(60)
 
     def _kill_in_silence(self) -> None:
         """While nothing arrives and waits come due: one worker at once, another one later."""
