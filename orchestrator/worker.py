@@ -21,9 +21,9 @@ from orchestrator.protocol.commit.group import Limits, Rules
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
-from orchestrator.runtime.app import Shell, create_shell
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.security import client_options
+from orchestrator.runtime.shell.app import Shell, create_shell
 from orchestrator.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -62,13 +62,21 @@ def run_worker(settings: Settings) -> NoReturn:
     raise SystemExit(0)
 
 
+def _triggers(journeys: Journeys) -> set[str]:
+    """Return the event types that enter or exit a journey, the shop's own ones among them."""
+    loaded = journeys.versions.values()
+    return {journey.entry.on for journey in loaded} | {
+        exit_.on for journey in loaded for exit_ in journey.exits
+    }
+
+
 def build_worker(settings: Settings, journeys: Journeys, names: TopicNames) -> Shell:
     """Wire a worker; `names` hold the partition counts that the broker has."""
     options = client_options(settings)
     metrics = Metrics(
-        event_types=PAYLOADS,
+        event_types=PAYLOADS.keys() | _triggers(journeys),
         channels=journeys.channels,
-        journeys=[journey.name for journey in journeys.current],
+        journeys=[name for name, _ in journeys.versions],
         state_bytes_max=settings.state_bytes_max,
     )
     limits = Limits(settings.event_bytes_max, settings.state_bytes_max)

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
+from aiokafka.errors import ProducerFenced
 
 from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
 from orchestrator.metrics import InputStatus, Metrics, PartitionStatus
@@ -278,7 +279,14 @@ class Driver:
         producer = self._producers[self._turn]
         self._turn = (self._turn + 1) % PRODUCERS
         started = time.perf_counter()
-        await producer.commit(transaction, self._settings.app_id)
+        try:
+            await producer.commit(transaction, self._settings.app_id)
+        except ProducerFenced:
+            self._metrics.transaction_failed("fenced")
+            raise
+        except Exception:
+            self._metrics.transaction_failed("unknown")
+            raise
         seconds = time.perf_counter() - started
         stats = self.machine.on_committed()
         self.progress += 1
@@ -298,8 +306,9 @@ class Driver:
     # -- Looking -----------------------------------------------------------------------------
 
     def lag(self) -> int:
-        """Return how many records are not decided yet, over all input partitions."""
-        return sum(self.unread().values()) + self.machine.queued_records
+        """Return how many inputs are not committed yet; a transaction in flight counts as one."""
+        undecided = sum(self.unread().values()) + self.machine.queued_records
+        return undecided + (not self.machine.drained)
 
     def statuses(self) -> list[PartitionStatus]:
         """Return how each owned partition stands; read by the exposition's thread."""

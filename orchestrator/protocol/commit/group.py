@@ -91,13 +91,9 @@ class OpenGroup:
         forwarded = source.topic == self._rules.names.forward
         origin = _origin(source, record) if forwarded else _position(source, record)
         intake = _Intake(source, record, origin, now_ms)
-        key = record.key
-        if key is not None and not forwarded and not self._is_home(home, key):
-            self._forward(intake, key)
-            return
         try:
             event = codec.decode_event(
-                key,
+                record.key,
                 record.value,
                 record.headers,
                 event_bytes_max=self._rules.limits.event_bytes_max,

@@ -6,7 +6,7 @@ transaction: its offset is the one to start from. `JOURNEYS_KEY` goes with every
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - msgspec reads it at run time.
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 

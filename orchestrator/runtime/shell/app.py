@@ -20,8 +20,9 @@ from yarl import URL
 
 from orchestrator.errors import InvariantViolated
 from orchestrator.protocol.commit.transaction import TopicPartition
-from orchestrator.runtime.consumer import CODEC, FAUST_LOG, BatchTransport
 from orchestrator.runtime.coordination import client_id
+from orchestrator.runtime.records import install_lenient_records
+from orchestrator.runtime.shell.consumer import CODEC, FAUST_LOG, BatchTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -106,6 +107,7 @@ def create_shell(settings: Settings, client_options: dict[str, Any], driver: Dri
     if _CStreamIterator is None:
         # Faust's pure Python stream acknowledges events of an old generation unprocessed.
         raise InvariantViolated("faust's C extensions are missing; reinstall faust-streaming")
+    install_lenient_records()
     url = URL(f"kafka://{settings.bootstrap_servers.split(',')[0]}")
     app = Shell(
         settings.app_id,

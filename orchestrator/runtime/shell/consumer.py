@@ -1,0 +1,210 @@
+"""Faust's consumer, delivering one message for each partition and fetch, valued with the batch.
+
+Faust keeps the group membership, the assignor and the life cycle; the path of every single event
+is replaced. Positions come from the state machine alone: Faust's acks and commits are off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ClientPartition
+from aiokafka.errors import OffsetOutOfRangeError, TopicAuthorizationFailedError
+from faust.serializers import codecs
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from orchestrator.errors import DependencyError
+from orchestrator.protocol.commit.transaction import Batch, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from orchestrator.runtime.shell.app import Shell
+
+# Faust hard-codes 1,500 ms: a partition that missed a fetch would wait that long for the next.
+_FETCH_MAX_WAIT_MS: Final = 100
+_IDLE_SECONDS: Final = 0.02
+CODEC: Final = "batch"
+# What Faust reports while it works is of no use to an operator; its warnings are.
+FAUST_LOG: Final = logging.getLogger("faust.shell")
+FAUST_LOG.setLevel(logging.WARNING)
+
+
+class _PassThrough(codecs.Codec):
+    """Batches are decoded by the protocol room."""
+
+    def _loads(self, s: Any) -> Any:
+        return s
+
+    def _dumps(self, s: Any) -> Any:
+        return s
+
+
+codecs.register(CODEC, _PassThrough())
+
+
+class _Listener(driver.ConsumerRebalanceListener):
+    """Captures the member id with the generation: both belong to every batch that follows."""
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        coordinator = self._thread._ensure_consumer()._coordinator  # noqa: SLF001
+        self._thread.app.group_member = coordinator.member_id
+        await super().on_partitions_assigned(assigned)
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    """The consumer thread with our client settings."""
+
+    logger = FAUST_LOG
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
+        app: Shell = self.app
+        settings = app.settings
+        self._assignor = app.assignor
+        milliseconds = 1000
+        return AIOKafkaConsumer(
+            **app.client_options,
+            group_id=settings.app_id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            # "none" makes a position outside the log an error; anything else skips in silence.
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
+            max_poll_interval_ms=int(10 * settings.watchdog_seconds * milliseconds),
+            session_timeout_ms=int(settings.session_timeout_seconds * milliseconds),
+            rebalance_timeout_ms=int(settings.session_timeout_seconds * milliseconds),
+            heartbeat_interval_ms=int(settings.heartbeat_interval_seconds * milliseconds),
+        )
+
+    def seek_all(self, positions: Mapping[TopicPartition, int], changelog: str) -> None:
+        """Move to the positions and forget what was fetched from elsewhere."""
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        consumer.pause(*(tp for tp in assigned if tp.topic == changelog))
+        for place, position in positions.items():
+            tp = ClientPartition(*place)
+            if tp in assigned:
+                # An error noted for a partition without a committed offset is out of date now.
+                consumer._fetcher._records.pop(tp, None)  # noqa: SLF001
+                consumer.seek(tp, position)
+
+    async def seek_all_async(self, positions: Mapping[TopicPartition, int], changelog: str) -> None:
+        """Run `seek_all` on this thread's loop."""
+        self.seek_all(positions, changelog)
+
+
+class BatchConsumer(driver.Consumer):
+    """Yields batches; every one carries where its fetch began and under which generation."""
+
+    logger = FAUST_LOG
+    RebalanceListener = _Listener
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._seeks = 0
+        self._positioned = False
+        self._next_offsets: dict[TopicPartition, int] = {}
+
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        """Read nothing more until the state machine says from where."""
+        self._positioned = False
+        await super().on_partitions_revoked(revoked)
+
+    async def perform_seek(self) -> None:
+        """Seek every input partition to the next offset that the state machine will decide."""
+        self._positioned = False
+        self._seeks += 1
+        app: Shell = self.app
+        positions = app.driver.machine.positions()
+        await self._thread.call_thread(
+            self._thread.seek_all_async, positions, app.driver.names.changelog
+        )
+        self._next_offsets = positions
+        self._read_offset.update({TP(*place): None for place in positions})
+        self._positioned = True
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature.
+        """Fetch once, and yield one message for each partition that had records."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+        app: Shell = self.app
+        await app.driver.wait_for_room()
+        # Right after an assignment Faust counts the changelog's partitions among the active ones;
+        # they have no position here, and asking for one would end the worker.
+        inputs = app.driver.names.inputs
+        active = {tp for tp in self._get_active_partitions() if tp.topic in inputs}
+        if not active or not self._positioned:
+            await asyncio.sleep(_IDLE_SECONDS)
+            return
+        seeks, generation = self._seeks, app.consumer_generation_id
+        try:
+            records = await self._getmany(active_partitions=active, timeout=timeout)
+        except (OffsetOutOfRangeError, TopicAuthorizationFailedError) as error:
+            app.driver.give_up(DependencyError(f"reading input: {error!r}; nothing was skipped"))
+            raise
+        if self.should_stop or not records:
+            return
+        if seeks != self._seeks or generation != app.consumer_generation_id:
+            # What was fetched belongs to another position; it is read again from the right one.
+            if self.flow_active and self._positioned:
+                await self.perform_seek()
+            return
+        assignment = self._thread._ensure_consumer()._subscription.subscription.assignment  # noqa: SLF001
+        for tp, found in records.items():
+            if not self.flow_active or seeks != self._seeks:
+                return
+            place = TopicPartition(tp.topic, tp.partition)
+            state = assignment.state_value(tp) if assignment is not None else None
+            last = found[-1]
+            # Beyond the last record may lie transaction markers, which are read as well.
+            end = max(last.offset + 1, (state.position or 0) if state is not None else 0)
+            start, self._next_offsets[place] = self._next_offsets[place], end
+            yield TP(*place), self._message(Batch(place, generation, start, end, found))
+
+    def unread(self) -> dict[TopicPartition, int]:
+        """Return how many offsets lie between what is fetched and the stable end, by partition."""
+        subscription = self._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None or not self._positioned:
+            return {}
+        unread = {}
+        for place in self._next_offsets:
+            state = assignment.state_value(ClientPartition(*place))
+            if state is not None and state.has_valid_position:
+                end = state.lso if state.lso is not None else state.highwater
+                unread[place] = max(0, (end or 0) - state.position)
+        return unread
+
+    def _message(self, batch: Batch) -> ConsumerMessage:
+        last = batch.records[-1]
+        tp = TP(*batch.source)
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000,
+            0,  # Its type; nobody reads it.
+            {},
+            b"",
+            batch,
+            None,
+            0,
+            len(batch.records),
+            tp,
+            generation_id=batch.generation,
+        )
+
+
+class BatchTransport(driver.Transport):
+    """Faust's Kafka transport with the consumer above."""
+
+    Consumer = BatchConsumer

@@ -1,0 +1,100 @@
+"""A worker that dies at any point of a commit loses nothing and doubles nothing."""
+
+import signal
+import time
+
+import pytest
+
+from orchestrator.runtime.failpoint import NAMES
+from tests.runtime.deployment import cart, purchase, wait_until
+
+CUSTOMERS = [f"c{n}" for n in range(20)]
+FINAL = ["cart_first", "review", "thank_you"]
+DURING_START = {"assigned", "recovery_started", "recovery_loaded"}
+# Reached by waits and by revocations, which these tests do not place.
+IN_WORK = [name for name in NAMES if name not in DURING_START | {"revoked", "timer_decided"}]
+
+
+def everything_happened(deployment):
+    """Whether every customer got every message, and none twice."""
+    return lambda: deployment.templates() == dict.fromkeys(CUSTOMERS, FINAL)
+
+
+def sequences_have_no_gap(deployment):
+    found = {}
+    for lane in ("email", "push", "ads"):
+        for suffix in ("", ".promotional"):
+            for key, value, _ in deployment.read(f"commands.{lane}{suffix}"):
+                found.setdefault(key, []).append(value["data"]["sequence"])
+    return all(sorted(numbers) == list(range(1, len(numbers) + 1)) for numbers in found.values())
+
+
+@pytest.mark.parametrize("failpoint", IN_WORK)
+def test_a_kill_between_two_steps_of_a_commit_loses_and_doubles_nothing(deployment, failpoint):
+    worker = deployment.start(failpoint=f"{failpoint}:4")
+    deployment.produce(*map(cart, CUSTOMERS), partitioner="murmur2_random")
+    for customer in CUSTOMERS:
+        deployment.produce(purchase(customer), partitioner="murmur2_random")
+    wait_until(lambda: worker.poll() is not None, "death at the failpoint")
+
+    assert worker.returncode == -signal.SIGKILL
+    deployment.start()
+
+    wait_until(everything_happened(deployment), "everything once")
+    assert sequences_have_no_gap(deployment)
+
+
+@pytest.mark.parametrize("failpoint", sorted(DURING_START))
+def test_a_kill_while_taking_over_is_taken_over(deployment, failpoint):
+    deployment.start("a").kill()
+    deployment.produce(*map(cart, CUSTOMERS), partitioner="murmur2_random")
+    worker = deployment.start("b", ready=False, failpoint=failpoint)
+    wait_until(lambda: worker.poll() is not None, "death at the failpoint")
+    deployment.produce(*map(purchase, CUSTOMERS), partitioner="murmur2_random")
+
+    deployment.start("c")
+
+    wait_until(everything_happened(deployment), "everything once")
+
+
+def test_a_wait_survives_the_worker_and_fires_without_any_traffic(deployment):
+    worker = deployment.start()
+    deployment.produce(*map(cart, CUSTOMERS), partitioner="murmur2_random")
+    deployment.produce(*map(purchase, CUSTOMERS), partitioner="murmur2_random")
+    wait_until(lambda: len(deployment.templates()) == len(CUSTOMERS), "first messages")
+    worker.kill()
+    worker.wait()
+
+    deployment.start()
+
+    wait_until(everything_happened(deployment), "the waits")
+
+
+def test_a_worker_that_was_given_up_changes_nothing_when_it_wakes(deployment):
+    zombie = deployment.start("a", failpoint="after_acks:6:stop")
+    deployment.produce(*map(cart, CUSTOMERS), partitioner="murmur2_random")
+    for customer in CUSTOMERS:
+        deployment.produce(purchase(customer), partitioner="murmur2_random")
+    deployment.start("b")
+    wait_until(everything_happened(deployment), "everything once")
+
+    zombie.send_signal(signal.SIGCONT)
+    wait_until(lambda: zombie.poll() is not None, "end of the zombie")
+
+    assert zombie.returncode == 70
+    assert deployment.templates() == dict.fromkeys(CUSTOMERS, FINAL)
+
+
+def test_a_worker_that_is_told_to_stop_leaves_at_once_and_hands_over(deployment):
+    worker = deployment.start("a")
+    deployment.produce(*map(cart, CUSTOMERS), partitioner="murmur2_random")
+    wait_until(lambda: len(deployment.templates()) == len(CUSTOMERS), "first messages")
+    deployment.start("b")
+    started = time.monotonic()
+    worker.terminate()
+    worker.wait(20)
+
+    assert worker.returncode == 0
+    assert time.monotonic() - started < 10
+    deployment.produce(*map(purchase, CUSTOMERS), partitioner="murmur2_random")
+    wait_until(everything_happened(deployment), "everything once")

@@ -1,0 +1,93 @@
+"""A worker that must not go on says why and ends; it never skips."""
+
+import shutil
+import subprocess
+import sys
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from tests.runtime.deployment import JOURNEYS, PARTITIONS, cart, wait_until
+
+
+def ended(worker, code):
+    """Wait for a worker's end, and return what it said."""
+    wait_until(lambda: worker.poll() is not None, "end of the worker")
+    assert worker.returncode == code, worker.log.read_text()
+    return worker.log.read_text()
+
+
+def admin(deployment):
+    return AdminClient(deployment.client)
+
+
+def test_a_second_worker_in_a_slot_is_refused(deployment):
+    deployment.start("a")
+
+    said = ended(deployment.start("a", ready=False), 2)
+
+    assert "slot" in said
+    assert "in use" in said
+
+
+def test_a_grown_input_topic_stops_the_running_worker(deployment):
+    worker = deployment.start()
+    grown = NewPartitions(f"{deployment.prefix}touchpoints", PARTITIONS + 2)
+    for future in admin(deployment).create_partitions([grown]).values():
+        future.result(20)
+    # The client notices with its next look at the metadata; a rebalance makes it look.
+    second = deployment.start("b", ready=False)
+
+    said = ended(second, 1)
+
+    assert "partitions" in said
+    assert worker.poll() in {None, 1}
+
+
+def test_events_that_retention_removed_stop_the_worker(deployment):
+    first = deployment.start()
+    deployment.produce(cart("ana"), partitioner="murmur2_random")
+    wait_until(lambda: "ana" in deployment.templates(), "first message")
+    first.terminate()
+    first.wait(20)
+    more = [cart(f"c{n}") for n in range(30)]
+    deployment.produce(*more, partitioner="murmur2_random")
+    topic = f"{deployment.prefix}touchpoints"
+    all_of_it = [TopicPartition(topic, p, -1) for p in range(PARTITIONS)]
+    for future in admin(deployment).delete_records(all_of_it).values():
+        future.result(20)
+
+    said = ended(deployment.start(ready=False), 1)
+
+    assert "nothing was skipped" in said
+
+
+def test_a_journey_changed_under_its_version_is_refused(deployment, tmp_path):
+    deployment.start("a").terminate()
+    changed = tmp_path / "journeys"
+    shutil.copytree(JOURNEYS, changed)
+    file = changed / "post_purchase.yaml"
+    file.write_text(file.read_text().replace("wait: 3s", "wait: 4s"))
+
+    said = ended(deployment.start("b", ready=False, journeys=changed), 1)
+
+    assert "post_purchase@1" in said
+    assert "raise the version" in said
+
+
+def test_a_finding_in_the_journeys_stops_it_before_any_broker_is_asked(tmp_path):
+    folder = tmp_path / "journeys"
+    shutil.copytree(JOURNEYS, folder)
+    (folder / "post_purchase.yaml").write_text("name: [\n")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "worker"],
+        env={"ORCHESTRATOR_JOURNEYS": str(folder), "ORCHESTRATOR_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert "post_purchase.yaml:" in done.stderr
