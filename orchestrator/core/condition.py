@@ -8,7 +8,6 @@ when an expression needs it, at most once, and only the fields that some journey
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -16,14 +15,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import cel
 from msgspec import Struct
 
+from orchestrator.core.comparison import (
+    MISSING,
+    MONEY_FIELDS,
+    all_hold,
+    amount,
+    parse_terms,
+    path_of,
+)
+
 if TYPE_CHECKING:
     from orchestrator.core.customer import Attribute, Customer, Enrollment
     from orchestrator.core.event import Event
 
 SOURCE_CHARACTERS_MAX: Final = 2_000
 ROOTS: Final = frozenset({"event", "trigger", "profile", "enrollment", "now_ms"})
-# Events carry money as decimal text, so that nothing is rounded; CEL compares numbers.
-MONEY_FIELDS: Final = frozenset({"total", "price", "unit_price", "discount", "shipping", "tax"})
 # The contract refuses events that nest deeper; the CEL binding converts recursively.
 NESTING_MAX: Final = 64
 
@@ -33,6 +39,7 @@ _READS: Final = {
     "event": re.compile(rf"\bevent\s*\.\s*data\s*\.\s*{_NAME}"),
     "trigger": re.compile(rf"\btrigger\s*\.\s*data\s*\.\s*{_NAME}"),
     "profile": re.compile(rf"\bprofile\s*\.\s*{_NAME}"),
+    "enrollment": re.compile(rf"\benrollment\s*\.\s*{_NAME}"),
 }
 _ENVELOPE: Final = re.compile(r"\bevent\s*\.\s*(type|source|id|time_ms)\b")
 _MENTION: Final = {root: re.compile(rf"\b{root}\b") for root in _READS}
@@ -72,6 +79,7 @@ class Reads(NamedTuple):
     envelope: frozenset[str] = frozenset()
     trigger: Fields = NO_FIELDS
     profile: Fields = NO_FIELDS
+    enrollment: Fields = NO_FIELDS
 
     def __or__(self, other: object) -> Reads:
         """Return what either reads."""
@@ -82,6 +90,7 @@ class Reads(NamedTuple):
             self.envelope | other.envelope,
             self.trigger | other.trigger,
             self.profile | other.profile,
+            self.enrollment | other.enrollment,
         )
 
 
@@ -92,8 +101,8 @@ class Expression:
     """One CEL expression: its source, its compiled program, and what it reads.
 
     `path` is set when the expression is nothing but a path (`event.data.cart_id`): such a value is
-    looked up as it is, without CEL. Raises ValueError with a readable message when the source does
-    not compile or names an unknown root.
+    looked up as it is, without CEL; `terms` when it is nothing but comparisons. Raises ValueError
+    with a readable message when the source does not compile or names an unknown root.
     """
 
     __slots__ = (
@@ -104,6 +113,7 @@ class Expression:
         "reads",
         "roots",
         "source",
+        "terms",
         "trigger_fields",
     )
 
@@ -125,12 +135,17 @@ class Expression:
         event = _fields_read(source, "event")
         envelope = ENVELOPE if event.whole else frozenset(_ENVELOPE.findall(source))
         self.reads = Reads(
-            event, envelope, _fields_read(source, "trigger"), _fields_read(source, "profile")
+            event=event,
+            envelope=envelope,
+            trigger=_fields_read(source, "trigger"),
+            profile=_fields_read(source, "profile"),
+            enrollment=_fields_read(source, "enrollment"),
         )
         self.event_fields = self.reads.event.names
         self.trigger_fields = self.reads.trigger.names
         self.profile_fields = self.reads.profile.names
-        self.path = _path(source)
+        self.path = path_of(source) if _PLAIN_PATH.fullmatch(source) else None
+        self.terms = parse_terms(source)
 
     def evaluate(self, context: cel.Context) -> Any:
         """Return the value. Raises whatever CEL raises; `Scope` turns that into `Failed`."""
@@ -159,12 +174,6 @@ def _fields_read(source: str, root: str) -> Fields:
     names = _READS[root].findall(source)
     known = len(names) + (len(_ENVELOPE.findall(source)) if root == "event" else 0)
     return Fields(frozenset(names), whole=len(_MENTION[root].findall(source)) > known)
-
-
-def _path(source: str) -> tuple[str, ...] | None:
-    if not _PLAIN_PATH.fullmatch(source):
-        return None
-    return tuple(part.strip() for part in source.split("."))
 
 
 class Failed(Struct, frozen=True, gc=False):
@@ -211,8 +220,7 @@ class Scope:
 
     def value(self, expression: Expression, enrollment: Enrollment | None = None) -> Any:
         """Return the expression's value, or `Failed`."""
-        if enrollment is not self._enrollment:
-            self._turn_to(enrollment)
+        self._turn_to(enrollment)
         if expression.path is not None:
             return self._follow(expression.path)
         try:
@@ -229,6 +237,11 @@ class Scope:
         """Whether a condition is true. No condition is true; one over a missing field is false."""
         if expression is None:
             return True
+        if expression.terms is not None:
+            self._turn_to(enrollment)
+            holds = all_hold(expression.terms, self._look_up)
+            if holds is not None:
+                return holds
         value = self.value(expression, enrollment)
         if value is True or value is False:
             return bool(value)
@@ -237,6 +250,8 @@ class Scope:
         return Failed(f"{expression.source}: is {value!r:.40}, neither true nor false")
 
     def _turn_to(self, enrollment: Enrollment | None) -> None:
+        if enrollment is self._enrollment:
+            return
         self._enrollment = enrollment
         for root in ("enrollment", "trigger"):
             self._roots.pop(root, None)
@@ -244,10 +259,23 @@ class Scope:
 
     def _follow(self, path: tuple[str, ...]) -> Any:
         """Look a path up. The value is as the event had it: money stays exact decimal text."""
-        value = self._root(path[0])
+        value = self._look_up(path)
+        if value is MISSING:
+            return Failed(f"there is no {'.'.join(path)}", missing=True)
+        return value
+
+    def _look_up(self, path: tuple[str, ...]) -> Any:
+        if path[0] == "profile":
+            attribute = self._attributes.get(path[1])
+            value = None if attribute is None else attribute.value
+            if value is None:
+                return MISSING
+            path = path[1:]
+        else:
+            value = self._root(path[0])
         for name in path[1:]:
-            if not isinstance(value, Mapping) or name not in value:
-                return Failed(f"{'.'.join(path)}: there is no {name!r}", missing=True)
+            if not isinstance(value, dict) or name not in value:
+                return MISSING
             value = value[name]
         return value
 
@@ -302,6 +330,8 @@ class Scope:
             return converted
         if root == "profile":
             return calculable(reads.profile.pick(value))
+        if root == "enrollment":
+            return reads.enrollment.pick(value)
         return calculable(value)
 
 
@@ -329,16 +359,8 @@ def calculable(value: Any, depth: int = 0) -> Any:
 
 def _field(name: str, value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return _amount(value) if name in MONEY_FIELDS else value
+        return amount(value) if name in MONEY_FIELDS else value
     return calculable(value, depth + 1)
-
-
-def _amount(text: str) -> float | str:
-    try:
-        amount = float(text)
-    except ValueError:
-        return text
-    return amount if math.isfinite(amount) else text
 
 
 def _first_sentence(error: Exception) -> str:

@@ -1,0 +1,101 @@
+"""Comparisons are decided without CEL, and exactly as CEL would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.core.comparison import parse_terms
+from orchestrator.core.condition import Expression, Failed, Fields, Reads, Scope
+from orchestrator.core.customer import Attribute, Cause, Enrollment
+from tests.core.builders import START, event
+
+EVERYTHING = Fields(whole=True)
+READS = Reads(EVERYTHING, frozenset(), EVERYTHING, EVERYTHING, EVERYTHING)
+
+
+def answers(source: str, data: dict[str, Any], profile: dict[str, Any]) -> list[bool | str]:
+    """Return what comparing says, and what CEL alone says."""
+    compared, by_cel = Expression(source), Expression(source)
+    by_cel.terms = None
+    attributes = {name: Attribute(value, 0, "", "") for name, value in profile.items()}
+    enrollment = Enrollment("j#1", "j", 1, None, START, START, Cause("", ""), trigger=data)
+    found: list[bool | str] = []
+    for expression in (compared, by_cel):
+        scope = Scope(attributes, START, event=event("seen", "e", **data), reads=READS)
+        holds = scope.holds(expression, enrollment)
+        found.append("failed" if isinstance(holds, Failed) else holds)
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'profile.tier == "gold"',
+        "has(profile.email)&&!has(event.data.coupon)",
+        "event.data.total > 50.0 && trigger . data . n != 3 && profile.vip == true",
+        "event.data.a <= 'x'",
+    ],
+)
+def test_conjunctions_of_comparisons_with_literals_are_recognised(source):
+    assert parse_terms(source) is not None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "event.data.a == event.data.b",
+        "event.data.a == 1 || event.data.b == 2",
+        "event.data.a == 'it\\'s'",
+        'event.data.a == """x"""',
+        "event.data.a == 1u",
+        "event.data.a == 1e3",
+        "event.data.a == 1 &&",
+        "event.data.a == 9007199254740993",
+        "event.data.a > true",
+        "has(event.data.a.b)",
+        "event.data.a.b == 1",
+        "event.type == 'x'",
+        "event.data.size() == 1",
+        "!(event.data.a == 1)",
+        "event.data.a == 1 && size(event.data.b) > 1",
+        "",
+    ],
+)
+def test_everything_else_is_left_to_cel(source):
+    assert parse_terms(source) is None
+
+
+NAMES = st.sampled_from(["a", "b", "total", "price"])
+PATHS = st.one_of(
+    NAMES.map("event.data.{}".format),
+    NAMES.map("trigger.data.{}".format),
+    NAMES.map("profile.{}".format),
+    NAMES.map("event.data.a.{}".format),
+)
+LITERALS = st.sampled_from(
+    ["1", "0", "-1", "1.0", "2.5", "true", "false", '"gold"', "'1'", '""', '"é"']
+)
+TERMS = st.one_of(
+    st.builds(
+        "{} {} {}".format, PATHS, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), LITERALS
+    ),
+    st.builds("{}has({})".format, st.sampled_from(["", "!", "! "]), PATHS),
+)
+VALUES = st.one_of(
+    st.sampled_from([None, True, False, 0, 1, -1, 1.0, 2.5, 2**53, 2**53 + 1, 2**62]),
+    st.sampled_from(["gold", "1", "1.0", "2.50", "nan", "", "é", "z"]),
+    st.sampled_from([[], {}, {"a": 1}, {"b": "gold", "price": "2.5"}]),
+)
+DATA = st.dictionaries(NAMES, VALUES)
+
+
+@settings(max_examples=500, deadline=None)
+@given(terms=st.lists(TERMS, min_size=1, max_size=3), data=DATA, profile=DATA)
+def test_a_comparison_says_what_cel_says(terms, data, profile):
+    compared, by_cel = answers(" && ".join(terms), data, profile)
+
+    assert compared == by_cel
