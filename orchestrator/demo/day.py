@@ -349,10 +349,12 @@ class _Day:
             case WorkerState.STARTING:
                 self._tell(f"worker {worker.slot} starts again (pid {worker.pid})")
             case WorkerState.READY:
-                since = self._now() - self._kills[-1] if self._kills else 0.0
+                since = ""
+                if self._kills:
+                    since = f", {self._now() - self._kills[-1]:.1f} s after the kill"
                 self._tell(
-                    f"[green]worker {worker.slot} has recovered its customers, {since:.1f} s after "
-                    "the kill[/]"
+                    f"[green]worker {worker.slot} is ready with {worker.partitions} of "
+                    f"{self._shop.settings.partitions} partitions{since}[/]"
                 )
             case WorkerState.DIED if worker.exit_code != -9:
                 words = escape(worker.last_words())
@@ -381,7 +383,7 @@ class _Day:
             seconds=self._plan.seconds,
             entries=tuple(replace(entry) for entry in self._screens.entries),
             workers=tuple(
-                WorkerLine(w.slot, w.state, w.pid, w.restarts)
+                WorkerLine(w.slot, w.state, w.pid, w.restarts, w.partitions)
                 for w in self._supervisor.workers.values()
             ),
             counters={

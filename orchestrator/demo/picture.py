@@ -33,6 +33,8 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 # The sparkline's scale is logarithmic: from one millisecond to ten seconds.
 BAR_MS_MIN: Final = 1.0
 BAR_MS_MAX: Final = 10_000.0
+# A panel's borders and padding.
+_FRAME: Final = 4
 STATE_STYLE: Final = {
     WorkerState.STARTING: "yellow",
     WorkerState.READY: "green",
@@ -49,6 +51,7 @@ class WorkerLine:
     state: WorkerState
     pid: int | None
     restarts: int
+    partitions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,9 @@ class LiveShow:
             self._live.stop()
 
     def _render(self) -> Layout | Text:
-        return render(self._view) if self._view is not None else Text("")
+        if self._view is None:
+            return Text("")
+        return render(self._view, self._console.width)
 
 
 @contextmanager
@@ -166,14 +171,14 @@ def show_on(console: Console, *, plain: bool = False) -> Iterator[Show]:
         live.stop()
 
 
-def render(view: View) -> Layout:
-    """Draw one frame."""
+def render(view: View, width: int) -> Layout:
+    """Draw one frame for a terminal of so many columns."""
     layout = Layout()
     layout.split_column(
         Layout(_title(view), size=1),
         Layout(name="panels", ratio=5, minimum_size=8),
         Layout(name="middle", ratio=6, minimum_size=9),
-        Layout(_latency(view), size=4),
+        Layout(_latency(view, width - _FRAME), size=3),
     )
     layout["panels"].split_row(
         *(
@@ -238,10 +243,11 @@ def _story(view: View) -> Panel:
 def _machine(view: View) -> Panel:
     table = Table.grid(padding=(0, 1))
     for worker in view.workers:
-        again = f" restarted {worker.restarts} x" if worker.restarts else ""
+        again = f", restarted {worker.restarts}x" if worker.restarts else ""
+        share = f", {worker.partitions} partitions" if worker.partitions else ""
         table.add_row(
             Text("●", style=STATE_STYLE[worker.state]),
-            Text(f"worker {worker.slot}: {worker.state}{again}"),
+            Text(f"worker {worker.slot}: {worker.state}{share}{again}"),
         )
     held = "green" if view.lost == 0 and view.doubled == 0 else "bold red"
     table.add_row("", "")
@@ -264,8 +270,7 @@ def _counts(view: View) -> Panel:
     return Panel(table, title="Commands", title_align="left")
 
 
-def _latency(view: View) -> Panel:
-    width = max(10, 200)
+def _latency(view: View, width: int) -> Panel:
     text = sparkline(view.latencies_ms[-width:])
     title = (
         f"Purchase → visible, each purchase a bar: p50 {_ms(view.p50_ms)}, p99 {_ms(view.p99_ms)}"

@@ -382,16 +382,20 @@ def why_not_sent(
             "",
             f"On its way: {entry.text}",
             [
-                (f"The step “{message.step}” of {message.journey} sent it to the e-mail provider, "
-                "which works off a queue of eight seconds.")
+                (
+                    f"The step “{message.step}” of {message.journey} sent it to the e-mail "
+                    "provider, which works off a queue of eight seconds."
+                )
             ],
         ),
         (
             "good",
             "Ana buys the tent",
             [
-                (f"{end.cause.sentence()}, {purchase_at:.1f} s after opening, while the e-mail "
-                "waits there.")
+                (
+                    f"{end.cause.sentence()}, {purchase_at:.1f} s after opening, while the e-mail "
+                    "waits there."
+                )
             ],
         ),
         (
@@ -403,9 +407,11 @@ def why_not_sent(
             "bad",
             "A cancel and a fence",
             [
-                ("A message.cancel follows the e-mail on its own topic, and the topic fences says "
-                f"that {message.enrollment} is over: no command of it up to number "
-                f"{message.sequence} may go out any more.")
+                (
+                    "A message.cancel follows the e-mail on its own topic, and the topic fences "
+                    f"says that {message.enrollment} is over: no command of it up to number "
+                    f"{message.sequence} may go out any more."
+                )
             ],
         ),
     ]
@@ -415,8 +421,10 @@ def why_not_sent(
                 "bad",
                 "Its turn comes",
                 [
-                    (f"Before the call to the provider the sender looks once more; {entry.note}. "
-                    "It reports message.dropped.")
+                    (
+                        f"Before the call to the provider the sender looks once more; {entry.note}"
+                        ". It reports message.dropped."
+                    )
                 ],
             )
         )

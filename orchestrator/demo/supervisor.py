@@ -60,6 +60,7 @@ class Worker:
     pid: int | None = None
     starts: int = 0
     exit_code: int | None = None
+    partitions: int = 0
     process: asyncio.subprocess.Process | None = None
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
 
@@ -196,6 +197,7 @@ class Supervisor:
         worker.pid = worker.process.pid
         worker.starts += 1
         worker.exit_code = None
+        worker.partitions = 0
         await self._change(worker, WorkerState.STARTING)
 
     async def _wait(self, worker: Worker) -> int:
@@ -211,7 +213,9 @@ class Supervisor:
                 self._log.write(f"{worker.slot} {line}\n")
                 self._log.flush()
             fields = parse_line(line)
-            if fields.get("event") == "ready" and worker.state is WorkerState.STARTING:
+            if fields.get("event") == "ready":
+                # It says so again whenever it was given other partitions.
+                worker.partitions = len(fields.get("partitions", ()))
                 await self._change(worker, WorkerState.READY)
             if self._on_line is not None:
                 self._on_line(worker, line, fields)
