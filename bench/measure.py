@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-DRAIN_SECONDS: Final = 20.0
+DRAIN_SECONDS: Final = 12.0
 # A rate is sustained when nobody waits long and nobody waits longer than before.
 SUSTAINED_P99_MS_MAX: Final = 100.0
 SUSTAINED_DRIFT_MS_MAX: Final = 25.0

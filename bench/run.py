@@ -39,6 +39,7 @@ SLOW_RATE: Final = 500
 SLOW_FACTOR: Final = 2
 RAMP_FACTOR: Final = 1.5
 RAMP_PRECISION: Final = 1.12
+NEAR_MISS_P99_MS: Final = 300
 RAMP_RATE_MIN: Final = 100
 RAMP_RATE_MAX: Final = 60_000
 # Only these two are compared there, and each takes twenty minutes.
@@ -46,6 +47,8 @@ IDLE_SYSTEMS: Final = ("ours", "floor")
 IDLE_RATE: Final = 10
 IDLE_BLOCKS: Final = 2
 VOID_RETRIES: Final = 2
+# A longer run that is void is left to the reader of the table.
+VOID_SECONDS_MAX: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +136,17 @@ class Bench:
         return max((rate for rate in sustained if rate not in failed), default=RAMP_RATE_MIN)
 
     def _sustains(self, system: str, rate: int) -> bool:
-        key = f"ramp/{rate}/{system}/0"
-        if key not in self._results:
-            with self._world(system) as (deployment, process):
-                row = self._measure(process, deployment, rate, self._plan.seconds)
-            self._keep(key, row)
-        return bool(self._results[key]["sustained"])
+        """Try a rate; a near miss, which a hiccup of the machine explains, gets a second chance."""
+        for attempt in range(2):
+            key = f"ramp/{rate}/{system}/{attempt}"
+            if key not in self._results:
+                with self._world(system) as (deployment, process):
+                    row = self._measure(process, deployment, rate, self._plan.seconds)
+                self._keep(key, row)
+            row = self._results[key]
+            if row["sustained"] or row["missing"] or row["latency_ms"]["p99"] > NEAR_MISS_P99_MS:
+                break
+        return bool(row["sustained"])
 
     def _measure(
         self,
@@ -160,7 +168,7 @@ class Bench:
         for _ in range(1 + VOID_RETRIES):
             row = measure(process, deployment, load, broker_pid=self._broker.pid)
             # A system that falls behind may starve the generator too; that is no reason to repeat.
-            if row["valid"] or not row["sustained"]:
+            if row["valid"] or not row["sustained"] or seconds > VOID_SECONDS_MAX:
                 break
             click.echo(f"  void: the generator was late (p99 {row['late_p99_ms']:.1f} ms)")
         return row
