@@ -17,10 +17,6 @@ def ended(worker, code):
     return worker.log.read_text()
 
 
-def admin(deployment):
-    return AdminClient(deployment.client)
-
-
 def test_a_second_worker_in_a_slot_is_refused(deployment):
     deployment.start("a")
 
@@ -32,8 +28,9 @@ def test_a_second_worker_in_a_slot_is_refused(deployment):
 
 def test_a_grown_input_topic_stops_the_running_worker(deployment):
     worker = deployment.start()
+    client = AdminClient(deployment.client)
     grown = NewPartitions(f"{deployment.prefix}touchpoints", PARTITIONS + 2)
-    for future in admin(deployment).create_partitions([grown]).values():
+    for future in client.create_partitions([grown]).values():
         future.result(20)
     # The client notices with its next look at the metadata; a rebalance makes it look.
     second = deployment.start("b", ready=False)
@@ -54,7 +51,8 @@ def test_events_that_retention_removed_stop_the_worker(deployment):
     deployment.produce(*more, partitioner="murmur2_random")
     topic = f"{deployment.prefix}touchpoints"
     all_of_it = [TopicPartition(topic, p, -1) for p in range(PARTITIONS)]
-    for future in admin(deployment).delete_records(all_of_it).values():
+    client = AdminClient(deployment.client)
+    for future in client.delete_records(all_of_it).values():
         future.result(20)
 
     said = ended(deployment.start(ready=False), 1)

@@ -20,6 +20,7 @@ from faust.types.tuples import ConsumerMessage
 
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition
+from orchestrator.runtime.coordination import client_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -70,6 +71,8 @@ class _Thread(driver.AIOKafkaConsumerThread):
         return AIOKafkaConsumer(
             **app.client_options,
             group_id=settings.app_id,
+            # Others know by this name whose transactions they must not abort.
+            client_id=client_id(settings.app_id, settings.slot),
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             # "none" makes a position outside the log an error; anything else skips in silence.
