@@ -173,7 +173,7 @@ def _rage(stage: Stage) -> tuple[Load, Faults]:
     sending = threading.Thread(target=load.run, args=(started,))
     sending.start()
     senders.start()
-    faults.start(DEFECTS[defect].faults if defect else ())
+    faults.start(DEFECTS[defect].faults if defect else None)
     pauses = [
         (part * size.seconds + number * size.pause_seconds, size.pause_seconds)
         for number, part in enumerate(size.pauses)
@@ -264,11 +264,17 @@ def main() -> None:
         size = DEFECTS[options.defect].size
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-crash-"))
     failed, hits, documents = False, Counter[str](), []
-    for seed in options.seed or SEEDS:
+    for seed in options.seed or SEEDS[: 1 if options.defect or options.small else None]:
         _tell(f"seed {seed}: {size.events:,} events, {size.customers:,} customers")
         place = folder / f"seed-{seed}"
         place.mkdir()
-        outcome = run_seed(seed, size, place, workers=options.workers, defect=options.defect)
+        outcome = run_seed(
+            seed,
+            size,
+            place,
+            workers=options.workers or (2 if options.defect else 3),
+            defect=options.defect,
+        )
         hits.update(outcome.hits)
         documents.append(outcome.document)
         for violation in outcome.report.violations[:20]:
@@ -295,7 +301,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, action="append", help="may be given several times; default 1, 2, 3"
     )
-    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--workers", type=int, help="default 3, with a defect 2")
     parser.add_argument("--small", action="store_true", help="a short run for a quick look")
     parser.add_argument("--defect", choices=sorted(DEFECTS), help="plant this bug in the workers")
     parser.add_argument("--report", default="crash-report.json", help="where the report goes")

@@ -44,7 +44,7 @@ KINDS: Final = {
 }
 REACHING: Final = frozenset({"message.send", "audience.add", "task.create"})
 """Commands that reach the customer; what takes back may and must follow an exit."""
-LATENESS_MS_MAX: Final = 120_000
+LATENESS_MS_MAX: Final = 300_000
 """So late may a wait be in a run whose faults follow each other; a takeover is far shorter."""
 AHEAD_MS_MAX: Final = 6_000
 """The clock of a partition follows record timestamps at most 5 s ahead of the worker's clock."""

@@ -106,11 +106,11 @@ class Fleet:
             process.send_signal(number)
             return True
 
-    def arm(self, slot: Slot, failpoint: str) -> None:
-        """Let the next process of a slot meet a failpoint; the present one is killed for it."""
+    def arm(self, slot: Slot, failpoint: str, number: signal.Signals) -> None:
+        """Let the next process of a slot meet a failpoint; the present one ends for it."""
         with self._lock:
             slot.next_failpoint = failpoint
-            self.signal(slot, signal.SIGKILL, f"to start again with {failpoint}")
+            self.signal(slot, number, f"to start again with {failpoint}")
 
     def ready(self, slot: Slot) -> bool:
         """Return whether the slot's process runs and has said that it recovered its partitions."""

@@ -32,7 +32,7 @@ class Size:
 
     events: int = 54_000
     customers: int = 5_400
-    rate: float = 400.0
+    rate: float = 300.0
     pause_seconds: float = 14.0
     pauses: tuple[float, ...] = (0.3, 0.65)
     """Where the load stands still, as parts of its length: waits come due without traffic."""

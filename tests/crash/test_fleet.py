@@ -54,7 +54,7 @@ def test_a_kill_at_a_failpoint_counts_as_reached_and_is_met_once(tmp_path):
     slot = fleet.slots[0]
     try:
         assert until(lambda: fleet.ready(slot))
-        fleet.arm(slot, "assigned:1:kill")
+        fleet.arm(slot, "assigned:1:kill", signal.SIGKILL)
 
         assert until(lambda: fleet.diary.hits.get("assigned:kill") == 1)
         assert until(lambda: slot.process is not None and fleet.ready(slot))
@@ -69,7 +69,7 @@ def test_a_worker_that_stopped_itself_is_seen_and_woken(tmp_path, monkeypatch):
     slot = fleet.slots[0]
     try:
         assert until(lambda: fleet.ready(slot))
-        fleet.arm(slot, "assigned:1:stop")
+        fleet.arm(slot, "assigned:1:stop", signal.SIGTERM)
 
         assert until(lambda: fleet.diary.hits.get("assigned:stop") == 1)
         assert not fleet.ready(slot)
