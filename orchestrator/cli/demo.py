@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import platform
 import shutil
 import signal
@@ -49,6 +50,8 @@ Exit codes: 0 every purchase had its effect exactly once, 1 not every one, 2 wro
 """
 # What workers said last, when something goes wrong.
 _LOG_LINES: Final = 15
+# Commands may have any number of partitions; few are created sooner, and one reader follows all.
+_COMMAND_PARTITIONS: Final = 2
 
 
 @click.command(epilog=_EPILOG, short_help="Play a day in the life of a small shop.")
@@ -122,6 +125,8 @@ def demo(
     killed. Ends by itself with a summary and a report.
     """
     console = Console(highlight=False)
+    load(settings.journeys, settings.mode)  # Findings are told with the names of the real files.
+    theirs = "bootstrap_servers" in settings.model_fields_set
     plan = Plan(customers=customers, seconds=seconds, seed=seed, kill=kill)
     # Whoever asks us to end gets workers and broker stopped in order, as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -137,9 +142,9 @@ def demo(
         _print_summary(console, outcome)
         console.print(f"\nReport: [bold]{report}[/]  Log of the workers: {log_path}\n")
         console.print("Try next:")
-        for line in _next_commands(shop.settings, stays=stay):
+        for line in _next_commands(shop.settings, stays=stay or theirs):
             console.print(f"  {line}", soft_wrap=True, markup=False)
-        if stay:
+        if stay and not theirs:
             _stay(console)
     return 0 if outcome.summary.verdict.holds else 1
 
@@ -150,6 +155,7 @@ def _kafka(settings: Settings, console: Console) -> Iterator[Settings]:
     if "bootstrap_servers" in settings.model_fields_set:
         # Somebody else's cluster: topics and group of our own, beside whatever is there.
         name = f"demo-{uuid4().hex[:6]}"
+        console.print(f"The topics of this day begin with {name}. and stay.")
         yield settings.model_copy(
             update={"topic_prefix": f"{name}.", "app_id": name, "metrics_port": 0}
         )
@@ -163,12 +169,15 @@ def _kafka(settings: Settings, console: Console) -> Iterator[Settings]:
 
 
 def _shop(settings: Settings, folder: Path) -> Shop:
-    load(settings.journeys, settings.mode)  # Findings are told with the names of the real files.
     quicker = folder / "journeys"
     write_quicker(settings.journeys, quicker)
     settings = settings.model_copy(update={"journeys": quicker})
     journeys = load(quicker, settings.mode)
-    return Shop(settings, Topics.of(settings, journeys.channels), journeys)
+    channels = {
+        name: channel.model_copy(update={"partitions": _COMMAND_PARTITIONS})
+        for name, channel in journeys.channels.items()
+    }
+    return Shop(settings, Topics.of(settings, channels), journeys)
 
 
 def _play(shop: Shop, plan: Plan, console: Console, log: IO[str], *, plain: bool) -> Outcome:
@@ -272,7 +281,12 @@ def _report(outcome: Outcome, shop: Shop, plan: Plan) -> str:
 
 def program() -> str:
     """Return how to call us again from here."""
-    return "orchestrator" if shutil.which("orchestrator") else f"{sys.executable} -m orchestrator"
+    if shutil.which("orchestrator"):
+        return "orchestrator"
+    script = Path(sys.argv[0])
+    if script.name == "orchestrator":
+        return os.path.relpath(script)
+    return f"{os.path.relpath(sys.executable)} -m orchestrator"
 
 
 def _next_commands(settings: Settings, *, stays: bool) -> list[str]:
