@@ -1,9 +1,10 @@
-"""Conditions that are nothing but comparisons, decided without CEL.
+"""Conditions that are nothing but simple comparisons, decided without CEL.
 
-Most conditions of a shop are `profile.tier == "gold" && event.data.total > 50.0`: converting the
-values into a CEL context costs ten times what comparing them does. `condition.Scope` asks here
-first. What is not of this form, or compares values of unlike types, is left to CEL; where this
-gives an answer, CEL gives the same one, which a property test holds it to.
+Most conditions of a shop are `profile.tier == "gold" && event.data.total > 50.0`, or ask whether
+an item is one of the enrollment's: converting the values into a CEL context costs ten times what
+comparing them does. `condition.Scope` asks here first. What is not of this form, or compares
+values of unlike types, is left to CEL; where this gives an answer, CEL gives the same one, which
+a property test holds it to.
 """
 
 from __future__ import annotations
@@ -11,25 +12,35 @@ from __future__ import annotations
 import math
 import operator
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
 # Events carry money as decimal text, so that nothing is rounded; conditions compare numbers.
 MONEY_FIELDS: Final = frozenset({"total", "price", "unit_price", "discount", "shipping", "tax"})
 # Larger integers have neighbours that are one number as a float.
 _EXACT_MAX: Final = 2**53
 
+Path = tuple[str, ...]
+LookUp = Callable[[Path], Any]
+Compare = Callable[[Any, Any], Any]
+
 # One name deep: below something that may not be an object, CEL has its own opinion.
 _PATH: Final = r"(?:event\s*\.\s*data|trigger\s*\.\s*data|profile)\s*\.\s*[A-Za-z_]\w*"
+_COMPARED: Final = r"""\s*(==|!=|<=|>=|<|>)\s*
+    ("[^"\\\n]*" | '[^'\\\n]*' | -?\d+\.\d+ | -?\d+ | true\b | false\b)"""
 _TERM: Final = re.compile(
-    rf"\s*(?:(?P<not>!\s*)?has\s*\(\s*(?P<present>{_PATH})\s*\)"
-    rf"|(?P<path>{_PATH})\s*(?P<operator>==|!=|<=|>=|<|>)\s*"
-    r"""(?P<literal>"[^"\\\n]*"|'[^'\\\n]*'|-?\d+\.\d+|-?\d+|true\b|false\b))\s*(?P<more>&&|\Z)""",
-    re.ASCII,
+    rf"""\s*(?:
+      (?P<not>!\s*)? has\s*\(\s* (?P<present>{_PATH}) \s*\)
+    | size\s*\(\s* (?P<sized>{_PATH}) \s*\) {_COMPARED}
+    | (?P<path>{_PATH}) {_COMPARED}
+    | (?P<list>{_PATH}) \s*\.\s* exists\s*\(\s* (?P<each>[a-z]\w*) \s*,\s*
+      (?P=each)\s*\.\s*(?P<field>[A-Za-z_]\w*)
+      (?: \s+ in \s+ enrollment\s*\.\s*(?P<among>skus|families)\b | {_COMPARED} ) \s*\)
+    )\s*(?P<more>&&|\Z)""",
+    re.ASCII | re.VERBOSE,
 )
-_OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+_OPERATORS: Final[Mapping[str, Compare]] = {
     "==": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,
@@ -39,20 +50,87 @@ _OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-class _Missing:
+class Missing(Enum):
     """The type of MISSING."""
 
+    MISSING = "missing"
 
-MISSING: Final = _Missing()
+
+MISSING: Final = Missing.MISSING
+# What a term says: true, false, that what it compares is not there, or that only CEL can tell.
+Answer = bool | Missing | None
 
 
-class Term(NamedTuple):
-    """One comparison of a value with a literal, or with None the question whether it is there."""
+class Presence(NamedTuple):
+    """`has(path)`, or with `expected` False `!has(path)`."""
 
-    path: tuple[str, ...]
-    compare: Callable[[Any, Any], bool] | None
+    path: Path
+    expected: bool
+
+    def answer(self, look_up: LookUp) -> Answer:
+        """Whether the value is there, as expected."""
+        return (look_up(self.path) is not MISSING) is self.expected
+
+
+class Size(NamedTuple):
+    """`size(path) > 1`."""
+
+    path: Path
+    compare: Compare
+    literal: int
+
+    def answer(self, look_up: LookUp) -> Answer:
+        """Compare the number of items of a list."""
+        value = look_up(self.path)
+        if value is MISSING:
+            return MISSING
+        return bool(self.compare(len(value), self.literal)) if isinstance(value, list) else None
+
+
+class Comparison(NamedTuple):
+    """`path > literal`."""
+
+    path: Path
+    compare: Compare
     literal: str | float | bool
-    ordered: bool = False
+
+    def answer(self, look_up: LookUp) -> Answer:
+        """Compare the value when it is of the literal's kind."""
+        return _compared(look_up(self.path), self.path[-1], self.compare, self.literal)
+
+
+class AnyItem(NamedTuple):
+    """`path.exists(i, i.field == literal)`, or `i.field in enrollment.skus`."""
+
+    path: Path
+    field: str
+    compare: Compare | None
+    literal: str | float | bool
+    among: Path
+
+    def answer(self, look_up: LookUp) -> Answer:
+        """Ask the items one by one; as in this CEL, the first that does not say no decides."""
+        items = look_up(self.path)
+        if items is MISSING or not isinstance(items, list):
+            return MISSING if items is MISSING else None
+        among = look_up(self.among) if self.compare is None else ()
+        if among is MISSING:
+            return None
+        answers = (self._answer_for(item, among) for item in items)
+        return next((answer for answer in answers if answer is not False), False)
+
+    def _answer_for(self, item: object, among: Any) -> Answer:
+        if not isinstance(item, dict):
+            return None
+        value = item.get(self.field, MISSING)
+        if self.compare is not None:
+            return _compared(value, self.field, self.compare, self.literal)
+        if value is MISSING:
+            return MISSING
+        return bool(value in among) if isinstance(value, str) else None
+
+
+Term = Presence | Size | Comparison | AnyItem
 
 
 def parse_terms(source: str) -> tuple[Term, ...] | None:
@@ -70,32 +148,25 @@ def parse_terms(source: str) -> tuple[Term, ...] | None:
     return None
 
 
-def path_of(source: str) -> tuple[str, ...]:
+def path_of(source: str) -> Path:
     """Split a path at its dots."""
     return tuple(part.strip() for part in source.split("."))
 
 
-def all_hold(terms: tuple[Term, ...], look_up: Callable[[tuple[str, ...]], Any]) -> bool | None:
+def all_hold(terms: tuple[Term, ...], look_up: LookUp) -> bool | None:
     """Whether all terms hold, or None when only CEL can tell.
 
     `look_up` returns a value or MISSING. As in CEL, one false term decides, whatever the others
     are; a comparison with what is not there does not hold.
     """
-    missing = False
-    for path, compare, literal, ordered in terms:
-        value = look_up(path)
-        if compare is None:
-            if (value is not MISSING) is not literal:
-                return False
-        elif value is MISSING:
-            missing = True
-        else:
-            value = _comparable(value, path[-1], literal, ordered=ordered)
-            if value is MISSING:
-                return None
-            if not compare(value, literal):
-                return False
-    return not missing
+    holds = True
+    for term in terms:
+        answer = term.answer(look_up)
+        if answer is False or answer is None:
+            return answer
+        if answer is MISSING:
+            holds = False
+    return holds
 
 
 def amount(text: str) -> float | str:
@@ -109,14 +180,23 @@ def amount(text: str) -> float | str:
 
 def _term(match: re.Match[str]) -> Term | None:
     if match["present"] is not None:
-        return Term(path_of(match["present"]), None, literal=match["not"] is None)
-    compare, literal = _OPERATORS[match["operator"]], _literal(match["literal"])
-    ordered = match["operator"] not in {"==", "!="}
-    if isinstance(literal, bool) and ordered:
+        return Presence(path_of(match["present"]), expected=match["not"] is None)
+    if match["among"] is not None:
+        among = ("enrollment", match["among"])
+        return AnyItem(path_of(match["list"]), match["field"], None, "", among)
+    # Only the alternative that matched has an operator and a literal.
+    sign, text = (one for one in match.group(4, 5, 7, 8, 13, 14) if one is not None)
+    compare, literal = _OPERATORS[sign], _literal(text)
+    if isinstance(literal, bool) and sign not in {"==", "!="}:
         return None
     if not isinstance(literal, bool | str) and abs(literal) > _EXACT_MAX:
         return None
-    return Term(path_of(match["path"]), compare, literal, ordered)
+    if match["sized"] is not None:
+        path = path_of(match["sized"])
+        return Size(path, compare, literal) if type(literal) is int else None
+    if match["list"] is not None:
+        return AnyItem(path_of(match["list"]), match["field"], compare, literal, ())
+    return Comparison(path_of(match["path"]), compare, literal)
 
 
 def _literal(text: str) -> str | float | bool:
@@ -127,14 +207,16 @@ def _literal(text: str) -> str | float | bool:
     return float(text) if "." in text else int(text)
 
 
-def _comparable(value: Any, name: str, literal: object, *, ordered: bool) -> Any:
-    """Return the value when it is of the literal's kind, else MISSING."""
+def _compared(value: Any, name: str, compare: Compare, literal: str | float | bool) -> Answer:  # noqa: FBT001
+    """Compare two values of one kind; what is of another kind is left to CEL."""
+    if value is MISSING:
+        return MISSING
     if isinstance(literal, str):
-        return value if isinstance(value, str) and name not in MONEY_FIELDS else MISSING
-    if isinstance(literal, bool) or isinstance(value, bool):
-        return value if type(value) is type(literal) and not ordered else MISSING
-    if isinstance(value, str) and name in MONEY_FIELDS:
-        value = amount(value)
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) <= _EXACT_MAX):
-        return value
-    return MISSING
+        same = isinstance(value, str) and name not in MONEY_FIELDS
+    elif isinstance(literal, bool) or isinstance(value, bool):
+        same = type(value) is type(literal)
+    else:
+        if isinstance(value, str) and name in MONEY_FIELDS:
+            value = amount(value)
+        same = isinstance(value, float) or (isinstance(value, int) and abs(value) <= _EXACT_MAX)
+    return bool(compare(value, literal)) if same else None

@@ -75,6 +75,11 @@ class Journeys:
     ) -> None:
         self.shop: Final = shop
         self.channels: Final = dict(channels)
+        self.recipients: Final[Mapping[str, Mapping[str, str]]] = {
+            name: {"address_ref": channel.address_ref}
+            for name, channel in self.channels.items()
+            if channel.address_ref is not None
+        }
         self.mode: Final[Mode] = mode
         self.versions: Final[Mapping[tuple[str, int], Journey]] = {
             (journey.name, journey.version): journey

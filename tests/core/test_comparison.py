@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.comparison import parse_terms
 from orchestrator.core.condition import Expression, Failed, Fields, Reads, Scope
-from orchestrator.core.customer import Attribute, Cause, Enrollment
+from orchestrator.core.customer import Attribute, Cause, Enrollment, Product
 from tests.core.builders import START, event
 
 EVERYTHING = Fields(whole=True)
@@ -22,7 +22,9 @@ def answers(source: str, data: dict[str, Any], profile: dict[str, Any]) -> list[
     compared, by_cel = Expression(source), Expression(source)
     by_cel.terms = None
     attributes = {name: Attribute(value, 0, "", "") for name, value in profile.items()}
-    enrollment = Enrollment("j#1", "j", 1, None, START, START, Cause("", ""), trigger=data)
+    enrollment = Enrollment(
+        "j#1", "j", 1, None, START, START, Cause("", ""), products=(Product("gold"),), trigger=data
+    )
     found: list[bool | str] = []
     for expression in (compared, by_cel):
         scope = Scope(attributes, START, event=event("seen", "e", **data), reads=READS)
@@ -38,6 +40,8 @@ def answers(source: str, data: dict[str, Any], profile: dict[str, Any]) -> list[
         "has(profile.email)&&!has(event.data.coupon)",
         "event.data.total > 50.0 && trigger . data . n != 3 && profile.vip == true",
         "event.data.a <= 'x'",
+        "event.data.items.exists(i, i.sku in enrollment.skus)",
+        "size(event.data.items) > 1 && event.data.items.exists(item, item.price >= 5)",
     ],
 )
 def test_conjunctions_of_comparisons_with_literals_are_recognised(source):
@@ -58,10 +62,15 @@ def test_conjunctions_of_comparisons_with_literals_are_recognised(source):
         "event.data.a > true",
         "has(event.data.a.b)",
         "event.data.a.b == 1",
+        "event.data.a.exists(i, j.sku == 1)",
+        "event.data.a.exists(i, i.sku in profile.skus)",
+        "event.data.a.exists(i, i.sku == 1 && i.n == 2)",
+        "event.data.a.all(i, i.sku == 1)",
+        "size(event.data.a) > 1.5",
         "event.type == 'x'",
         "event.data.size() == 1",
         "!(event.data.a == 1)",
-        "event.data.a == 1 && size(event.data.b) > 1",
+        "event.data.a == 1 && size(event.data.b + []) > 1",
         "",
     ],
 )
@@ -79,16 +88,22 @@ PATHS = st.one_of(
 LITERALS = st.sampled_from(
     ["1", "0", "-1", "1.0", "2.5", "true", "false", '"gold"', "'1'", '""', '"é"']
 )
+OPERATORS = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
 TERMS = st.one_of(
-    st.builds(
-        "{} {} {}".format, PATHS, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), LITERALS
-    ),
+    st.builds("{} {} {}".format, PATHS, OPERATORS, LITERALS),
     st.builds("{}has({})".format, st.sampled_from(["", "!", "! "]), PATHS),
+    st.builds("size({}) {} 1".format, PATHS, OPERATORS),
+    st.builds("{}.exists(i, i.{} {} {})".format, PATHS, NAMES, OPERATORS, LITERALS),
+    st.builds("{}.exists(one, one.{} in enrollment.skus)".format, PATHS, NAMES),
 )
 VALUES = st.one_of(
     st.sampled_from([None, True, False, 0, 1, -1, 1.0, 2.5, 2**53, 2**53 + 1, 2**62]),
     st.sampled_from(["gold", "1", "1.0", "2.50", "nan", "", "é", "z"]),
     st.sampled_from([[], {}, {"a": 1}, {"b": "gold", "price": "2.5"}]),
+    st.lists(
+        st.sampled_from([1, None, "gold", {"a": "gold"}, {"a": 1}, {"b": "x", "price": "2.5"}]),
+        max_size=3,
+    ),
 )
 DATA = st.dictionaries(NAMES, VALUES)
 

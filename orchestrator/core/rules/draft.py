@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from orchestrator.core.command import Command, CommandClass, CommandType
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.core.journeys import Journeys
 
 _ID_BYTES: Final = 16
+_encode_parts: Final = msgpack.Encoder().encode
 
 
 class Instruction(Struct, frozen=True, gc=False):
@@ -208,7 +209,7 @@ class Draft:
             sequence=self.sequence,
             expires_at_ms=instruction.expires_at_ms,
             delivery=instruction.delivery,
-            recipient=self._recipient(instruction.channel),
+            recipient=self.journeys.recipients.get(instruction.channel),
             locale=self._locale(),
             template=instruction.template,
             variables=instruction.variables,
@@ -229,12 +230,6 @@ class Draft:
             )
         )
         return command
-
-    def _recipient(self, channel: str) -> Mapping[str, str] | None:
-        declared = self.journeys.channels.get(channel)
-        if declared is None or declared.address_ref is None:
-            return None
-        return {"address_ref": declared.address_ref}
 
     def _locale(self) -> str:
         attribute = self.attributes.get("locale")
@@ -273,18 +268,16 @@ class Draft:
 
 
 def command_id(customer: str, enrollment: str, cause: Cause, instruction: Instruction) -> str:
-    """Derive the id of a command from what makes it this one; each part stands with its length."""
+    """Derive the id of a command from what makes it this one; MessagePack keeps the parts apart."""
     parts = (
         customer,
         enrollment,
         instruction.step,
-        str(instruction.visit),
+        instruction.visit,
         instruction.channel,
-        instruction.type,
+        instruction.type.value,
         instruction.note,
         cause.source,
         cause.id,
     )
-    text = "".join(f"{len(part)}:{part}" for part in parts)
-    # Lone surrogates cannot come from JSON bytes, but an id must never be a reason to fail.
-    return blake2b(text.encode(errors="surrogatepass"), digest_size=_ID_BYTES).hexdigest()
+    return blake2b(_encode_parts(parts), digest_size=_ID_BYTES).hexdigest()
