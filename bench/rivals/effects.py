@@ -7,7 +7,7 @@ forwarding, no dead letter and no timer here: the load has none, and a surprise 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator import catalog
@@ -23,6 +23,7 @@ from orchestrator.protocol.outputs import (
     encode_log,
     event_cause,
 )
+from orchestrator.protocol.topics import Topics
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
@@ -51,30 +52,23 @@ class Output(NamedTuple):
     headers: Headers = ()
 
 
-class Topics:
-    """The contract's names, under the deployment's prefix."""
-
-    def __init__(self, settings: Settings, channels: Iterable[str]) -> None:
-        prefix = settings.topic_prefix
-        self.inputs = tuple(f"{prefix}{name}" for name in settings.input_topics)
-        self.changelog = f"{prefix}{settings.app_id}-customers-changelog"
-        self.fences = f"{prefix}fences"
-        self.journey_log = f"{prefix}journey-log"
-        self.commands = {
-            (channel, promotional): f"{prefix}commands.{channel}{'.promotional' * promotional}"
-            for channel in channels
-            for promotional in (False, True)
-        }
-        self.written = (self.fences, self.journey_log, *self.commands.values())
-
-
 class Effects:
-    """Decides records one after the other; the caller keeps the states."""
+    """Decides records one after the other; the caller keeps the states.
+
+    `written` are the topics that `of` may name.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._journeys = catalog.load(settings.journeys, settings.mode)
-        self.topics = Topics(settings, self._journeys.channels)
+        self.topics = Topics.of(settings, self._journeys.channels)
+        names = self.topics.names()
+        self.written = (
+            names.fences,
+            names.journey_log,
+            *names.commands.values(),
+            *names.promotional.values(),
+        )
         self._clocks_ms: dict[int, int] = {}
 
     def of(self, record: Record, state: bytes | None) -> tuple[bytes, list[Output]]:
@@ -92,7 +86,7 @@ class Effects:
         decision = decide(self._journeys, customer, event, now_ms)
         outputs = [
             Output(
-                self.topics.commands[command.channel, command.promotional_lane],
+                self.topics.commands(command.channel, promotional=command.promotional_lane),
                 record.key,
                 encode_command(command),
                 command_headers(command),

@@ -83,7 +83,7 @@ class Floor:
         """Work until killed."""
         for producer in self._producers:
             await producer.start()
-        for topic in (self._effects.topics.changelog, *self._effects.topics.written):
+        for topic in (self._effects.topics.changelog, *self._effects.written):
             self._counts[topic] = len(await self._producers[0].partitions_for(topic))
         await self._consumer.start()
         gc.freeze()

@@ -30,8 +30,7 @@ app = faust.App(
 )
 source = app.topic(*effects.topics.inputs, key_serializer="raw", value_serializer="raw")
 sinks = {
-    name: app.topic(name, key_serializer="raw", value_serializer="raw")
-    for name in effects.topics.written
+    name: app.topic(name, key_serializer="raw", value_serializer="raw") for name in effects.written
 }
 customers = app.Table("customers", partitions=settings.partitions, key_type=bytes, value_type=bytes)
 
