@@ -81,7 +81,7 @@ class Size(NamedTuple):
 
     def answer(self, look_up: LookUp) -> Answer:
         """Compare the number of items of a list."""
-        value = look_up(self.path)
+        value: object = look_up(self.path)
         if value is MISSING:
             return MISSING
         return bool(self.compare(len(value), self.literal)) if isinstance(value, list) else None
@@ -122,7 +122,7 @@ class AnyItem(NamedTuple):
     def _answer_for(self, item: object, among: Any) -> Answer:
         if not isinstance(item, dict):
             return None
-        value = item.get(self.field, MISSING)
+        value: object = item.get(self.field, MISSING)
         if self.compare is not None:
             return _compared(value, self.field, self.compare, self.literal)
         if value is MISSING:
@@ -207,7 +207,7 @@ def _literal(text: str) -> str | float | bool:
     return float(text) if "." in text else int(text)
 
 
-def _compared(value: Any, name: str, compare: Compare, literal: str | float | bool) -> Answer:  # noqa: FBT001
+def _compared(value: object, name: str, compare: Compare, literal: str | float | bool) -> Answer:  # noqa: FBT001
     """Compare two values of one kind; what is of another kind is left to CEL."""
     if value is MISSING:
         return MISSING

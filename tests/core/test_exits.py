@@ -338,3 +338,25 @@ def test_an_event_that_finds_an_overdue_wait_wins_over_it():
 
     assert story.decisions[-1].wake_at_ms is None
     assert story.sent == ["hello"]
+
+
+def test_who_has_run_to_the_end_is_not_said_farewell_to():
+    exits = [{"on": "purchase", "then": {"channel": "email", "template": "bye"}}]
+    story = Story(shop_of(journey("flash", "search.done", [send("deal")], exits=exits)))
+    story.tell(event("search.done", "s"))
+
+    bought(story, "1", "tent")
+
+    assert [command.type for command in story.commands] == ["message.send", "message.cancel"]
+
+
+def test_all_fences_of_one_decision_name_the_sequence_before_any_of_its_commands():
+    steps = [send("offer"), wait("pause", "1w")]
+    shop = shop_of(*(journey(n, "search.done", steps, exits=["purchase"]) for n in "abc"))
+    story = Story(shop)
+    story.tell(event("search.done", "s"))
+
+    decision = bought(story, "1", "tent")
+
+    assert [entry.sequence for entry in decision.fence or ()] == [3, 3, 3]
+    assert [command.sequence for command in decision.commands] == [4, 5, 6]

@@ -371,3 +371,31 @@ def test_an_id_depends_on_nothing_but_what_makes_the_command():
 
     assert [c.id for c in first.commands] == [c.id for c in second.commands]
     assert first.commands[0].id != first.commands[1].id
+
+
+def test_an_id_depends_on_the_customer_and_on_the_cause():
+    shop = shop_of(journey("j", "seen", [send("a")]))
+    causes = [
+        ("ana", "/shop", "e1"),
+        ("ben", "/shop", "e1"),
+        ("ana", "/app", "e1"),
+        ("ana", "/shop", "e2"),
+    ]
+    ids = set()
+    for customer, source, event_id in causes:
+        story = Story(shop, customer=customer)
+        (command,) = story.tell(event("seen", event_id, source=source, customer=customer)).commands
+        ids.add(command.id)
+
+    assert len(ids) == len(causes)
+
+
+def test_two_adds_of_one_audience_need_one_remove():
+    again = {"id": "again", "audience": {"add": "hesitating"}}
+    other = {"id": "other", "audience": {"add": "winter"}}
+    story = run(ADS, again, other, wait("w", "1w"), exits=["purchase"])
+
+    removed = story.tell(purchase("1", "tent")).commands
+
+    assert [command.audience for command in removed] == ["hesitating", "winter"]
+    assert len({command.id for command in story.commands}) == 5

@@ -107,7 +107,7 @@ def leave_audiences(draft: Draft, enrollment: Enrollment, *, step: str | None) -
         (command.channel, command.audience)
         for other in draft.enrollments
         for command in other.open_commands
-        if command.kind == "audience" and other.step is not None
+        if command.kind == "audience"
     }
     for command in enrollment.open_commands:
         place = (command.channel, command.audience)
