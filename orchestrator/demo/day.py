@@ -33,8 +33,8 @@ from orchestrator.demo.stage import Reader, Received, Till, read_to_end
 from orchestrator.demo.story import (
     ANA,
     Touch,
+    anas_old_tab,
     anas_order,
-    anas_return_to_the_page,
     anas_way,
     day_plan,
 )
@@ -57,7 +57,7 @@ DESK_SECONDS: Final = 0.05
 HESITATION_SECONDS: Final = 3.5
 # If no e-mail comes, she buys anyway; the summary then says that nothing could be recalled.
 PATIENCE_SECONDS: Final = 20.0
-MANUAL_SECONDS: Final = 2.5
+OLD_TAB_SECONDS: Final = 2.5
 # After the takeover of a killed worker's partitions: session timeout, recovery, and room.
 SETTLE_SECONDS: Final = 60.0
 STORY_LINES: Final = 40
@@ -220,9 +220,11 @@ class _Day:
         self._tell("[bold]Ana buys the tent[/]")
         self._screens.purchase_at = self._now()
         await self._send(Touch(self._screens.purchase_at, anas_order()))
-        await asyncio.sleep(MANUAL_SECONDS)
-        self._tell("Ana opens the tent's page again, for its manual: nobody chases her")
-        await self._send(Touch(self._now(), anas_return_to_the_page()))
+        await asyncio.sleep(OLD_TAB_SECONDS)
+        self._tell(
+            "A cart with the tent is left in an old tab of Ana's: she owns it, nobody chases her"
+        )
+        await self._send(Touch(self._now(), anas_old_tab()))
 
     def _email_is_on_its_way(self) -> bool:
         return any(
@@ -324,6 +326,8 @@ class _Day:
                 entry = self._screens.on_dropped(command, obstacle, at)
                 if entry is not None:
                     self._tell(f"The slow sender's turn for “{entry.text}”: {obstacle}, not sent")
+        if obstacle is None and command.type == "task.create":
+            return  # A task is over when a person closes it.
         if obstacle or command.promotional or command.sequence % FEEDBACK_EVERY == 0:
             await self._send(Touch(at, report(command, obstacle)))
 

@@ -35,7 +35,9 @@ BOTTOM: Final = 26
 TOP: Final = 12
 # Milliseconds at the lines of the logarithmic scales.
 TICKS_MS: Final = (1, 10, 100, 1_000, 10_000, 100_000)
-SHARES: Final = (0.0, 0.5, 0.9, 0.99, 0.999)
+SHARES: Final = (0.0, 0.5, 0.9, 0.99)
+# The scale stretches by powers of ten, to the slowest of some 250 purchases.
+NINES_MAX: Final = 2.4
 SIGNS: Final = {
     Mark.SENT: ("good", "sent"),
     Mark.NOT_SENT: ("bad", "not sent"),
@@ -243,8 +245,8 @@ def _curve(summary: Summary) -> str:
 
 def _share_x(share: float) -> float:
     # Each factor of ten towards the slowest gets the same width.
-    nines = min(-math.log10(max(1 - share, 1e-3)), 3.0)
-    return LEFT + 14 + nines / 3.0 * (WIDTH - LEFT - 40)
+    nines = min(-math.log10(max(1 - share, 10**-NINES_MAX)), NINES_MAX)
+    return LEFT + 14 + nines / NINES_MAX * (WIDTH - LEFT - 40)
 
 
 def _percentile_line(latencies_ms: Sequence[float], name: str, scale: _Scale) -> str:

@@ -98,7 +98,7 @@ async def _acknowledge(future: asyncio.Future[Any], accepted: Callable[[float], 
 
 
 class Reader:
-    """Follows topics from a given position and hands every committed record to `receive`."""
+    """Follows new topics from their beginning and hands every committed record to `receive`."""
 
     def __init__(
         self,
@@ -113,14 +113,14 @@ class Reader:
         self._receive = receive
 
     async def start(self) -> dict[TopicPartition, int]:
-        """Stand at the end of every partition, and return these positions."""
+        """Stand at the beginning of every partition, and return these positions."""
         partitions = await partitions_of(self._client_options, self._topics)
         await self._consumer.start()
         self._consumer.assign(partitions)
-        ends: dict[TopicPartition, int] = await self._consumer.end_offsets(partitions)
-        for partition, offset in ends.items():
-            self._consumer.seek(partition, offset)
-        return ends
+        # The topics are new. Asking for their ends would wait for the last leader.
+        for partition in partitions:
+            self._consumer.seek(partition, 0)
+        return dict.fromkeys(partitions, 0)
 
     async def run(self) -> None:
         """Read until cancelled."""
