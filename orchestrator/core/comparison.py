@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 MONEY_FIELDS: Final = frozenset({"total", "price", "unit_price", "discount", "shipping", "tax"})
 # Larger integers have neighbours that are one number as a float.
 _EXACT_MAX: Final = 2**53
+_NUMBERS: Final = frozenset({int, float})
 
 Path = tuple[str, ...]
 LookUp = Callable[[Path], Any]
@@ -211,12 +212,13 @@ def _compared(value: object, name: str, compare: Compare, literal: str | float |
     """Compare two values of one kind; what is of another kind is left to CEL."""
     if value is MISSING:
         return MISSING
-    if isinstance(literal, str):
-        same = isinstance(value, str) and name not in MONEY_FIELDS
-    elif isinstance(literal, bool) or isinstance(value, bool):
-        same = type(value) is type(literal)
-    else:
-        if isinstance(value, str) and name in MONEY_FIELDS:
-            value = amount(value)
-        same = isinstance(value, float) or (isinstance(value, int) and abs(value) <= _EXACT_MAX)
-    return bool(compare(value, literal)) if same else None
+    if type(value) is str and name in MONEY_FIELDS:
+        value = amount(value)
+        if type(value) is str:  # No amount; whatever CEL makes of that.
+            return None
+    kind = type(value)
+    if kind is int and abs(value) > _EXACT_MAX:  # type: ignore[arg-type]  # An int, as just asked.
+        return None
+    if kind is not type(literal) and not (kind in _NUMBERS and type(literal) in _NUMBERS):
+        return None
+    return bool(compare(value, literal))

@@ -265,15 +265,18 @@ class Scope:
         return value
 
     def _look_up(self, path: tuple[str, ...]) -> Any:
-        if path[0] == "profile":
+        root, event = path[0], self._event
+        if root == "profile":
             attribute = self._attributes.get(path[1])
             value = None if attribute is None else attribute.value
             if value is None:
                 return MISSING
-            path = path[1:]
+            below = path[2:]
+        elif root == "event" and event is not None and path[1] == "data":
+            value, below = event.data, path[2:]
         else:
-            value = self._root(path[0])
-        for name in path[1:]:
+            value, below = self._root(root), path[1:]
+        for name in below:
             if not isinstance(value, dict) or name not in value:
                 return MISSING
             value = value[name]

@@ -34,6 +34,7 @@ class Plan:
     """
 
     __slots__ = (
+        "entry",
         "exits",
         "journey",
         "name",
@@ -44,7 +45,8 @@ class Plan:
     )
 
     def __init__(self, journey: Journey) -> None:
-        self.journey = journey
+        self.journey: Final = journey
+        self.entry: Final = journey.entry
         self.name: Final = journey.name
         self.version: Final = journey.version
         self.promotional: Final = journey.kind is CommandClass.PROMOTIONAL

@@ -399,3 +399,14 @@ def test_two_adds_of_one_audience_need_one_remove():
 
     assert [command.audience for command in removed] == ["hesitating", "winter"]
     assert len({command.id for command in story.commands}) == 5
+
+
+def test_a_customer_who_owns_it_all_is_still_taken_out_of_the_audience():
+    out = {"id": "out", "audience": {"remove": "hesitating"}}
+    story = run(ADS, wait("w", "1h"), out, wait("v", "1h"), about="event.data")
+    story.tell(purchase("1", "tent"))
+
+    story.pass_time(HOUR)
+
+    assert [c.type for c in story.commands] == ["audience.add", "audience.remove"]
+    assert story.commands[-1].step == "out"

@@ -166,16 +166,12 @@ class Draft:
 
         A membership of an audience does not expire.
         """
+        now_ms = self.now_ms
         for enrollment in self.enrollments:
-            if not enrollment.open_commands:
-                continue
-            still_open = tuple(
-                command
-                for command in enrollment.open_commands
-                if command.kind == "audience" or command.expires_at_ms >= self.now_ms
-            )
-            if len(still_open) < len(enrollment.open_commands):
-                self.put_open(enrollment, still_open)
+            for command in enrollment.open_commands:
+                if command.expires_at_ms < now_ms and command.kind != "audience":
+                    self.put_open(enrollment, _not_expired(enrollment, now_ms))
+                    break
 
     def put_open(self, enrollment: Enrollment, still_open: tuple[OpenCommand, ...]) -> None:
         """Replace an enrollment's open commands; who has run to the end goes with the last."""
@@ -281,3 +277,11 @@ def command_id(customer: str, enrollment: str, cause: Cause, instruction: Instru
         cause.id,
     )
     return blake2b(_encode_parts(parts), digest_size=_ID_BYTES).hexdigest()
+
+
+def _not_expired(enrollment: Enrollment, now_ms: int) -> tuple[OpenCommand, ...]:
+    return tuple(
+        command
+        for command in enrollment.open_commands
+        if command.expires_at_ms >= now_ms or command.kind == "audience"
+    )

@@ -37,7 +37,7 @@ class Refused(NamedTuple):
 def enter_by_event(draft: Draft, event: Event, occurred_ms: int) -> None:
     """Enter every journey whose entry the event matches, and run it to its first wait."""
     for plan in draft.journeys.entering.get(event.type, ()):
-        holds = draft.scope.holds(plan.journey.entry.when)
+        holds = draft.scope.holds(plan.entry.when)
         if holds is False:
             continue
         if isinstance(holds, Failed):
@@ -68,7 +68,7 @@ def _enter(draft: Draft, plan: Plan, enrollment: Enrollment) -> None:
 
 def _enrollment(draft: Draft, plan: Plan, event: Event, occurred_ms: int) -> Enrollment | Refused:
     """Return the enrollment that the event would start, or why there is none."""
-    entry = plan.journey.entry
+    entry = plan.entry
     if draft.now_ms - occurred_ms > entry.max_age:
         return Refused(Refusal.TOO_OLD)
     key = _key(draft, plan)
@@ -101,9 +101,9 @@ def _enrollment(draft: Draft, plan: Plan, event: Event, occurred_ms: int) -> Enr
 
 
 def _key(draft: Draft, plan: Plan) -> str | Refused | None:
-    if plan.journey.entry.key is None:
+    if plan.entry.key is None:
         return None
-    value = draft.scope.value(plan.journey.entry.key)
+    value = draft.scope.value(plan.entry.key)
     if isinstance(value, Failed):
         return Refused(Refusal.CONDITION_FAILED, f"key: {value.detail}")
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
@@ -127,7 +127,7 @@ def _refused_by_history(draft: Draft, plan: Plan, key: str | None) -> Refused | 
         used_from_ms = draft.now_ms - ENDED_KEY_MS
         if any(used == key and at_ms >= used_from_ms for used, at_ms in memory.ended_keys):
             return Refused(Refusal.REENTRY, f"the key {key} was used")
-    reentry = plan.journey.entry.reentry
+    reentry = plan.entry.reentry
     if reentry == "once":
         return Refused(Refusal.REENTRY, "once")
     if isinstance(reentry, After):
