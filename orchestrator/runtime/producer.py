@@ -69,10 +69,26 @@ class _FencedHandler(TxnOffsetCommitHandler):
 
 
 class _FencedSender(Sender):
-    """aiokafka's sender with the fenced offsets."""
+    """aiokafka's sender with the fenced offsets, and with a say in when they go.
+
+    `hold_offsets` keeps them back while the group is already being added to the transaction: that
+    round trip then passes beside the one of the records, not after it.
+    """
 
     generation = -1
     member = ""
+    hold_offsets = False
+
+    def _maybe_do_transactional_request(self) -> Any:
+        manager = self._txn_manager
+        if self.hold_offsets and not manager.partitions_to_add() and manager.offsets_to_commit():
+            return None
+        return super()._maybe_do_transactional_request()
+
+    def release_offsets(self) -> None:
+        """Let the offsets go."""
+        self.hold_offsets = False
+        self._txn_manager.notify_task_waiter()
 
     async def _do_txn_offset_commit(self, offsets: Any, group_id: str) -> None:
         if not offsets:
@@ -125,26 +141,26 @@ class FencedProducer:
 
     async def _commit(self, transaction: Transaction, group_id: str) -> None:
         producer, reach = self._producer, self._failpoint.reach
-        await producer.begin_transaction()
-        reach("after_begin")
-        handed_over = await asyncio.gather(
-            *(
-                self._hand_over(topic, partition, outputs)
-                for (topic, partition), outputs in transaction.outputs.items()
-            )
-        )
-        reach("after_produce")
-        # Awaited before the offsets: a commit does not fail when a record was refused, and a
-        # worker stopped in between must leave its records visible as an open transaction.
-        await asyncio.gather(*(future for futures in handed_over for future in futures))
-        reach("after_acks")
-        sender = producer._sender  # noqa: SLF001
+        sender, manager = producer._sender, producer._txn_manager  # noqa: SLF001
         sender.generation, sender.member = transaction.generation, transaction.member
         offsets = {
             TopicPartition(topic, partition): OffsetAndMetadata(offset, "")
             for (topic, partition), offset in transaction.offsets.items()
         }
-        await producer.send_offsets_to_transaction(offsets, group_id)
+        await producer.begin_transaction()
+        reach("after_begin")
+        sender.hold_offsets = True
+        futures = []
+        for (topic, partition), outputs in transaction.outputs.items():
+            futures += await self._hand_over(topic, partition, outputs)
+        offsets_sent = manager.add_offsets_to_txn(offsets, group_id)
+        reach("after_produce")
+        # Awaited before the offsets: a commit does not fail when a record was refused, and a
+        # worker stopped in between must leave its records visible as an open transaction.
+        await asyncio.gather(*futures)
+        reach("after_acks")
+        sender.release_offsets()
+        await offsets_sent
         reach("after_offsets")
         await producer.commit_transaction()
         reach("after_end")
