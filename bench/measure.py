@@ -26,7 +26,7 @@ DRAIN_SECONDS: Final = 12.0
 # A rate is sustained when nobody waits long and nobody waits longer than before.
 SUSTAINED_P99_MS_MAX: Final = 100.0
 SUSTAINED_DRIFT_MS_MAX: Final = 25.0
-_SPAWN: Final = multiprocessing.get_context("spawn")
+SPAWN: Final = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Costs:
 @contextmanager
 def collector(deployment: Deployment) -> Iterator[Connection]:
     """Read commands in another process meanwhile; the pipe is `collect`'s."""
-    ours, theirs = _SPAWN.Pipe()
+    ours, theirs = SPAWN.Pipe()
     arguments = (deployment.bootstrap_servers, deployment.prefix, theirs)
-    process = _SPAWN.Process(target=collect, args=arguments, daemon=True)
+    process = SPAWN.Process(target=collect, args=arguments, daemon=True)
     process.start()
     try:
         if not ours.poll(30) or ours.recv() != "ready":
@@ -67,7 +67,7 @@ def measure(
 ) -> dict[str, Any]:
     """Run the load against a ready system and return one row of raw results."""
     load_average_before = os.getloadavg()[0]
-    with collector(deployment) as pipe, ProcessPoolExecutor(1, _SPAWN) as generator:
+    with collector(deployment) as pipe, ProcessPoolExecutor(1, SPAWN) as generator:
         before = Costs.now(system, broker_pid)
         report = generator.submit(generate, load).result()
         pipe.send((report.purchases, DRAIN_SECONDS))
