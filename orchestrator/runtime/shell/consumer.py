@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
-from aiokafka.errors import OffsetOutOfRangeError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
 from faust.serializers import codecs
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -151,7 +155,13 @@ class BatchConsumer(driver.Consumer):
         seeks, generation = self._seeks, app.consumer_generation_id
         try:
             records = await self._getmany(active_partitions=active, timeout=timeout)
-        except (OffsetOutOfRangeError, TopicAuthorizationFailedError) as error:
+        except (
+            NoOffsetForPartitionError,
+            OffsetOutOfRangeError,
+            TopicAuthorizationFailedError,
+        ) as error:
+            if seeks != self._seeks or not self._positioned:
+                return  # A fetch of the old assignment met the new one before its first seek.
             app.driver.give_up(DependencyError(f"reading input: {error!r}; nothing was skipped"))
             raise
         if self.should_stop or not records:
