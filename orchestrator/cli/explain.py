@@ -143,10 +143,11 @@ def render(explanation: Explanation) -> Group:
 def _first_and_last(explanation: Explanation) -> str:
     moments = explanation.moments
     sent = len(explanation.messages) - len(explanation.not_sent)
+    decisions = "1 decision" if len(moments) == 1 else f"{len(moments)} decisions"
     return (
-        f"{len(moments)} decisions from {moments[0].at:%Y-%m-%d %H:%M:%S} to "
-        f"{moments[-1].at:%Y-%m-%d %H:%M:%S} UTC; {sent} sent, "
-        f"{len(explanation.not_sent)} recalled, {len(explanation.refused)} refused"
+        f"{decisions}, {moments[0].at:%Y-%m-%d %H:%M:%S} to {moments[-1].at:%Y-%m-%d %H:%M:%S} "
+        f"UTC; {sent} sent, {len(explanation.not_sent)} recalled, "
+        f"{len(explanation.refused)} refused"
     )
 
 

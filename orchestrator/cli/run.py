@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,17 +17,14 @@ from orchestrator.cli.demo import program
 from orchestrator.cli.options import with_settings
 from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
 from orchestrator.errors import DependencyError
+from orchestrator.protocol.outputs import rfc3339
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
-from orchestrator.settings import (
-    ConnectionSettings,
-    JourneySettings,
-    Settings,
-    TopicSettings,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from orchestrator.settings import Settings
 
 _EPILOG = """\b
 Example:
@@ -37,13 +35,13 @@ _BROKER_LOOK_SECONDS: Final = 1.0
 _TOLD: Final = frozenset({"warning", "error", "critical"})
 _PURCHASE: Final = (
     '{"specversion":"1.0","id":"ord-1","source":"/shop","type":"purchase","subject":"ana",'
-    '"time":"2026-11-22T10:00:00Z","data":{"order_id":"1","total":"129.00","currency":"EUR",'
+    '"time":"%s","data":{"order_id":"1","total":"129.00","currency":"EUR",'
     '"items":[{"sku":"tent-2","category":"outdoor","quantity":1,"price":"129.00"}]}}'
 )
 
 
 @click.command(epilog=_EPILOG, short_help="Keep broker, topics and workers up until Ctrl-C.")
-@with_settings(ConnectionSettings, TopicSettings, JourneySettings)
+@with_settings()
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -133,13 +131,14 @@ async def _greet(ready: Any, settings: Settings, topics: Topics) -> None:
         where += f" --topic-prefix {settings.topic_prefix}"
     us = program()
     produce = f"kcat -P -b {address} -t {topics.inputs[0]} -K '#' -X partitioner=murmur2_random"
+    purchase = _PURCHASE % rfc3339(int(time.time() * 1000))
     click.echo(address)
     click.echo(
         f"""
 Everything is up. In a second terminal:
 
   a purchase of Ana's:
-    echo 'ana#{_PURCHASE}' | {produce}
+    echo 'ana#{purchase}' | {produce}
 
   what her senders get for it:
     kcat -C -b {address} -t {topics.commands("email")} -X isolation.level=read_committed
@@ -167,5 +166,9 @@ def _on_change(worker: Worker) -> None:
 
 def _on_line(worker: Worker, line: str, fields: Mapping[str, Any]) -> None:
     """Pass on what a person should see: warnings, and what is no structured line at all."""
-    if not fields or fields.get("level") in _TOLD:
+    if not fields:
         click.echo(f"worker {worker.slot}: {line}", err=True)
+    elif fields.get("level") in _TOLD:
+        error = f": {fields['error']}" if "error" in fields else ""
+        said = f"{fields['level']}: {fields.get('event', '')}{error}"
+        click.echo(f"worker {worker.slot}: {said}", err=True)

@@ -170,10 +170,10 @@ class Supervisor:
             await self._start(worker)
             code = await self._wait(worker)
             if self._stopping.is_set():
-                await self._change(worker, WorkerState.STOPPED)
+                await self._stopped(worker)
                 return
             if code == EXIT_USAGE:
-                await self._change(worker, WorkerState.STOPPED)
+                await self._stopped(worker)
                 raise UsageError(f"worker {worker.slot}: {worker.last_words()}")
             lived = time.monotonic() - began
             deaths_in_a_row = 1 if lived >= HEALTHY_SECONDS else deaths_in_a_row + 1
@@ -229,19 +229,27 @@ class Supervisor:
         async with self._changed:
             self._changed.notify_all()
 
+    async def _stopped(self, worker: Worker) -> None:
+        # Both who keeps a worker and who ends it may be first to see its end.
+        if worker.state is not WorkerState.STOPPED:
+            await self._change(worker, WorkerState.STOPPED)
+
     async def _end(self, worker: Worker) -> None:
         process = worker.process
-        if process is None or process.returncode is not None:
+        if process is None:
             return
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await process.wait()
-        except TimeoutError:
+        if process.returncode is None:
             with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+                process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        worker.exit_code = process.returncode
+        await self._stopped(worker)
 
 
 def supervise_workers(
