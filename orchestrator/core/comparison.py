@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 MONEY_FIELDS: Final = frozenset({"total", "price", "unit_price", "discount", "shipping", "tax"})
 # Larger integers have neighbours that are one number as a float.
 _EXACT_MAX: Final = 2**53
+_KEY: Final = ("enrollment", "key")
 _NUMBERS: Final = frozenset({int, float})
 
 Path = tuple[str, ...]
@@ -34,6 +35,7 @@ _TERM: Final = re.compile(
     rf"""\s*(?:
       (?P<not>!\s*)? has\s*\(\s* (?P<present>{_PATH}) \s*\)
     | size\s*\(\s* (?P<sized>{_PATH}) \s*\) {_COMPARED}
+    | (?P<tied>{_PATH}) \s*==\s* enrollment\s*\.\s*key\b
     | (?P<path>{_PATH}) {_COMPARED}
     | (?P<list>{_PATH}) \s*\.\s* exists\s*\(\s* (?P<each>[a-z]\w*) \s*,\s*
       (?P=each)\s*\.\s*(?P<field>[A-Za-z_]\w*)
@@ -100,6 +102,20 @@ class Comparison(NamedTuple):
         return _compared(look_up(self.path), self.path[-1], self.compare, self.literal)
 
 
+class KeyTie(NamedTuple):
+    """`path == enrollment.key`."""
+
+    path: Path
+
+    def answer(self, look_up: LookUp) -> Answer:
+        """Compare the value with the instance key when both are text."""
+        value: object = look_up(self.path)
+        if value is MISSING:
+            return MISSING
+        key: object = look_up(_KEY)
+        return value == key if isinstance(value, str) and isinstance(key, str) else None
+
+
 class AnyItem(NamedTuple):
     """`path.exists(i, i.field == literal)`, or `i.field in enrollment.skus`."""
 
@@ -131,7 +147,7 @@ class AnyItem(NamedTuple):
         return bool(value in among) if isinstance(value, str) else None
 
 
-Term = Presence | Size | Comparison | AnyItem
+Term = Presence | Size | Comparison | KeyTie | AnyItem
 
 
 def parse_terms(source: str) -> tuple[Term, ...] | None:
@@ -183,10 +199,13 @@ def _term(match: re.Match[str]) -> Term | None:
     if match["present"] is not None:
         return Presence(path_of(match["present"]), expected=match["not"] is None)
     if match["among"] is not None:
-        among = ("enrollment", match["among"])
-        return AnyItem(path_of(match["list"]), match["field"], None, "", among)
+        path, among = path_of(match["list"]), ("enrollment", match["among"])
+        return _unless_money(match["field"], AnyItem(path, match["field"], None, "", among))
+    if match["tied"] is not None:
+        path = path_of(match["tied"])
+        return _unless_money(path[-1], KeyTie(path))
     # Only the alternative that matched has an operator and a literal.
-    sign, text = (one for one in match.group(4, 5, 7, 8, 13, 14) if one is not None)
+    sign, text = (one for one in match.group(4, 5, 8, 9, 14, 15) if one is not None)
     compare, literal = _OPERATORS[sign], _literal(text)
     if isinstance(literal, bool) and sign not in {"==", "!="}:
         return None
@@ -198,6 +217,11 @@ def _term(match: re.Match[str]) -> Term | None:
     if match["list"] is not None:
         return AnyItem(path_of(match["list"]), match["field"], compare, literal, ())
     return Comparison(path_of(match["path"]), compare, literal)
+
+
+def _unless_money(name: str, term: Term) -> Term | None:
+    """Leave money to CEL: as a number it equals no text."""
+    return None if name in MONEY_FIELDS else term
 
 
 def _literal(text: str) -> str | float | bool:

@@ -60,8 +60,7 @@ def is_owned(product: Product, orders: Iterable[Order], owned_for: Ownership, no
         _same_product(line.product, product)
         and line.quantity > line.returned
         and _lasts(line.product.category or product.category, order.time_ms, owned_for, now_ms)
-        for order in orders
-        if not order.cancelled
+        for order in orders  # A cancelled one has no lines.
         for line in order.lines
     )
 

@@ -17,13 +17,15 @@ EVERYTHING = Fields(whole=True)
 READS = Reads(EVERYTHING, frozenset(), EVERYTHING, EVERYTHING, EVERYTHING)
 
 
-def answers(source: str, data: dict[str, Any], profile: dict[str, Any]) -> list[bool | str]:
+def answers(
+    source: str, data: dict[str, Any], profile: dict[str, Any], key: str | None = None
+) -> list[bool | str]:
     """Return what comparing says, and what CEL alone says."""
     compared, by_cel = Expression(source), Expression(source)
     by_cel.terms = None
     attributes = {name: Attribute(value, 0, "", "") for name, value in profile.items()}
     enrollment = Enrollment(
-        "j#1", "j", 1, None, START, START, Cause("", ""), products=(Product("gold"),), trigger=data
+        "j#1", "j", 1, key, START, START, Cause("", ""), products=(Product("gold"),), trigger=data
     )
     found: list[bool | str] = []
     for expression in (compared, by_cel):
@@ -41,6 +43,7 @@ def answers(source: str, data: dict[str, Any], profile: dict[str, Any]) -> list[
         "event.data.total > 50.0 && trigger . data . n != 3 && profile.vip == true",
         "event.data.a <= 'x'",
         "event.data.items.exists(i, i.sku in enrollment.skus)",
+        "event.data.order_id == enrollment.key",
         "size(event.data.items) > 1 && event.data.items.exists(item, item.price >= 5)",
     ],
 )
@@ -93,6 +96,7 @@ TERMS = st.one_of(
     st.builds("{} {} {}".format, PATHS, OPERATORS, LITERALS),
     st.builds("{}has({})".format, st.sampled_from(["", "!", "! "]), PATHS),
     st.builds("size({}) {} 1".format, PATHS, OPERATORS),
+    st.builds("{} == enrollment.key".format, PATHS),
     st.builds("{}.exists(i, i.{} {} {})".format, PATHS, NAMES, OPERATORS, LITERALS),
     st.builds("{}.exists(one, one.{} in enrollment.skus)".format, PATHS, NAMES),
 )
@@ -109,8 +113,13 @@ DATA = st.dictionaries(NAMES, VALUES)
 
 
 @settings(max_examples=500, deadline=None)
-@given(terms=st.lists(TERMS, min_size=1, max_size=3), data=DATA, profile=DATA)
-def test_a_comparison_says_what_cel_says(terms, data, profile):
-    compared, by_cel = answers(" && ".join(terms), data, profile)
+@given(
+    terms=st.lists(TERMS, min_size=1, max_size=3),
+    data=DATA,
+    profile=DATA,
+    key=st.sampled_from([None, "gold", "1"]),
+)
+def test_a_comparison_says_what_cel_says(terms, data, profile, key):
+    compared, by_cel = answers(" && ".join(terms), data, profile, key)
 
     assert compared == by_cel

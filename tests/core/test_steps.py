@@ -24,7 +24,7 @@ def run(*steps, shop=None, **fields):
     """Return the story of somebody who has just entered a journey of these steps."""
     journeys = shop_of(journey("j", "seen", steps, **fields), shop=shop)
     story = Story(journeys)
-    story.tell(event("seen", "e1", sku="tent", name="", none=None, total="129.00"))
+    story.tell(event("seen", "e1", sku="tent", name=" ", empty="", none=None, total="129.00"))
     return story
 
 
@@ -105,9 +105,9 @@ def test_a_timer_that_comes_early_changes_nothing():
 
 def test_overdue_waits_of_a_customer_fire_in_the_order_in_which_they_were_due():
     shop = shop_of(
-        journey("slow", "seen", [wait("w", "3h"), send("third")]),
-        journey("fast", "seen", [wait("w", "1h"), send("first")]),
-        journey("even", "seen", [wait("w", "1h"), send("zeroth")]),
+        journey("a", "seen", [wait("w", "3h"), send("third")]),
+        journey("b", "seen", [wait("w", "2h"), send("second")]),
+        journey("c", "seen", [wait("w", "1h"), send("first")]),
     )
     story = Story(shop)
     story.tell(event("seen", "e1"))
@@ -115,7 +115,7 @@ def test_overdue_waits_of_a_customer_fire_in_the_order_in_which_they_were_due():
 
     decision = story.fire()
 
-    assert [command.template for command in decision.commands] == ["zeroth", "first", "third"]
+    assert [command.template for command in decision.commands] == ["first", "second", "third"]
     assert decision.wake_at_ms is None
 
 
@@ -146,6 +146,7 @@ def test_a_missing_or_empty_variable_has_its_default():
     expressions = [
         "profile.first_name",
         "trigger.data.name",
+        "trigger.data.empty",
         "trigger.data.none",
         "trigger.data.x.y",
     ]
@@ -172,7 +173,7 @@ def test_variables_are_values_of_profile_enrollment_and_trigger():
         "sku": "enrollment.skus[0]",
         "zero": "0",
         "no": "false",
-        "map": '{"b": 1, "a": {"d": 1, "c": 2}}',
+        "map": '{"z": 1, "c": 1, "f": 1, "b": 1, "y": 1, "d": 1, "a": {"h": 1, "g": 2}}',
     }
 
     (command,) = run(send("hello", variables=variables), about="event.data").commands
@@ -183,9 +184,9 @@ def test_variables_are_values_of_profile_enrollment_and_trigger():
         "sku": "tent",
         "zero": 0,
         "no": False,
-        "map": {"a": {"c": 2, "d": 1}, "b": 1},
+        "map": {"a": {"g": 2, "h": 1}, "b": 1, "c": 1, "d": 1, "f": 1, "y": 1, "z": 1},
     }
-    assert list(command.variables["map"]) == ["a", "b"]
+    assert list(command.variables["map"]) == list("abcdfyz")
 
 
 def test_a_branch_takes_the_first_arm_that_is_true():
@@ -410,3 +411,10 @@ def test_a_customer_who_owns_it_all_is_still_taken_out_of_the_audience():
 
     assert [c.type for c in story.commands] == ["audience.add", "audience.remove"]
     assert story.commands[-1].step == "out"
+
+
+def test_no_report_about_an_audience_makes_the_customer_stay_in_it():
+    story = run(ADS, wait("w", "1w"), exits=["purchase"])
+    story.tell(event("message.delivered", "d", command_id=story.commands[0].id))
+
+    assert [c.type for c in story.tell(purchase("1", "tent")).commands] == ["audience.remove"]
