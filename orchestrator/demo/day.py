@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 READY_SECONDS: Final = 90.0
 FRAME_SECONDS: Final = 0.25
-DESK_SECONDS: Final = 0.05
+DESK_SECONDS: Final = 0.01
 # Ana buys this long after her e-mail went to its slow provider.
 HESITATION_SECONDS: Final = 3.5
 # If no e-mail comes, she buys anyway; the summary then says that nothing could be recalled.
@@ -250,7 +250,7 @@ class _Day:
             )
 
     def _email_has_met_its_end(self) -> bool:
-        return any(entry.note for entry in self._screens.entries)
+        return any(entry.note for entry in self._screens.panel("email"))
 
     async def _send(self, touch: Touch) -> None:
         self._ledger.on_sent(touch.event, due=touch.at, repeat=touch.repeat)
@@ -299,9 +299,13 @@ class _Day:
         while True:
             await asyncio.sleep(DESK_SECONDS)
             due = self._desk.due(self._now())
-            if due:
-                await self._look_at_fences(due)
-                for command in due:
+            for command in due:
+                if not command.promotional:
+                    await self._hand_over(command)
+            fenced = [command for command in due if command.promotional]
+            if fenced:
+                await self._look_at_fences(fenced)
+                for command in fenced:
                     await self._hand_over(command)
 
     async def _look_at_fences(self, due: list[Command]) -> None:
@@ -309,7 +313,6 @@ class _Day:
         partitions = {
             home_partition(command.customer.encode(), self._shop.settings.partitions)
             for command in due
-            if command.promotional
         }
         fences = self._shop.topics.fences
         await asyncio.gather(*(self._reader.caught_up(fences, one) for one in partitions))

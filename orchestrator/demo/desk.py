@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The promotional e-mail provider of this shop works off a queue: here a purchase can overtake.
 SLOW: Final = {("email", True): 8.0}
-PROMPT_SECONDS: Final = 0.02
+PROMPT_SECONDS: Final = 0.0
 ON_CANCEL: Final = frozenset({"message.cancel", "task.close"})
 
 
@@ -111,5 +111,5 @@ def report(command: Command, obstacle: str | None) -> dict[str, Any]:
         kind = "audience.applied"
     else:
         kind = "message.delivered"
-    told = event(f"{kind}-{command.id}", kind, command.customer, data)
+    told = event(f"{command.id}-report", kind, command.customer, data)
     return {**told, "source": f"/senders/{command.channel}"}

@@ -41,11 +41,11 @@ NINES_MAX: Final = 2.4
 SIGNS: Final = {
     Mark.SENT: ("good", "sent"),
     Mark.NOT_SENT: ("bad", "not sent"),
-    Mark.ENTERED: ("good", "entered"),
-    Mark.ENDED: ("bad", "left"),
-    Mark.MOVED: ("way", "waits"),
-    Mark.REFUSED: ("bad", "refused"),
-    Mark.FINAL: ("good", "reported"),
+    Mark.ENTERED: ("good", "→"),
+    Mark.ENDED: ("bad", "■"),
+    Mark.MOVED: ("way", "…"),
+    Mark.REFUSED: ("bad", "✗"),
+    Mark.FINAL: ("good", "✓"),
     Mark.NOTHING: ("", ""),
 }
 
