@@ -71,6 +71,8 @@ def test_conjunctions_of_comparisons_with_literals_are_recognised(source):
         "event.data.a.all(i, i.sku == 1)",
         "size(event.data.a) > 1.5",
         "event.type == 'x'",
+        "event.data.total == enrollment.key",
+        "event.data.a.exists(i, i.price in enrollment.skus)",
         "event.data.size() == 1",
         "!(event.data.a == 1)",
         "event.data.a == 1 && size(event.data.b + []) > 1",
