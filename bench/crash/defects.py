@@ -40,6 +40,13 @@ class Defect:
     """Whether the broker shall keep a sleeper's transaction open until it wakes up."""
 
 
+def _put(owner: Any, name: str, replacement: Any) -> None:
+    """Replace something that is there: a bug that is planted nowhere would be found nowhere."""
+    if not hasattr(owner, name):
+        raise AttributeError(f"{owner} has no {name} any more: plant this bug anew")
+    setattr(owner, name, replacement)
+
+
 def launcher(name: str) -> tuple[str, ...]:
     """Return the command of a worker with that bug."""
     return (sys.executable, "-m", "bench.crash.defects", name)
@@ -69,7 +76,7 @@ def _offsets_first() -> None:
         await producer.commit_transaction()
         reach("after_end")
 
-    FencedProducer._commit = commit
+    _put(FencedProducer, "_commit", commit)
 
 
 def _futures_not_awaited() -> None:
@@ -83,13 +90,13 @@ def _futures_not_awaited() -> None:
             future.add_done_callback(lambda done: done.exception())
         return []
 
-    FencedProducer._hand_over = forget
+    _put(FencedProducer, "_hand_over", forget)
 
 
 def _generation_at_commit() -> None:
     """The group's generation is read when the offsets are sent, not when the batch was."""
-    from orchestrator.runtime import app as shells
-    from orchestrator.runtime.producer import FencedProducer
+    from orchestrator.runtime import producer
+    from orchestrator.runtime.shell import app as shells
 
     apps: list[Any] = []
     declare = shells._declare
@@ -98,30 +105,17 @@ def _generation_at_commit() -> None:
         apps.append(app)
         declare(app, settings, driver)
 
-    commit = FencedProducer._commit
+    def now(name: str) -> property:
+        """Return what the coordinator says when it is asked; what was captured is forgotten."""
 
-    async def late(self: Any, transaction: Any, group_id: str) -> None:
-        coordinator = apps[0].consumer._thread._ensure_consumer()._coordinator
-        await commit(self, _Late(transaction, coordinator), group_id)
+        def ask(_: Any) -> Any:
+            return getattr(apps[0].consumer._thread._ensure_consumer()._coordinator, name)
 
-    shells._declare = remember
-    FencedProducer._commit = late
+        return property(ask, lambda *_: None)
 
-
-class _Late:
-    """A transaction that asks the coordinator who we are at the moment it is asked itself."""
-
-    def __init__(self, transaction: Any, coordinator: Any) -> None:
-        self.outputs, self.offsets = transaction.outputs, transaction.offsets
-        self._coordinator = coordinator
-
-    @property
-    def generation(self) -> int:
-        return int(self._coordinator.generation)
-
-    @property
-    def member(self) -> str:
-        return str(self._coordinator.member_id)
+    _put(shells, "_declare", remember)
+    _put(producer._FencedSender, "generation", now("generation"))
+    _put(producer._FencedSender, "member", now("member_id"))
 
 
 def _unfenced() -> None:
@@ -133,21 +127,34 @@ def _unfenced() -> None:
     async def anonymous(self: Any, transaction: Any, group_id: str) -> None:
         await commit(self, transaction._replace(generation=-1, member=""), group_id)
 
-    FencedProducer._commit = anonymous
+    _put(FencedProducer, "_commit", anonymous)
 
 
 def _waits_without_offsets() -> None:
     """A transaction that only fires waits names no offsets: nothing tells whose it is."""
+    from asyncio import get_running_loop
+
+    from aiokafka.producer.transaction_manager import TransactionManager
+
     from orchestrator.runtime.producer import FencedProducer
 
-    commit = FencedProducer._commit
+    commit, add = FencedProducer._commit, TransactionManager.add_offsets_to_txn
+
+    def add_some(self: Any, offsets: Any, group_id: str) -> Any:
+        if offsets:
+            return add(self, offsets, group_id)
+        nothing = get_running_loop().create_future()
+        nothing.set_result(None)
+        return nothing
+
+    _put(TransactionManager, "add_offsets_to_txn", add_some)
 
     async def bare(self: Any, transaction: Any, group_id: str) -> None:
         if not transaction.stats.events and not transaction.takeover:
             transaction = transaction._replace(offsets={})
         await commit(self, transaction, group_id)
 
-    FencedProducer._commit = bare
+    _put(FencedProducer, "_commit", bare)
 
 
 def _failed_commit_ignored() -> None:
@@ -163,7 +170,7 @@ def _failed_commit_ignored() -> None:
             with contextlib.suppress(Exception):
                 await self._producer.abort_transaction()
 
-    FencedProducer.commit = hopeful
+    _put(FencedProducer, "commit", hopeful)
 
 
 def _takeover_too_early() -> None:
@@ -174,7 +181,7 @@ def _takeover_too_early() -> None:
         del self, uncommitted
         return await committed.end_offsets(changelogs)
 
-    BulkLoader._stable_ends = at_once
+    _put(BulkLoader, "_stable_ends", at_once)
 
 
 def _state_kept_by_a_stranger() -> None:
@@ -188,7 +195,7 @@ def _state_kept_by_a_stranger() -> None:
             self.generation, self.member = generation - 1, member
         return on_assigned(self, generation, member, homes)
 
-    CommitMachine.on_assigned = trusting
+    _put(CommitMachine, "on_assigned", trusting)
 
 
 def _waits_not_rebuilt() -> None:
@@ -196,7 +203,7 @@ def _waits_not_rebuilt() -> None:
     from orchestrator.protocol.commit import partition
     from orchestrator.protocol.commit.waits import WaitIndex
 
-    partition.WaitIndex = lambda _: WaitIndex()
+    _put(partition, "WaitIndex", lambda _: WaitIndex())
 
 
 def _restart_from_the_beginning() -> None:
@@ -216,25 +223,27 @@ def _restart_from_the_beginning() -> None:
 
     from orchestrator.protocol.commit import machine
 
-    machine.CustomerPartition = Forgetful
+    _put(machine, "CustomerPartition", Forgetful)
 
 
 def _read_uncommitted() -> None:
     """Input of aborted producer transactions has effects."""
-    from orchestrator.runtime import consumer
+    from orchestrator.runtime.shell import consumer
 
     client = consumer.AIOKafkaConsumer
-    consumer.AIOKafkaConsumer = lambda **options: client(
-        **options | {"isolation_level": "read_uncommitted"}
-    )
+
+    def careless(**options: Any) -> Any:
+        return client(**options | {"isolation_level": "read_uncommitted"})
+
+    _put(consumer, "AIOKafkaConsumer", careless)
 
 
 def _no_dedupe() -> None:
     """A repeat is a new event."""
     from orchestrator.core import decide
 
-    decide.seen_before = lambda *_: decide.Seen.NEW
-    decide.business_known = lambda *_: False
+    _put(decide, "seen_before", lambda *_: decide.Seen.NEW)
+    _put(decide, "business_known", lambda *_: False)
 
 
 def _colliding_ids() -> None:
@@ -262,7 +271,7 @@ def _no_exit_in_a_wait() -> None:
         waiting = tuple(one for one in standing if one.step is not None)
         draft.enrollments = waiting + draft.enrollments
 
-    decide.end_by_event = lazy
+    _put(decide, "end_by_event", lazy)
 
 
 def _no_fence() -> None:
@@ -275,14 +284,14 @@ def _no_fence() -> None:
         if target.topic != self._rules.names.fences:
             produce(self, target, output)
 
-    OpenGroup._produce = without
+    _put(OpenGroup, "_produce", without)
 
 
 def _dead_letters_dropped() -> None:
     """What cannot be read is skipped."""
     from orchestrator.protocol.commit.group import OpenGroup
 
-    OpenGroup._dead_letter = lambda *_: None
+    _put(OpenGroup, "_dead_letter", lambda *_: None)
 
 
 def _sequence_not_stored() -> None:
@@ -292,7 +301,7 @@ def _sequence_not_stored() -> None:
     from orchestrator.protocol.commit import group
 
     encode = group.encode_customer
-    group.encode_customer = lambda customer: encode(replace(customer, sequence=0))
+    _put(group, "encode_customer", lambda customer: encode(replace(customer, sequence=0)))
 
 
 def _early_waits() -> None:
@@ -300,7 +309,7 @@ def _early_waits() -> None:
     from orchestrator.protocol.commit.waits import WaitIndex
 
     pop_due = WaitIndex.pop_due
-    WaitIndex.pop_due = lambda self, now_ms: pop_due(self, now_ms + 1_000)
+    _put(WaitIndex, "pop_due", lambda self, now_ms: pop_due(self, now_ms + 1_000))
 
 
 DEFECTS: Final[Mapping[str, Defect]] = {
@@ -350,7 +359,7 @@ def _keep_transactions_open() -> None:
             del transaction_timeout_ms
             super().__init__(*args, transaction_timeout_ms=60_000, **options)
 
-    driver.FencedProducer = Patient
+    _put(driver, "FencedProducer", Patient)
 
 
 if __name__ == "__main__":

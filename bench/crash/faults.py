@@ -197,14 +197,14 @@ class Faults:
     def _kill_in_rebalance(self, slot: Slot, dice: random.Random) -> None:
         other = dice.choice([one for one in self.fleet.slots if one is not slot])
         self.fleet.signal(other, signal.SIGTERM, "for a rebalance")
-        time.sleep(dice.uniform(0.0, 1.5))
+        time.sleep(dice.uniform(0.0, 3.0))
         self.fleet.signal(slot, signal.SIGKILL, "in a rebalance")
 
     def _kill_in_recovery(self, slot: Slot, dice: random.Random) -> None:
-        self.fleet.signal(slot, signal.SIGKILL, "to recover")
         deaths = slot.deaths
+        self.fleet.signal(slot, signal.SIGTERM, "to recover")
         self._until(lambda: slot.deaths > deaths and slot.process is not None, 5)
-        time.sleep(dice.uniform(0.2, 4.0))
+        time.sleep(dice.uniform(1.0, 5.0))
         self.fleet.signal(slot, signal.SIGKILL, "in recovery")
 
     def _broker(self, end: Callable[[], None], how: str) -> None:

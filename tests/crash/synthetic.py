@@ -24,7 +24,7 @@ from orchestrator.protocol.commit.transaction import Output, TopicPartition
 PARTITIONS = 4
 START_MS = 1_795_000_000_000
 # So much happens that every kind of story is told, and so little that it takes one second.
-SIZE = Size(events=600, customers=50, rate=12, pauses=(0.5,), pause_seconds=9)
+SIZE = Size(events=300, customers=25, rate=6, pauses=(0.5,), pause_seconds=9)
 REPORTED = 0.3
 
 

