@@ -3,7 +3,7 @@
 `process.py` runs it, `artifacts.py` and `lock.py` bring it, `properties.py` sets it up.
 """
 
-from orchestrator.broker.process import EmbeddedBroker, java_command
+from orchestrator.broker.process import EmbeddedBroker, java_command, tie_to_parent
 from orchestrator.broker.properties import Listener
 
-__all__ = ["EmbeddedBroker", "Listener", "java_command"]
+__all__ = ["EmbeddedBroker", "Listener", "java_command", "tie_to_parent"]

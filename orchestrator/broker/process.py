@@ -280,7 +280,7 @@ def _spawn_tied_to_us(command: Sequence[str], log_path: Path) -> subprocess.Pope
     """
     started: list[subprocess.Popen[bytes] | OSError] = []
     ready = threading.Event()
-    tie = _tie_to_parent(os.getpid()) if sys.platform == "linux" else None
+    tie = tie_to_parent()
 
     def hold() -> None:
         try:
@@ -309,7 +309,14 @@ def _spawn_tied_to_us(command: Sequence[str], log_path: Path) -> subprocess.Pope
     return started[0]
 
 
-def _tie_to_parent(parent: int) -> Callable[[], None]:
+def tie_to_parent() -> Callable[[], None] | None:
+    """Return what a child calls before it becomes a program, so that it dies when we do.
+
+    Linux only; elsewhere there is nothing to call.
+    """
+    if sys.platform != "linux":
+        return None
+    parent = os.getpid()
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def tie() -> None:

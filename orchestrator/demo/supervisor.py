@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
+from orchestrator.broker import tie_to_parent
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.settings import ENVIRONMENT_PREFIX, SECRETS
 
@@ -192,6 +193,9 @@ class Supervisor:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             process_group=0,
+            # A supervisor that is killed leaves no worker behind: whoever starts it again would
+            # find its slots taken.
+            preexec_fn=tie_to_parent(),
             limit=LINE_BYTES_MAX,
         )
         worker.pid = worker.process.pid

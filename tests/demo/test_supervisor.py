@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +113,40 @@ async def test_workers_do_not_outlive_a_cancelled_supervisor():
 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, signal.SIG_DFL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child to its parent")
+def test_workers_die_with_a_supervisor_that_is_killed():
+    """Nobody could stop them any more, and the next supervisor would find their slots taken."""
+    code = (
+        "import asyncio, sys\n"
+        "from orchestrator.demo.supervisor import Supervisor\n"
+        "async def main():\n"
+        f"    supervisor = Supervisor({{'0': [sys.executable, '-c', {SLEEP!r}]}})\n"
+        "    running = asyncio.create_task(supervisor.run())\n"
+        "    await supervisor.ready(20)\n"
+        "    print(supervisor.workers['0'].pid, flush=True)\n"
+        "    await running\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 5
+
+    while time.monotonic() < deadline and is_alive(worker):
+        time.sleep(0.02)
+
+    assert not is_alive(worker)
+
+
+def is_alive(pid):
+    """Whether a process runs; one that waits to be collected by its parent does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rsplit(")", 1)[1].split()[0] != "Z"
 
 
 async def test_a_worker_that_is_never_ready_is_named_with_its_last_words():
