@@ -266,14 +266,15 @@ class Scope:
 
     def _look_up(self, path: tuple[str, ...]) -> Any:
         root, event = path[0], self._event
+        value: Any
         if root == "profile":
             attribute = self._attributes.get(path[1])
-            value = None if attribute is None else attribute.value
-            if value is None:
-                return MISSING
+            value = MISSING if attribute is None or attribute.value is None else attribute.value
             below = path[2:]
         elif root == "event" and event is not None and path[1] == "data":
             value, below = event.data, path[2:]
+            if len(below) == 1:  # By far the most frequent path.
+                return value.get(below[0], MISSING)
         else:
             value, below = self._root(root), path[1:]
         for name in below:

@@ -62,14 +62,14 @@ def decide(journeys: Journeys, customer: Customer, event: Input, now_ms: int) ->
 
 def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: int) -> Decision:
     match seen_before(customer.seen, event):
+        case Seen.NEW:
+            pass
         case Seen.REPEATED:
             return _nothing(Outcome.DUPLICATE, customer, now_ms)
         case Seen.REUSED:
             detail = f"{event.source} {event.id} came before with another type, subject or data"
             rejection = Rejection(reason="id_reused", detail=detail)
             return _nothing(Outcome.REJECTED, customer, now_ms, rejection)
-        case Seen.NEW:
-            pass
     key = business_key(event)
     if key is not None and business_known(customer.business, key, now_ms):
         return _nothing(Outcome.DUPLICATE, customer, now_ms)

@@ -17,6 +17,7 @@ from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event
 
 SEEN_SLOT_BYTES: Final = IDENTITY_BYTES + BODY_BYTES
 _SEEN_BYTES_MAX: Final = SEEN_EVENTS_MAX * SEEN_SLOT_BYTES
+_BUSINESS_TYPES: Final = frozenset({"purchase", "order.cancelled", "order.returned"})
 _DIGEST_BYTES: Final = 8
 _TIME_BYTES: Final = 6
 BUSINESS_SLOT_BYTES: Final = _DIGEST_BYTES + _TIME_BYTES
@@ -46,16 +47,12 @@ def remember(window: bytes, event: Event) -> bytes:
 
 def business_key(event: Event) -> bytes | None:
     """Return the digest by which this type is idempotent whatever its id, or None."""
-    order_id = event.data.get("order_id")
-    if order_id is None:
+    if event.type not in _BUSINESS_TYPES or event.data.get("order_id") is None:
         return None
-    match event.type:
-        case "purchase":
-            return _digest(["purchase", str(order_id)])
-        case "order.cancelled" | "order.returned":
-            return _digest([event.type, str(order_id), _canonical(event.data.get("items"))])
-        case _:
-            return None
+    order_id = str(event.data["order_id"])
+    if event.type == "purchase":
+        return _digest([event.type, order_id])
+    return _digest([event.type, order_id, _canonical(event.data.get("items"))])
 
 
 def business_known(window: bytes, key: bytes, now_ms: int) -> bool:

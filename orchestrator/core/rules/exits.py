@@ -31,20 +31,20 @@ EXIT_REQUESTED: Final = "enrollment.exit_requested"
 
 def end_by_event(draft: Draft, event: Event, occurred_ms: int) -> None:
     """End every enrollment that the event exits, in whatever step it stands, and what is gone."""
-    plans = draft.journeys.plans
-    on_request = event.data.get("enrollment") if event.type == EXIT_REQUESTED else None
+    plans, event_type = draft.journeys.plans, event.type
+    on_request = event.data.get("enrollment") if event_type == EXIT_REQUESTED else None
     for enrollment in draft.enrollments:
         plan = plans.get((enrollment.journey, enrollment.version))
         if plan is None:
             # Its kind is unknown with its version, so that it counts as promotional.
             end(draft, enrollment, EndReason.VERSION_GONE, fenced=True)
-        elif event.type in plan.exits and enrollment.entry_time_ms <= occurred_ms:
-            _exit_if_matching(draft, plan, enrollment, event.type)
+        elif event_type in plan.exits and enrollment.entry_time_ms <= occurred_ms:
+            _exit_if_matching(draft, plan, enrollment, event_type)
         elif enrollment.id == on_request:
             end(draft, enrollment, EndReason.EXIT, fenced=plan.promotional)
         elif enrollment.step is not None and enrollment.step not in plan.positions:
             end(draft, enrollment, EndReason.STEP_GONE, fenced=plan.promotional)
-    if event.type in draft.journeys.exit_types:
+    if event_type in draft.journeys.exit_types:
         _remember(draft, event, occurred_ms)
 
 
