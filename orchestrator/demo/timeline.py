@@ -179,8 +179,13 @@ def explain(customer: str, records: Iterable[LogRecord]) -> Explanation:
 def _nothing(record: LogRecord) -> str:
     if record.outcome == "duplicate":
         return "already known: a repeat changes nothing"
-    if (record.cause.type or "").startswith(("message.", "audience.")):
-        return "a sender's report; what it is about was already over"
+    match (record.cause.type or "").partition(".")[0]:
+        case "audience":
+            return "the ads platform has applied it"
+        case "message":
+            return "a sender's report about something that was already over"
+        case _:
+            pass
     return "noted; no journey asked for it"
 
 
@@ -246,8 +251,9 @@ def _ended(entry: Ended, record: LogRecord, messages: dict[str, Message]) -> Fac
             continue
         under_way = duration(_milliseconds(record.now - message.sent_at))
         message.fate = "cancelled"
+        stood = "open" if message.type == "task.create" else "on its way"
         message.because = (
-            f"{record.cause.sentence()} ended {entry.journey} while it was on its way "
+            f"{record.cause.sentence()} ended {entry.journey} while it was {stood} "
             f"(for {under_way}); it was recalled in the same transaction"
         )
         recalled.append(f"{channel_noun(message.channel)} “{message.step}”")

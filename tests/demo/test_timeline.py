@@ -145,10 +145,15 @@ def test_a_repeat_and_an_event_that_nobody_asked_for_are_told_too():
     repeat = log(by_event("purchase", "ord-1", NOON_MS), NOON_MS, outcome="duplicate")
     nothing = log(by_event("search.done", "s-1", NOON_MS), NOON_MS)
 
-    first, second = explain("ana", [repeat, nothing]).moments
+    applied = log(by_event("audience.applied", "r-1", NOON_MS), NOON_MS)
+    late = log(by_event("message.dropped", "r-2", NOON_MS), NOON_MS)
+
+    first, second, third, fourth = explain("ana", [repeat, nothing, applied, late]).moments
 
     assert "a repeat changes nothing" in first.facts[0].text
     assert "no journey asked for it" in second.facts[0].text
+    assert "has applied it" in third.facts[0].text
+    assert "already over" in fourth.facts[0].text
 
 
 def test_other_customers_of_the_partition_are_passed_over():
