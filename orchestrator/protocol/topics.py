@@ -70,6 +70,7 @@ class Topics:
         }
         self._channels: Final = dict(channels)
         self._partitions: Final = settings.partitions
+        self._touchpoints: Final = f"{prefix}touchpoints"
         self.inputs: Final = tuple(prefix + name for name in settings.input_topics)
         self.forward: Final = f"{prefix}{settings.app_id}-forward"
         self.changelog: Final = f"{prefix}{settings.app_id}-customers-changelog"
@@ -104,7 +105,11 @@ class Topics:
             dead_letters=self.dead_letters,
             commands=self._commands,
             promotional=self._promotional,
-            command_partitions={channel: real[name] for channel, name in self._commands.items()},
+            command_partitions={
+                name: real[name]
+                for lane in (self._commands, self._promotional)
+                for name in lane.values()
+            },
             partitions=self._partitions,
         )
 
@@ -115,7 +120,7 @@ class Topics:
                 partitions=self._partitions,
                 config=_kept(_INPUT_DAYS),
                 operations=_READ,
-                homes=False,
+                homes=name == self._touchpoints,
             )
             for name in self.inputs
         ]

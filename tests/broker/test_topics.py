@@ -131,7 +131,10 @@ async def test_drift_is_told_and_left_alone(settings: Settings):
     )
 
     assert report.refused == ()
-    assert topics.names(report.partitions).command_partitions == {"email": 5}
+    assert topics.names(report.partitions).command_partitions == {
+        topics.commands("email"): 5,
+        topics.commands("email", promotional=True): 3,
+    }
 
 
 async def test_an_input_that_the_broker_compacts_is_refused(settings: Settings):

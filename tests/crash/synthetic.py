@@ -47,6 +47,7 @@ class World:
         self.random = random.Random(seed)
         self.counter = itertools.count()
         commands = {channel: f"commands.{channel}" for channel in CHANNELS}
+        promotional = {channel: f"{topic}.promotional" for channel, topic in commands.items()}
         self.rules = Rules(
             journeys=load(JOURNEYS, "test"),
             names=TopicNames(
@@ -57,10 +58,10 @@ class World:
                 fences=self.names.fences,
                 dead_letters=self.names.dead_letters,
                 commands=commands,
-                promotional={
-                    channel: f"{topic}.promotional" for channel, topic in commands.items()
-                },
-                command_partitions=dict.fromkeys(CHANNELS, PARTITIONS),
+                promotional=promotional,
+                command_partitions=dict.fromkeys(
+                    (*commands.values(), *promotional.values()), PARTITIONS
+                ),
                 partitions=PARTITIONS,
             ),
             limits=Limits(1_000_000, 900_000),

@@ -30,7 +30,7 @@ NAMES = TopicNames(
     dead_letters="dead-letters",
     commands=dict.fromkeys(("email", "sms", "push", "ads", "callcenter"), "commands"),
     promotional=dict.fromkeys(("email", "sms", "push", "ads", "callcenter"), "promotional"),
-    command_partitions=dict.fromkeys(("email", "sms", "push", "ads", "callcenter"), PARTITIONS),
+    command_partitions={"commands": PARTITIONS, "promotional": PARTITIONS},
     partitions=PARTITIONS,
 )
 

@@ -49,10 +49,10 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
     Walk(draft, plan, enrollment, due_ms=due_ms).run_after(position)
 
 
-def send_farewell(draft: Draft, enrollment: Enrollment, send: Send) -> None:
+def send_farewell(draft: Draft, enrollment: Enrollment, send: Send, *, kind: CommandClass) -> None:
     """Send the last message of an exit. It is about what happened, so it is never promotional."""
-    command_class = send.command_class
-    if command_class is None or command_class is CommandClass.PROMOTIONAL:
+    command_class = send.command_class or kind
+    if command_class is CommandClass.PROMOTIONAL:
         command_class = CommandClass.SERVICE
     values = template_variables(draft, enrollment, send.variables)
     if isinstance(values, Failed):

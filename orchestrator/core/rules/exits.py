@@ -75,7 +75,7 @@ def _exit_if_matching(draft: Draft, plan: Plan, enrollment: Enrollment, event_ty
         end(draft, enrollment, EndReason.EXIT, fenced=plan.promotional)
         # Who had already run to the end is not spoken to again, only no longer reached.
         if exit_.then is not None and enrollment.step is not None:
-            send_farewell(draft, enrollment, exit_.then)
+            send_farewell(draft, enrollment, exit_.then, kind=plan.journey.kind)
         return
 
 

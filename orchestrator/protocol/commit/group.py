@@ -194,13 +194,14 @@ class OpenGroup:
         names = self._rules.names
         effects = []
         for command in decision.commands:
-            topics = names.promotional if command.promotional_lane else names.commands
-            count = names.command_partitions[command.channel]
+            lane = names.promotional if command.promotional_lane else names.commands
+            topic = lane[command.channel]
+            count = names.command_partitions[topic]
             index = home.index if count == names.partitions else home_partition(customer_id, count)
             output = Output(
                 customer_id, outputs.encode_command(command), outputs.command_headers(command)
             )
-            effects.append((TopicPartition(topics[command.channel], index), output))
+            effects.append((TopicPartition(topic, index), output))
         if decision.fence is not None:
             fence = Output(customer_id, outputs.encode_fence(decision.fence))
             effects.append((TopicPartition(names.fences, home.index), fence))

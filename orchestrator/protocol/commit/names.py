@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class TopicNames(NamedTuple):
     """Full names; `inputs` are the topics with events and `forward`, with their partition counts.
 
-    `command_partitions` is by channel; both lanes of a channel have the same count.
+    `commands` and `promotional` are by channel, `command_partitions` by topic.
     """
 
     inputs: Mapping[str, int]
