@@ -22,7 +22,7 @@ ENDED_KEYS_MAX: Final = 256
 ENDED_KEY_MS: Final = 30 * 86_400_000
 
 
-class UnknownStateFormat(Exception):  # noqa: N818 - Errors here are named for what is wrong.
+class UnknownStateFormat(Exception):
     """A state record was written by a newer release; this one must not touch it."""
 
 
