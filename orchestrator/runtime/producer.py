@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaProducer, OffsetAndMetadata, TopicPartition
-from aiokafka.client import CoordinationType
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import ProducerFenced
 from aiokafka.producer.sender import Sender, TxnOffsetCommitHandler
 
@@ -31,6 +31,7 @@ _BATCH_BYTES_MAX: Final = 900_000
 _REQUEST_BYTES_MAX: Final = 8 * 1024 * 1024
 # A transaction that begins before the markers of the last one are written is asked to come again.
 _RETRY_BACKOFF_MS: Final = 2
+_AWAY_SECONDS: Final = 0.1
 
 
 class _FencedHandler(TxnOffsetCommitHandler):
@@ -97,6 +98,25 @@ class _FencedSender(Sender):
         await _FencedHandler(self, offsets, group_id).do(node_id)
 
 
+class _PatientClient(AIOKafkaClient):
+    """aiokafka's client, asking a broker that is away ten times a second and not five hundred.
+
+    Its one back-off is for answers like "come again in a moment" as well, where 2 ms are right.
+    """
+
+    async def ready(self, *args: Any, **kwargs: Any) -> bool:
+        connected: bool = await super().ready(*args, **kwargs)
+        if not connected:
+            await asyncio.sleep(_AWAY_SECONDS)
+        return connected
+
+    async def _metadata_update(self, *args: Any) -> bool:
+        updated: bool = await super()._metadata_update(*args)
+        if not updated:
+            await asyncio.sleep(_AWAY_SECONDS)
+        return updated
+
+
 class FencedProducer:
     """One transactional id. `commit` may be called again only after it returned."""
 
@@ -126,8 +146,9 @@ class FencedProducer:
             max_batch_size=_BATCH_BYTES_MAX,
             max_request_size=_REQUEST_BYTES_MAX,
         )
-        # The constructor has no seam for its sender; same object, our offset commit.
+        # The constructor has no seam for these; same objects, our offset commit and patience.
         self._producer._sender.__class__ = _FencedSender  # noqa: SLF001
+        self._producer.client.__class__ = _PatientClient
         await self._producer.start()
 
     async def stop(self) -> None:
