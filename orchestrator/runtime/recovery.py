@@ -27,6 +27,8 @@ _log = structlog.get_logger()
 _STABLE_POLL_SECONDS: Final = 0.05
 # A living former owner ends its transaction within this; one that does not is asked after.
 _DEAD_WRITER_SECONDS: Final = 0.5
+# Longer than any transaction of ours may be open, and the broker's sweep of timed-out ones.
+_HANGING_SECONDS: Final = 20.0
 _FETCH_TIMEOUT_MS: Final = 200
 _FETCH_BYTES: Final = 8 * 1024 * 1024
 
@@ -125,7 +127,9 @@ class BulkLoader:
         uncommitted: AIOKafkaConsumer,
     ) -> Mapping[TopicPartition, int]:
         """Wait until the last stable offset is the end of each changelog, and return the ends."""
-        asked_at = time.monotonic() + _DEAD_WRITER_SECONDS
+        started = time.monotonic()
+        asked_at = started + _DEAD_WRITER_SECONDS
+        warn_at = started + _HANGING_SECONDS
         while True:
             # In this order: an end that is stable now was not hiding an open transaction before.
             ends = await uncommitted.end_offsets(changelogs)
@@ -138,6 +142,15 @@ class BulkLoader:
                     aborted = await coordination.abort_dead_writers(self._transaction_timeout_ms)
                 if aborted:
                     _log.info("aborted transactions of dead writers", writers=aborted)
+            if time.monotonic() >= warn_at:
+                warn_at += _HANGING_SECONDS
+                _log.warning(
+                    "an open transaction holds up the recovery; if it stays, the broker lost its "
+                    "markers: kafka-transactions.sh find-hanging, docs/runbooks.md",
+                    partitions=sorted(tp.partition for tp in changelogs if stable[tp] < ends[tp]),
+                    topic=changelogs[0].topic,
+                    seconds=round(time.monotonic() - started),
+                )
             await asyncio.sleep(_STABLE_POLL_SECONDS)
 
 
