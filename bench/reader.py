@@ -1,4 +1,4 @@
-"""The collector: a `read_committed` consumer of post-purchase messages, and the arithmetic of waits.
+"""The collector: a `read_committed` consumer of post-purchase messages, and their arithmetic.
 
 `run` starts `collect` in a process of its own before the load and tells it through a pipe how many
 purchases to expect. What is measured is the whole way: from the instant at which the purchase was

@@ -47,6 +47,7 @@ IDLE_SYSTEMS: Final = ("ours", "floor")
 IDLE_RATE: Final = 10
 IDLE_BLOCKS: Final = 2
 VOID_RETRIES: Final = 2
+BROKER_WARM_UP_RATE: Final = 1_000
 # A longer run that is void is left to the reader of the table.
 VOID_SECONDS_MAX: Final = 60
 
@@ -60,6 +61,7 @@ class Plan:
     repetitions: int = 2
     seconds: float = 20.0
     warm_up_seconds: float = 5.0
+    broker_warm_up_seconds: float = 60.0
     ramp: bool = True
     idle_samples: int = 0
     idle_systems: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class Bench:
 
     def run(self) -> None:
         """Measure what the plan says and is not measured yet."""
+        self._warm_the_broker()
         for rate in self._plan.rates:
             for repetition, system in _abba(self._plan.systems, self._plan.repetitions):
                 self._fixed(system, rate, repetition)
@@ -94,6 +97,14 @@ class Bench:
         if self._plan.idle_samples:
             for block, system in _abba(self._plan.idle_systems, IDLE_BLOCKS):
                 self._idle(system, block)
+
+    def _warm_the_broker(self) -> None:
+        """Let the broker's JVM compile what it needs; the first system would pay for it."""
+        seconds = self._plan.broker_warm_up_seconds
+        if seconds:
+            click.echo(f"warming the broker for {seconds:g} s")
+            with self._world("floor") as (deployment, process):
+                self._measure(process, deployment, BROKER_WARM_UP_RATE, seconds)
 
     def _fixed(self, system: str, rate: int, repetition: int) -> None:
         key = f"rate/{rate}/{system}/{repetition}"
@@ -206,7 +217,13 @@ def _abba(systems: tuple[str, ...], repetitions: int) -> Iterator[tuple[int, str
 def quick(plan: Plan) -> Plan:
     """Return the plan cut to a few minutes; its figures are not for quoting."""
     return replace(
-        plan, rates=(100, 1_000), repetitions=1, seconds=8.0, warm_up_seconds=2.0, ramp=False
+        plan,
+        rates=(100, 1_000),
+        repetitions=1,
+        seconds=8.0,
+        warm_up_seconds=2.0,
+        broker_warm_up_seconds=0.0,
+        ramp=False,
     )
 
 

@@ -180,6 +180,8 @@ class Faults:
     def _placed(self, slot: Slot, name: str, action: str, dice: random.Random) -> None:
         """Restart a worker with a failpoint, and give it a reason to get there."""
         nth = dice.randrange(1, 25) if name in IN_COMMIT else 1
+        if name == "revoked":
+            nth = 2  # The first time is the worker's own joining, when it has nothing to lose.
         failpoint = f"{name}:{nth}:{action}"
         hits = self.fleet.diary.hits
         before = hits.get(f"{name}:{action}", 0)
