@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "topics": ("orchestrator.cli.topics:topics", "Create missing topics, report drift."),
     "worker": ("orchestrator.cli.worker:worker", "Run one worker."),
     "check": ("orchestrator.cli.check:check", "Report every finding in the journeys."),
+    "simulate": ("orchestrator.cli.simulate:simulate", "Play scenarios in virtual time."),
     "explain": ("orchestrator.cli.explain:explain", "Say what a customer got or not, and why."),
     "dead-letters": (
         "orchestrator.cli.dead_letters:dead_letters",

@@ -1,0 +1,48 @@
+"""Scenarios written into a test, played against the shop in the box."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.catalog import load
+from orchestrator.simulator.report import failure_lines
+from orchestrator.simulator.scenario import name_findings, read_scenario
+from orchestrator.simulator.story import play
+
+SHOP = Path(__file__).parents[2] / "journeys"
+
+
+@pytest.fixture(scope="session")
+def journeys():
+    return load(SHOP, "test")
+
+
+@pytest.fixture
+def read(tmp_path, journeys):
+    """Write a scenario and read it again: (scenario or None, findings without the path)."""
+
+    def read_text(text):
+        path = tmp_path / "a.scenario.yaml"
+        path.write_text(text, encoding="utf-8")
+        scenario, findings = read_scenario(path)
+        if scenario is not None:
+            findings = name_findings(scenario, journeys)
+        return scenario, [f"{finding.line}: {finding.message}" for finding in findings]
+
+    return read_text
+
+
+@pytest.fixture
+def failures(read, journeys):
+    """Play a scenario and return what is told about each failure, without the path."""
+
+    def play_text(text):
+        scenario, findings = read(text)
+        assert findings == []
+        result = play(scenario, journeys)
+        told = ["\n".join(failure_lines(result, one)) for one in result.failures]
+        return [one.removeprefix(f"{scenario.path}:") for one in told]
+
+    return play_text
