@@ -118,6 +118,8 @@ def judge(
 
 def _judge_broker(reading: Reading, acknowledged: Mapping[Place, int]) -> None:
     """Find what the broker acknowledged, or nothing below means anything."""
+    for place in reading.history.standing:
+        reading.report("lost", "readers stand here, before a transaction that nobody ends", place)
     for place, checksum in acknowledged.items():
         record = reading.inputs.get(place)
         if record is None:

@@ -392,3 +392,13 @@ def test_the_report_names_topic_partition_and_offset_of_each_violation(sound):
         "partition": repeated.partition,
         "offset": repeated.offset,
     }
+
+
+def test_a_reader_that_stands_before_an_open_transaction_is_told_where(sound):
+    history = copied(sound)
+    history.standing = [("commands.email", 1, 77)]
+
+    report = judged(history)
+
+    assert report.found["lost"] == 1
+    assert report.violations[0].place == ("commands.email", 1, 77)
