@@ -151,9 +151,10 @@ def _declare(app: Shell, settings: Settings, driver: Driver) -> None:
     )
 
     @app.agent(source, name="touchpoints")
-    async def touchpoints(batches: AsyncIterator[Any]) -> None:
-        async for batch in batches:
-            driver.on_batch(batch)
+    async def touchpoints(fetches: AsyncIterator[Any]) -> None:
+        async for batches in fetches:
+            for batch in batches:
+                driver.on_batch(batch)
 
     @app.on_partitions_revoked.connect
     async def revoked(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Faust's consumer, delivering one message for each partition and fetch, valued with the batch.
+"""Faust's consumer, delivering one message for each fetch, valued with the batches in it.
 
 Faust keeps the group membership, the assignor and the life cycle; the path of every single event
 is replaced. Positions come from the state machine alone: Faust's acks and commits are off.
@@ -107,7 +107,11 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
 
 class BatchConsumer(driver.Consumer):
-    """Yields batches; every one carries where its fetch began and under which generation."""
+    """Yields batches; every one carries where its fetch began and under which generation.
+
+    All of a fetch go in one Faust message: each message passes the event loop several times, and
+    eight of them in a row would stand behind as many slices of deciding.
+    """
 
     logger = FAUST_LOG
     RebalanceListener = _Listener
@@ -140,7 +144,7 @@ class BatchConsumer(driver.Consumer):
         self._positioned = True
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature.
-        """Fetch once, and yield one message for each partition that had records."""
+        """Fetch once, and yield one message with a batch for each partition that had records."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
         app: Shell = self.app
@@ -172,16 +176,16 @@ class BatchConsumer(driver.Consumer):
                 await self.perform_seek()
             return
         assignment = self._thread._ensure_consumer()._subscription.subscription.assignment  # noqa: SLF001
+        batches = []
         for tp, found in records.items():
-            if not self.flow_active or seeks != self._seeks:
-                return
             place = TopicPartition(tp.topic, tp.partition)
             state = assignment.state_value(tp) if assignment is not None else None
             last = found[-1]
             # Beyond the last record may lie transaction markers, which are read as well.
             end = max(last.offset + 1, (state.position or 0) if state is not None else 0)
             start, self._next_offsets[place] = self._next_offsets[place], end
-            yield TP(*place), self._message(Batch(place, generation, start, end, found))
+            batches.append(Batch(place, generation, start, end, found))
+        yield TP(*batches[0].source), self._message(batches)
 
     def unread(self) -> dict[TopicPartition, int]:
         """Return how many offsets lie between what is fetched and the stable end, by partition."""
@@ -197,9 +201,10 @@ class BatchConsumer(driver.Consumer):
                 unread[place] = max(0, (end or 0) - state.position)
         return unread
 
-    def _message(self, batch: Batch) -> ConsumerMessage:
-        last = batch.records[-1]
-        tp = TP(*batch.source)
+    def _message(self, batches: list[Batch]) -> ConsumerMessage:
+        first = batches[0]
+        last = first.records[-1]
+        tp = TP(*first.source)
         return ConsumerMessage(
             tp.topic,
             tp.partition,
@@ -208,12 +213,12 @@ class BatchConsumer(driver.Consumer):
             0,  # Its type; nobody reads it.
             {},
             b"",
-            batch,
+            batches,
             None,
             0,
-            len(batch.records),
+            len(batches),
             tp,
-            generation_id=batch.generation,
+            generation_id=first.generation,
         )
 
 
