@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "check": ("orchestrator.cli.check:check", "Report every finding in the journeys."),
     "simulate": ("orchestrator.cli.simulate:simulate", "Play scenarios in virtual time."),
     "explain": ("orchestrator.cli.explain:explain", "Say what a customer got or not, and why."),
+    "replay": ("orchestrator.cli.replay:replay", "Make recorded decisions again and compare them."),
     "dead-letters": (
         "orchestrator.cli.dead_letters:dead_letters",
         "List records that could not be applied, or put them back.",

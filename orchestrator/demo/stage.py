@@ -36,6 +36,7 @@ class Received:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     at: float
+    timestamp_ms: int = 0
 
 
 def consumer(client_options: Mapping[str, Any], **options: Any) -> AIOKafkaConsumer:
@@ -213,4 +214,5 @@ def _received(partition: TopicPartition, record: Any, at: float) -> Received:
         value=record.value,
         headers=tuple(record.headers),
         at=at,
+        timestamp_ms=record.timestamp,
     )

@@ -1,0 +1,268 @@
+"""`orchestrator replay`: makes the recorded decisions again and compares them byte for byte.
+
+Reads the journey log of each home partition in its order, with `read_committed`, and beside it the
+input records that it names and the commands that it should have made. Deciding and comparing stand
+in `simulator/replay`. Only reads: it can run beside the workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+from aiokafka import TopicPartition
+
+from orchestrator.catalog import load
+from orchestrator.catalog.findings import shortened
+from orchestrator.cli.options import with_settings
+from orchestrator.demo.stage import Received, consumer, partitions_of, read_to_end
+from orchestrator.protocol.home import home_partition
+from orchestrator.protocol.outputs import EventCause, LogRecord
+from orchestrator.protocol.topics import Topics
+from orchestrator.runtime.records import install_lenient_records
+from orchestrator.runtime.security import check_connection, client_options
+from orchestrator.settings import ConnectionSettings, JourneySettings, Settings, TopicSettings
+from orchestrator.simulator.facts import Observer
+from orchestrator.simulator.replay import Mismatch, Recorded, Replay, Rules, Step, command_place
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+
+_EPILOG = """\b
+Examples:
+  orchestrator replay
+  orchestrator replay --customer ana
+
+\b
+Exit codes: 0 every decision is the same again, 1 something differs or nothing could be compared,
+2 wrong usage or settings.
+"""
+# Records of an input that the log has not named yet: dead letters, and what a damaged log skips.
+_PASSED_MAX: Final = 10_000
+# The markers of one transaction arrive partition by partition, some milliseconds apart.
+_MARKERS_SECONDS: Final = 0.5
+_MISMATCHES_SHOWN_MAX: Final = 100
+_MARGIN: Final = "    "
+
+
+class _Input:
+    """An input partition, read as far as the log asks for it."""
+
+    def __init__(self, records: AsyncIterator[Received]) -> None:
+        self._records = records
+        self._passed: OrderedDict[int, Recorded] = OrderedDict()
+
+    async def at(self, offset: int) -> Recorded | None:
+        """Return the record at an offset, None when it is not there."""
+        while offset not in self._passed and (
+            not self._passed or offset > next(reversed(self._passed))
+        ):
+            received = await anext(self._records, None)
+            if received is None:
+                return None
+            self._passed[received.offset] = _recorded(received)
+            if len(self._passed) > _PASSED_MAX:
+                self._passed.popitem(last=False)
+        return self._passed.get(offset)
+
+
+@dataclass(slots=True)
+class _Account:
+    """What has been compared, over all partitions."""
+
+    identical: int = 0
+    commands: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    mismatches: list[Mismatch] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)
+
+
+@click.command(epilog=_EPILOG, short_help="Make recorded decisions again and compare them.")
+@with_settings(ConnectionSettings, TopicSettings, JourneySettings)
+@click.option("--customer", metavar="ID", help="Only this customer, step by step and with reasons.")
+def replay(settings: Settings, *, customer: str | None) -> int:
+    """Make every recorded decision again, with its recorded time and order, and compare.
+
+    The journey log and the commands have to be the same, byte for byte.
+    """
+    install_lenient_records()
+    account = asyncio.run(_replay(settings, customer))
+    for line in account.story:
+        click.echo(line)
+    for mismatch in account.mismatches[:_MISMATCHES_SHOWN_MAX]:
+        click.echo("\n".join(_told(mismatch)))
+    if (more := len(account.mismatches) - _MISMATCHES_SHOWN_MAX) > 0:
+        click.echo(f"and {more} more")
+    click.echo(_summary(account))
+    return 1 if account.mismatches or not account.identical else 0
+
+
+async def _replay(settings: Settings, customer: str | None) -> _Account:
+    journeys = load(settings.journeys, settings.mode)
+    await check_connection(settings)
+    options = client_options(settings)
+    topics = Topics.of(settings, journeys.channels)
+    names = topics.names()
+    wanted = (*names.inputs, *names.command_partitions, names.journey_log)
+    partitions = await partitions_of(options, wanted)
+    counts = Counter(partition.topic for partition in partitions)
+    names = topics.names(counts)
+    settled, trimmed = await _bounds(options, partitions)
+    await asyncio.sleep(_MARKERS_SECONDS)
+    rules = Rules(journeys, names, settings.event_bytes_max, trimmed)
+    deployment = _Deployment(options, rules, settled, customer)
+    homes: Iterable[int] = range(names.partitions)
+    if customer is not None:
+        homes = (home_partition(customer.encode(), names.partitions),)
+    for home in homes:
+        await deployment.replay(home)
+    return deployment.account
+
+
+async def _bounds(
+    options: dict[str, Any], partitions: list[TopicPartition]
+) -> tuple[dict[tuple[str, int], int], frozenset[tuple[str, int]]]:
+    """Return what is settled on each partition now, and which have lost their oldest records."""
+    client = consumer(options)
+    await client.start()
+    try:
+        ends = await client.end_offsets(partitions)
+        begins = await client.beginning_offsets(partitions)
+    finally:
+        await client.stop()
+    settled = {(tp.topic, tp.partition): end for tp, end in ends.items()}
+    return settled, frozenset((tp.topic, tp.partition) for tp, at in begins.items() if at > 0)
+
+
+class _Deployment:
+    """The topics of one deployment, and what has been compared so far."""
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        rules: Rules,
+        settled: dict[tuple[str, int], int],
+        customer: str | None,
+    ) -> None:
+        self.account = _Account()
+        self._options = options
+        self._rules = rules
+        self._settled = settled
+        self._customer = customer
+        self._key = None if customer is None else customer.encode()
+
+    async def replay(self, home: int) -> None:
+        """Make the decisions of one home partition again."""
+        log_partition = TopicPartition(self._rules.names.journey_log, home)
+        log = [
+            _recorded(received)
+            async for received in read_to_end(self._options, {log_partition: None})
+            if self._key in (None, received.key)
+        ]
+        if log:
+            await asyncio.sleep(_MARKERS_SECONDS)
+        commands = await self._commands(home)
+        account = self.account
+        account.commands += sum(len(found) for found in commands.values())
+        made = Replay(self._rules, home, commands)
+        inputs: dict[TopicPartition, _Input] = {}
+        observer = Observer()
+        for record in log:
+            step = made.redo(record, await self._cause(record, inputs))
+            account.mismatches += step.mismatches
+            if self._customer is not None:
+                account.story += _story(record, step, observer)
+        account.mismatches += made.leftover(self._settled)
+        account.identical += made.identical
+        account.skipped += made.skipped
+
+    async def _commands(self, home: int) -> dict[tuple[str, str], list[Recorded]]:
+        """Read the commands of the customers who are at home on a partition."""
+        names = self._rules.names
+        begins: dict[TopicPartition, int | None] = {}
+        for topic, count in names.command_partitions.items():
+            every = range(count) if count != names.partitions else (home,)
+            begins |= {TopicPartition(topic, partition): None for partition in every}
+        found: dict[tuple[str, str], list[Recorded]] = {}
+        async for received in read_to_end(self._options, begins):
+            key = received.key or b""
+            if self._key in (None, key) and home_partition(key, names.partitions) == home:
+                record = _recorded(received)
+                found.setdefault(command_place(record), []).append(record)
+        return found
+
+    async def _cause(self, log: Recorded, inputs: dict[TopicPartition, _Input]) -> Recorded | None:
+        """Return the record that a log record names as its cause, if any and if it is there."""
+        names = self._rules.names
+        try:
+            named = msgspec.json.decode(log.value or b"", type=LogRecord).cause
+        except msgspec.DecodeError:
+            return None
+        if not isinstance(named, EventCause):
+            return None
+        if not 0 <= named.partition < names.inputs.get(named.topic, 0):
+            return None
+        place = TopicPartition(named.topic, named.partition)
+        if place not in inputs:
+            inputs[place] = _Input(read_to_end(self._options, {place: None}))
+        return await inputs[place].at(named.offset)
+
+
+def _recorded(received: Received) -> Recorded:
+    return Recorded(
+        received.topic,
+        received.partition,
+        received.offset,
+        received.key,
+        received.value,
+        received.headers,
+        received.timestamp_ms,
+    )
+
+
+def _story(log: Recorded, step: Step, observer: Observer) -> list[str]:
+    """Tell one decision: when, what came, what it did, and whether it is the same again."""
+    record = step.record
+    if record is None:
+        return [f"{log.place}  cannot be read"]
+    named = record.cause
+    cause = f"{named.type} {named.id}" if isinstance(named, EventCause) else "a wait came due"
+    where = f"{step.cause.place} → {log.place}" if step.cause is not None else log.place
+    if step.decision is None:
+        return [f"{record.now}  {cause}  ({where}; not made again)"]
+    same = "same again" if not step.mismatches else "DIFFERS"
+    lines = [f"{record.now}  {cause}  ({where}; {same})"]
+    facts = list(observer.facts(step.decision))
+    lines += [_MARGIN + fact.sentence() for fact in facts]
+    return lines if facts else [*lines, f"{_MARGIN}· noted; no journey asked for it"]
+
+
+def _told(mismatch: Mismatch) -> list[str]:
+    lines = [f"{mismatch.place}: {mismatch.what}"]
+    if mismatch.recorded or mismatch.recomputed:
+        recorded, recomputed = _apart(mismatch.recorded, mismatch.recomputed)
+        lines += [f"{_MARGIN}recorded    {recorded}", f"{_MARGIN}recomputed  {recomputed}"]
+    return lines
+
+
+def _apart(first: str, second: str) -> tuple[str, str]:
+    """Show two long texts from shortly before the place where they begin to differ."""
+    same = next((at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
+    begin = max(0, same - 20)
+    dots = "…" if begin else ""
+    return dots + shortened(first[begin:]), dots + shortened(second[begin:])
+
+
+def _summary(account: _Account) -> str:
+    parts = [
+        f"{account.identical} decisions are the same again",
+        f"{account.commands} commands compared",
+        f"{len(account.mismatches)} differences",
+    ]
+    parts += [f"{count} not made again: {reason}" for reason, count in account.skipped.items()]
+    return "; ".join(parts)
