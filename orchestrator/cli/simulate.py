@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import click
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from orchestrator.catalog import Finding, load
 from orchestrator.errors import UsageError
 from orchestrator.settings import Settings
+from orchestrator.simulator.history import Trial, page
 from orchestrator.simulator.report import document, failure_lines, timeline
 from orchestrator.simulator.scenario import SUFFIX, name_findings, read_scenario
 from orchestrator.simulator.story import Result, play
@@ -28,6 +29,7 @@ _EPILOG = """\b
 Examples:
   orchestrator simulate tests/scenarios
   orchestrator simulate --timeline tests/scenarios/welcome/new_subscriber.scenario.yaml
+  orchestrator simulate --journeys drafts --history events.jsonl
 
 \b
 Exit codes: 0 everything happened as expected, 1 something did not or a file has findings,
@@ -69,8 +71,12 @@ class _Run:
 
 
 @click.command(epilog=_EPILOG, short_help="Play scenarios in virtual time, without Kafka.")
-@click.argument(
-    "scenarios", metavar="SCENARIO...", nargs=-1, required=True, type=click.Path(path_type=Path)
+@click.argument("scenarios", metavar="[SCENARIO]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--history",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Play recorded events instead, one CloudEvent a line, oldest first; - reads them here.",
 )
 @click.option(
     "--journeys",
@@ -88,6 +94,7 @@ class _Run:
 )
 def simulate(
     scenarios: tuple[Path, ...],
+    history: BinaryIO | None,
     journeys: Path | None,
     config: Path | None,
     *,
@@ -97,8 +104,13 @@ def simulate(
     """Play each SCENARIO, a file or a folder of *.scenario.yaml, and compare what happens.
 
     The clock jumps from one due wait to the next; nothing is started and nothing is written.
+    With --history, count what the journeys would have done with recorded events.
     """
     settings = Settings.load(config=config, journeys=journeys)
+    if (history is None) is (not scenarios):
+        raise UsageError("SCENARIO: allowed: files or folders of scenarios, or --history FILE")
+    if history is not None:
+        return _try(settings, history, as_machine=as_machine)
     run = _Run(settings.mode, settings.journeys)
     for path in files(scenarios):
         run.take(path)
@@ -108,6 +120,18 @@ def simulate(
         click.echo("\n".join(_page(run, told=told)))
     failed = any(result.failures for result in run.results)
     return 1 if failed or run.findings else 0
+
+
+def _try(settings: Settings, history: BinaryIO, *, as_machine: bool) -> int:
+    """Play recorded events; lines that cannot be played are told, and make the exit code 1."""
+    trial = Trial(load(settings.journeys, settings.mode))
+    trial.play(history)
+    counted = trial.document()
+    if as_machine:
+        click.echo(orjson.dumps(counted, option=orjson.OPT_INDENT_2))
+    else:
+        click.echo("\n".join(page(counted)))
+    return 1 if trial.rejected else 0
 
 
 def files(given: Sequence[Path]) -> list[Path]:

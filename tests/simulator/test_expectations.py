@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import load
-from orchestrator.simulator.expectation import Due, Expectation, Happened, pair
+from orchestrator.simulator.expectation import WORDS, Due, Expectation, Happened, pair
 from orchestrator.simulator.facts import Fact, duration_text
-from orchestrator.simulator.scenario import parse_moment
+from orchestrator.simulator.scenario import Item, Script, parse_moment
 from orchestrator.simulator.world import World, event_from
 
 if TYPE_CHECKING:
@@ -191,3 +192,26 @@ def test_the_simulator_and_the_worker_fire_waits_in_the_same_order():
 def subscribed(customer: str, time_ms: int) -> Event:
     document = {"specversion": "1.0", "id": customer, "source": "/shop", "subject": customer}
     return event_from(document | {"type": "newsletter.subscribed"}, now_ms=time_ms)
+
+
+def test_the_example_of_the_page_holds(failures):
+    page = (Path(__file__).parents[2] / "docs/scenarios.md").read_text(encoding="utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+
+    assert failures(example) == []
+    (told,) = failures(
+        example.replace("template: cart_reminder", "template: cart_still_there").replace(
+            "- nothing else\n\n  - at: 5h", "\n  - at: 5h"
+        )
+    )
+    assert 'template: expected "cart_still_there", was "cart_reminder"' in told
+
+
+def test_the_page_names_every_word():
+    page = (Path(__file__).parents[2] / "docs/scenarios.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+)[:`]", page))
+    fields = {*Script.model_fields, *Item.model_fields}
+
+    assert set(WORDS) <= named
+    assert {detail for details in WORDS.values() for detail in details} <= named
+    assert fields <= named
