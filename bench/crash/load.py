@@ -119,7 +119,13 @@ class Load:
 
     def _transactional_producer(self) -> Producer:
         transactional_id = f"{self.names.prefix}{self.names.app_id}-crash-load"
-        producer = Producer({**_settings(self._bootstrap), "transactional.id": transactional_id})
+        own = {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": 20_000,
+            # The client wants to have given up a record before the broker gives up its transaction.
+            "delivery.timeout.ms": 15_000,
+        }
+        producer = Producer({**_settings(self._bootstrap), **own})
         producer.init_transactions(60)
         return producer
 
@@ -140,6 +146,7 @@ class Load:
             self.counts["aborted"] += len(batch)
             return
         producer.commit_transaction(60)
+        self.counts["committed"] += len(batch)
         for message in answers:
             self.keep(message)
 
@@ -231,7 +238,6 @@ def _settings(bootstrap_servers: str) -> dict[str, object]:
         "acks": "all",
         "linger.ms": 2,
         "delivery.timeout.ms": 120_000,
-        "transaction.timeout.ms": 20_000,
         "message.max.bytes": 1_048_000,
         "queue.buffering.max.messages": 200_000,
         "reconnect.backoff.max.ms": 1_000,
