@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.crash.checker import Report, judge
 from bench.crash.defects import DEFECTS, launcher
-from bench.crash.faults import FREE, PLACED, Faults
+from bench.crash.faults import NAMED, PLACED, Faults
 from bench.crash.fleet import WORKER_COMMAND, Fleet
 from bench.crash.history import Names, read_history
 from bench.crash.load import Load, Senders
@@ -342,9 +342,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, help="default 3, with a defect 2")
     parser.add_argument("--small", action="store_true", help="a short run for a quick look")
-    parser.add_argument(
-        "--fault", action="append", choices=sorted({*FREE, *PLACED}), help="only these, repeated"
-    )
+    parser.add_argument("--fault", action="append", choices=NAMED, help="only these, repeated")
     parser.add_argument("--defect", choices=sorted(DEFECTS), help="plant this bug in the workers")
     parser.add_argument("--report", default="crash-report.json", help="where the report goes")
     return parser.parse_args()
