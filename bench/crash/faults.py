@@ -56,9 +56,9 @@ FREE: Final = (
 )
 """Faults at an instant that nobody has placed.
 
-A clean restart of the broker is done only when it is asked for by name: the only broker of a cluster
-may note a commit as complete while it shuts down and never write its markers (docs/runbooks.md),
-which is no fault of the worker. Killed with -9 it resumes the commit at the next start.
+A clean restart of the broker is done only when it is asked for by name: the only broker of a
+cluster may note a commit as complete while it shuts down and never write its markers
+(docs/runbooks.md), which is no fault of the worker. Killed with -9 it resumes the commit.
 """
 NAMED: Final = (*FREE, "broker restart", *PLACED)
 """Every fault that can be asked for."""
