@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import time
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import mode
 import structlog
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 _log = structlog.get_logger()
-_SWITCH_SECONDS: Final = 0.0005
 
 
 def run_worker(settings: Settings) -> NoReturn:
@@ -50,9 +48,6 @@ def run_worker(settings: Settings) -> NoReturn:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     shell = build_worker(settings, journeys, topics.names(report.partitions))
-    # The client's thread needs the interpreter a few times for every fetch; at Python's 5 ms it
-    # waits longer for a busy decision loop than for the broker.
-    sys.setswitchinterval(_SWITCH_SECONDS)
     # The young objects of a decision die young; looking at them less often costs nothing.
     gc.set_threshold(50_000, 20, 100)
     _log.info("starting", slot=settings.slot, journeys=journeys.content_hash[:12])

@@ -36,8 +36,8 @@ _log = structlog.get_logger()
 
 # Two in turn: while the broker writes the markers of one transaction, the next can begin.
 PRODUCERS: Final = 2
-# Inputs decided before the loop gets to look at the network again: about a millisecond.
-_SLICE_INPUTS: Final = 16
+# Inputs decided before the loop gets to look at the network again: some milliseconds.
+_SLICE_INPUTS: Final = 64
 # Read ahead of the decisions; more would only grow memory and age.
 _QUEUED_RECORDS_MAX: Final = 20_000
 _SLOT_POLL_SECONDS: Final = 0.25
