@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.catalog.draft import Draft, Place, where
 from orchestrator.catalog.expressions import expression_findings
 from orchestrator.catalog.findings import Finding, instead, nearest, quoted
+from orchestrator.catalog.paths import path_findings, raw_ids
 from orchestrator.core.command import CommandClass
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.catalog.vocabulary import Vocabulary
     from orchestrator.core.journey import Shop, Step
 
-WORDS: Final = ("send", "wait", "branch", "audience", "task", "end")
+WORDS: Final = ("send", "wait", "branch", "audience", "task", "go_to", "end")
 _LOCALE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", re.ASCII)
 
 
@@ -46,8 +47,7 @@ def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
     yield from _step_words(draft)
     yield from _step_ids(draft)
     yield from _branches(draft)
-    yield from _targets(draft)
-    yield from _unreachable(draft)
+    yield from path_findings(draft)
     yield from _promotions_end(draft)
     yield from _last_words(draft)
     yield from _lasting(draft)
@@ -143,22 +143,14 @@ def _step_words(draft: Draft) -> Iterator[Finding]:
             yield _at(draft, "say add or remove, one of them", "steps", at, "audience")
         if step.next is not None and step.branch is not None:
             yield _at(draft, "a branch goes on where its arms say", "steps", at, "next")
+        if step.next is not None and step.go_to is not None:
+            yield _at(draft, "a go_to goes on where it says", "steps", at, "next")
         if step.next is not None and step.end is not None:
             yield _at(draft, "nothing follows an end", "steps", at, "next")
 
 
-def _raw_ids(draft: Draft) -> dict[str, int]:
-    """Return every step id of the file with its first position, also of steps with findings."""
-    ids: dict[str, int] = {}
-    for index in range(len(draft.tree.get("steps") or ())):
-        name = draft.tree.get("steps", index, "id")
-        if isinstance(name, str):
-            ids.setdefault(name, index)
-    return ids
-
-
 def _step_ids(draft: Draft) -> Iterator[Finding]:
-    first = _raw_ids(draft)
+    first = raw_ids(draft)
     for at, step in _steps(draft):
         if (earlier := first[step.id]) != at:
             line = draft.tree.line_of("steps", earlier, "id")
@@ -180,50 +172,6 @@ def _branches(draft: Draft) -> Iterator[Finding]:
             if arm.when is None:
                 message = "has no `when`, so the arms below are never reached; it goes last"
                 yield _at(draft, message, *place, index)
-
-
-def _targets(draft: Draft) -> Iterator[Finding]:
-    ids = _raw_ids(draft)
-    for at, step in _steps(draft):
-        targets: list[tuple[str | None, Place]] = [(step.next, ("steps", at, "next"))]
-        for index, arm in enumerate(step.branch or ()):
-            targets.append((arm.next, ("steps", at, "branch", index, "next")))
-        for target, place in targets:
-            if target is None:
-                continue
-            if target not in ids:
-                later = [name for name, index in ids.items() if index > at]
-                message = f"{quoted(target)} does not exist{instead(target, later)}"
-                yield _at(draft, message, *place)
-            elif ids[target] <= at:
-                message = f"{quoted(target)} is not further down; a journey only goes forward"
-                yield _at(draft, message, *place)
-
-
-def _unreachable(draft: Draft) -> Iterator[Finding]:
-    steps = draft.journey.steps
-    positions = {step.id: index for index, step in reversed(list(enumerate(steps)))}
-    if "steps" in draft.damaged or len(positions) < len(steps):
-        return
-    reached = {0}
-    # Links only go forward, so one pass in written order sees every path.
-    for index, step in enumerate(steps):
-        if index not in reached:
-            continue
-        if step.branch is not None:
-            following = [arm.next for arm in step.branch]
-        elif step.next is not None:
-            following = [step.next]
-        else:
-            following = []
-            if step.end is None:
-                reached.add(index + 1)
-        if any(positions.get(target, -1) <= index for target in following):
-            return  # Where this leads has its own finding, and so would everything behind it.
-        reached.update(positions[target] for target in following)
-    for index, at in enumerate(draft.steps_at):
-        if index not in reached:
-            yield _at(draft, "cannot be reached; no step leads here", "steps", at)
 
 
 def _promotions_end(draft: Draft) -> Iterator[Finding]:

@@ -37,6 +37,8 @@ _ISO_DURATION = re.compile(
     r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.ASCII
 )
 DURATION_MS_MAX: Final = 10 * 366 * 86_400_000
+# A page of steps; also the bound on the steps of one decision (`rules/advance`).
+STEPS_MAX: Final = 64
 NAME_PATTERN: Final = r"^[a-z][a-z0-9_]{0,63}$"
 
 
@@ -182,7 +184,7 @@ class Arm(_Model):
 
 
 class Step(_Model):
-    """One step: a name and exactly one word (`send`, `wait`, `branch`, `audience`, `task`, `end`).
+    """One step: a name and one word (`send`, `wait`, `branch`, `audience`, `task`, `go_to`, `end`).
 
     `next` names a later step to go on with; by default it is the one below.
     """
@@ -193,6 +195,9 @@ class Step(_Model):
     branch: tuple[Arm, ...] | None = Field(default=None, max_length=32)
     audience: Audience | None = None
     task: Task | None = None
+    go_to: Name | None = None
+    """The step to go on with, further down or further up. Every way round contains a wait that
+    cannot be skipped. What is visited again sends again."""
     end: Text | None = None
     next: Name | None = None
 
@@ -209,7 +214,7 @@ class Journey(_Model):
     description: str = ""
     entry: Entry
     exits: tuple[Exit, ...] = Field(default=(), max_length=32)
-    steps: tuple[Step, ...] = Field(min_length=1, max_length=64)
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=STEPS_MAX)
 
 
 class Ownership(_Model):

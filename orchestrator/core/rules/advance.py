@@ -1,7 +1,8 @@
 """One enrollment on its way: from a step to the next wait, or to the end.
 
 `enroll` starts a `Walk` at the first step, `decide` goes on with one when a wait has come due.
-Steps only lead forward in this language, and the walk is bounded besides.
+A way round always contains a wait that stops the walk, which `catalog/paths` proves of every
+journey, so that a walk takes each step at most once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from orchestrator.core.command import CommandClass, CommandType
 from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Enrollment, OpenCommand
 from orchestrator.core.decision import EndReason, Moved, Refusal, SendRefused
+from orchestrator.core.journey import STEPS_MAX
 from orchestrator.core.profile import is_owned
 from orchestrator.core.rules.draft import Draft, Instruction
 from orchestrator.core.rules.ending import complete, end
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from orchestrator.core.journey import Arm, Audience, Send, Step, Task, Variable
     from orchestrator.core.journeys import Plan
 
-# A journey has at most 64 steps and leads forward only; what runs longer is not a journey.
-STEPS_PER_WALK_MAX: Final = 128
+# A walk takes each step at most once; what runs longer has not passed `check`.
+STEPS_PER_WALK_MAX: Final = STEPS_MAX
+# A way round may send faster than its messages expire. The oldest one is then let go: an exit
+# does not cancel it any more, but the fence still holds it back.
+OPEN_COMMANDS_MAX: Final = 64
 # The step name of a message that an exit sends; it belongs to no step of the journey.
 FAREWELL_STEP: Final = "exit"
 
@@ -91,7 +96,7 @@ class Walk:
     def run(self, position: int) -> None:
         """Take steps from `position` until a wait, the end, or a step that fails."""
         steps = self.plan.journey.steps
-        for _ in range(STEPS_PER_WALK_MAX):
+        for _ in range(STEPS_PER_WALK_MAX + 1):  # The last round finds only the end.
             if position >= len(steps):
                 complete(self.draft, self._taken(), step=None, label=None)
                 return
@@ -136,6 +141,8 @@ class Walk:
             failed = self._task(step.id, step.task)
         elif step.audience is not None:
             self._audience(step.id, step.audience)
+        elif step.go_to is not None:
+            return self._position(step.go_to)
         return failed or self._after(step, position)
 
     def _position(self, name: str) -> int | Failed:
@@ -219,16 +226,17 @@ class Walk:
             note=name or "",
             audience=name,
         )
-        if adds:
-            self._emit("audience", instruction)
-            return
-        self.draft.emit(self.enrollment, instruction)
         place = (audience.channel, name)
+        # Who is added again is still in it once.
         self.open_commands = [
             command
             for command in self.open_commands
             if command.kind != "audience" or (command.channel, command.audience) != place
         ]
+        if adds:
+            self._emit("audience", instruction)
+        else:
+            self.draft.emit(self.enrollment, instruction)
 
     def _may_go(self, step: str, channel: str, expires_at_ms: int, *, promotional: bool) -> bool:
         """Whether nothing forbids the step to reach the customer; log what does."""
@@ -273,6 +281,9 @@ class Walk:
                 audience=command.audience,
             )
         )
+        if len(self.open_commands) > OPEN_COMMANDS_MAX:
+            oldest = min(self.open_commands, key=lambda one: (one.kind == "audience", one.sequence))
+            self.open_commands.remove(oldest)
 
     def _wait(self, step: str, duration_ms: int) -> None:
         draft = self.draft
