@@ -98,6 +98,10 @@ def _uses(draft: Draft) -> Iterator[_Use]:
             if arm.when is not None:
                 place = ("steps", at, "branch", index, "when")
                 yield _Use(arm.when, place, STEP_SEES, entry.on, "condition")
+        if step.wait is not None and step.wait.date is not None:
+            yield _Use(
+                step.wait.date, ("steps", at, "wait", "date"), STEP_SEES, entry.on, "anything"
+            )
         for word, message in (("send", step.send), ("task", step.task)):
             if message is not None:
                 yield from _of_variables(message.variables, ("steps", at, word), entry.on)

@@ -112,7 +112,8 @@ def _reached(links: Links, start: int = 0) -> set[int]:
 def _restless(steps: Sequence[Step], links: Links) -> Iterator[int]:
     """Yield the steps that go back on a way round which no wait interrupts."""
     walked: Links = {
-        index: () if step.wait is not None else links[index] for index, step in enumerate(steps)
+        index: () if step.wait is not None and not step.wait.skippable else links[index]
+        for index, step in enumerate(steps)
     }
     for index, step in enumerate(steps):
         if step.go_to is None or links[index][-1] > index:

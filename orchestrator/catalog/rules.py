@@ -15,6 +15,7 @@ from orchestrator.catalog.draft import Draft, Place, where
 from orchestrator.catalog.expressions import expression_findings
 from orchestrator.catalog.findings import Finding, instead, nearest, quoted
 from orchestrator.catalog.paths import path_findings, raw_ids
+from orchestrator.core.calendar import zone_named
 from orchestrator.core.command import CommandClass
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
     yield from _promotions_end(draft)
     yield from _last_words(draft)
     yield from _lasting(draft)
+    yield from _waits(draft)
+    if draft.journey.zone is not None and not _is_zone(draft.journey.zone):
+        yield draft.finding(_no_zone(draft.journey.zone), "zone")
     if around.vocabulary is not None:
         yield from expression_findings(draft, around.vocabulary)
 
@@ -58,9 +62,7 @@ def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
 def shop_findings(path: str, tree: Node, shop: Shop) -> Iterator[Finding]:
     """Yield what is wrong with the shop although each of its words is allowed."""
     if not _is_zone(shop.zone):
-        found = nearest(shop.zone, zoneinfo.available_timezones())
-        hint = f'did you mean "{found}"?' if found else "write one like Europe/Madrid"
-        yield Finding(path, tree.line_of("zone"), f"zone: there is no {quoted(shop.zone)}; {hint}")
+        yield Finding(path, tree.line_of("zone"), _no_zone(shop.zone))
     if _LOCALE.fullmatch(shop.locale) is None:
         message = f"locale: {quoted(shop.locale)} is no language; write one like es or es-ES"
         yield Finding(path, tree.line_of("locale"), message)
@@ -75,11 +77,13 @@ def shop_findings(path: str, tree: Node, shop: Shop) -> Iterator[Finding]:
 
 
 def _is_zone(name: str) -> bool:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        return False
-    return True
+    return zone_named(name) is not None
+
+
+def _no_zone(name: str) -> str:
+    found = nearest(name, zoneinfo.available_timezones())
+    hint = f'did you mean "{found}"?' if found else "write one like Europe/Madrid"
+    return f"zone: there is no {quoted(name)}; {hint}"
 
 
 def _at(draft: Draft, message: str, *place: str | int) -> Finding:
@@ -208,8 +212,6 @@ def _last_words(draft: Draft) -> Iterator[Finding]:
 def _lasting(draft: Draft) -> Iterator[Finding]:
     """Yield durations of nothing."""
     for at, step in _steps(draft):
-        if step.wait == 0:
-            yield _at(draft, "waits for no time; leave the step out", "steps", at, "wait")
         for word, message in (("send", step.send), ("task", step.task)):
             if message is not None and message.expires_after == 0:
                 place = ("steps", at, word, "expires_after")
@@ -218,3 +220,24 @@ def _lasting(draft: Draft) -> Iterator[Finding]:
         if exit_.then is not None and exit_.then.expires_after == 0:
             place = ("exits", at, "then", "expires_after")
             yield _at(draft, "is over as soon as it is sent; give it time", *place)
+
+
+def _waits(draft: Draft) -> Iterator[Finding]:
+    """Yield waits for nothing, and for things that exclude each other."""
+    for at, step in _steps(draft):
+        if (wait := step.wait) is None:
+            continue
+        place = ("steps", at, "wait")
+        said = wait.model_fields_set
+        if wait.date is None:
+            for word in sorted(said & {"before", "after", "yearly"}):
+                yield _at(draft, "belongs to a date; say which one: `date: …`", *place, word)
+            if not wait.for_ and wait.time is None and not wait.weekday:
+                yield _at(draft, "waits for no time; leave the step out", *place)
+            continue
+        for word, field in (("for", "for_"), ("weekday", "weekday")):
+            if field in said:
+                message = "a wait until a date ends with that date; make two steps"
+                yield _at(draft, message, *place, word)
+        if wait.before and wait.after:
+            yield _at(draft, "say before or after, one of them", *place, "before")

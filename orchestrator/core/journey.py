@@ -36,6 +36,7 @@ _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?
 _ISO_DURATION = re.compile(
     r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.ASCII
 )
+_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 DURATION_MS_MAX: Final = 10 * 366 * 86_400_000
 # A page of steps; also the bound on the steps of one decision (`rules/advance`).
 STEPS_MAX: Final = 64
@@ -68,6 +69,21 @@ Condition = Annotated[
     BeforeValidator(Expression.parse),
     PlainSerializer(lambda expression: expression.source),
     WithJsonSchema({"type": "string", "description": "A CEL expression."}),
+]
+
+
+def parse_time_of_day(value: object) -> int:
+    """Turn `09:00` into the minute of the day. Raises ValueError with what is allowed."""
+    match = _TIME_OF_DAY.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'{value!r} is not a time of day; write one like "09:00" or "17:30"')
+    return int(match[1]) * 60 + int(match[2])
+
+
+TimeOfDay = Annotated[
+    int,
+    BeforeValidator(parse_time_of_day),
+    WithJsonSchema({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}),
 ]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 EVENT_TYPE_PATTERN: Final = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$"
@@ -176,6 +192,67 @@ class Task(_Model):
     expires_after: Duration | None = None
 
 
+class Weekday(StrEnum):
+    """A day of the week."""
+
+    MONDAY = "monday"
+    TUESDAY = "tuesday"
+    WEDNESDAY = "wednesday"
+    THURSDAY = "thursday"
+    FRIDAY = "friday"
+    SATURDAY = "saturday"
+    SUNDAY = "sunday"
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+class Wait(_Model):
+    """Stay in this step for a time, until a time of day or a weekday, or until a date.
+
+    A bare duration is short for `{for: …}`. Local time is by the customer's `profile.zone` (an IANA
+    zone, like `Europe/Madrid`), else the journey's `zone`, else the shop's. A time that the clocks
+    skip in spring means the first instant after it; one that they show twice, the first.
+    """
+
+    for_: Duration = Field(default=0, alias="for")
+    """How long. With `time` or `weekday`: at least so long, then until that time."""
+    time: TimeOfDay | None = None
+    """Until this local time, like `"09:00"`: today's when it is still to come, else tomorrow's."""
+    weekday: Annotated[tuple[Weekday, ...], BeforeValidator(_listed)] = ()
+    """Until the next of these days, `monday` or `[monday, thursday]`, at `time` or as it begins.
+    On the day itself, when its time is over: until the next."""
+    date: Condition | None = None
+    """Until a date of the customer, like `profile.renewal_date`: `2026-12-24`, at `time` or as the
+    day begins, or a date with a time. One that has passed skips the wait; one that is missing or
+    no date ends the enrollment, reason `step_failed` (ask for it in a branch before)."""
+    before: Duration = 0
+    """So long before `date`; whole days are days of the calendar."""
+    after: Duration = 0
+    """So long after `date`."""
+    yearly: bool = False
+    """The next day of a year that is like `date`: a birthday. 29 February is the 28th elsewhen."""
+
+    @property
+    def weekdays(self) -> frozenset[int]:
+        """The days as numbers, Monday is 0."""
+        return frozenset(list(Weekday).index(day) for day in self.weekday)
+
+    @property
+    def skippable(self) -> bool:
+        """Whether somebody may pass without waiting."""
+        return self.date is not None and not self.yearly
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_duration(cls, value: object) -> object:
+        if isinstance(value, Mapping | cls):
+            return value
+        parse_duration(value)
+        return {"for": value}
+
+
 class Arm(_Model):
     """One arm of a branch; without `when` it is the else arm and must be last."""
 
@@ -191,7 +268,7 @@ class Step(_Model):
 
     id: Name
     send: Send | None = None
-    wait: Duration | None = None
+    wait: Wait | None = None
     branch: tuple[Arm, ...] | None = Field(default=None, max_length=32)
     audience: Audience | None = None
     task: Task | None = None
@@ -212,6 +289,8 @@ class Journey(_Model):
     stage: Stage
     priority: int = Field(default=50, ge=0, le=100)
     description: str = ""
+    zone: str | None = None
+    """IANA zone of customers whose profile names none. Default: the shop's."""
     entry: Entry
     exits: tuple[Exit, ...] = Field(default=(), max_length=32)
     steps: tuple[Step, ...] = Field(min_length=1, max_length=STEPS_MAX)

@@ -127,6 +127,8 @@ def _exit_expressions(exit_: Exit) -> Iterator[Expression]:
 def _step_expressions(journey: Journey) -> Iterator[Expression]:
     for step in journey.steps:
         yield from (arm.when for arm in step.branch or () if arm.when is not None)
+        if step.wait is not None and step.wait.date is not None:
+            yield step.wait.date
         for word in (step.send, step.task):
             if word is not None:
                 yield from (variable.value for variable in word.variables.values())

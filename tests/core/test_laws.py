@@ -33,6 +33,12 @@ TIED = "event.data.items.exists(i, i.sku in enrollment.skus)"
 CONDITIONS = st.sampled_from(
     [None, "event.data.n > 2", 'profile.tier == "gold"', "event.data.sku > 5", "event.type != ''"]
 )
+WAITS: list[Any] = [
+    *("1m", "1h", "3d", {"time": "02:30"}, {"for": "1d", "time": "09:00"}),
+    {"weekday": ["monday", "thursday"]},
+    {"date": "profile.renewal", "before": "1d"},
+    {"date": "profile.renewal", "yearly": True, "time": "09:00"},
+]
 RECALLS = {CommandType.MESSAGE_CANCEL, CommandType.AUDIENCE_REMOVE, CommandType.TASK_CLOSE}
 
 
@@ -54,7 +60,7 @@ def _step(draw: st.DrawFn, step: str, count: int, number: int) -> dict[str, Any]
     variables = {"name": draw(st.sampled_from(["profile.name", "trigger.data.n + 1", "event.x"]))}
     class_ = draw(st.sampled_from([None, "service", "transactional", "promotional"]))
     words: list[dict[str, Any]] = [
-        {"wait": draw(st.sampled_from(["1m", "1h", "3d"]))},
+        {"wait": draw(st.sampled_from(WAITS))},
         {"send": {"channel": "email", "template": step, "class": class_}},
         {"send": {"channel": "sms", "template": step, "expires_after": "1h"}},
         {"send": {"channel": "push", "template": step, "variables": variables}},
@@ -110,7 +116,13 @@ DATA = st.fixed_dictionaries(
         "items": st.lists(st.sampled_from(SKUS).map(item), max_size=2),
         "order_id": st.sampled_from("1234"),
         "attributes": st.fixed_dictionaries(
-            {}, optional={"tier": st.just("gold"), "name": st.text()}
+            {},
+            optional={
+                "tier": st.just("gold"),
+                "name": st.text(),
+                "zone": st.sampled_from(["Asia/Kathmandu", "Europe/Madrid", "Nowhere", 3]),
+                "renewal": st.sampled_from(["2026-11-24", "1992-02-29", "soon", None]),
+            },
         ),
     },
 )
@@ -181,7 +193,9 @@ class LifeOfACustomer(RuleBasedStateMachine):
     def time_passes(self, duration: int, fires: bool) -> None:  # noqa: FBT001 - Drawn.
         self.now += duration
         if fires:
-            self.take(TimerFired(self.now))
+            decision = self.take(TimerFired(self.now))
+
+            assert (decision.wake_at_ms or self.now + 1) > self.now, "a wait did not end"
 
     @rule(shop=shops(version=2), keeps=st.booleans())
     def the_shop_is_redeployed(self, shop: Journeys, keeps: bool) -> None:  # noqa: FBT001 - Drawn.

@@ -19,11 +19,12 @@ from orchestrator.core.journey import STEPS_MAX
 from orchestrator.core.profile import is_owned
 from orchestrator.core.rules.draft import Draft, Instruction
 from orchestrator.core.rules.ending import complete, end
+from orchestrator.core.rules.waiting import over_at_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.core.journey import Arm, Audience, Send, Step, Task, Variable
+    from orchestrator.core.journey import Arm, Audience, Send, Step, Task, Variable, Wait
     from orchestrator.core.journeys import Plan
 
 # A walk takes each step at most once; what runs longer has not passed `check`.
@@ -101,8 +102,7 @@ class Walk:
                 complete(self.draft, self._taken(), step=None, label=None)
                 return
             step = steps[position]
-            if step.wait is not None:
-                self._wait(step.id, step.wait)
+            if step.wait is not None and self._stays(step.id, step.wait):
                 return
             if step.end is not None:
                 complete(self.draft, self._taken(), step=step.id, label=step.end)
@@ -285,11 +285,18 @@ class Walk:
             oldest = min(self.open_commands, key=lambda one: (one.kind == "audience", one.sequence))
             self.open_commands.remove(oldest)
 
-    def _wait(self, step: str, duration_ms: int) -> None:
+    def _stays(self, step: str, wait: Wait) -> bool:
+        """Stay here until the wait is over; False when it is over already."""
         draft = self.draft
-        wake_at_ms = draft.now_ms + duration_ms
+        wake_at_ms = over_at_ms(draft, self.plan, self.enrollment, wait)
+        if isinstance(wake_at_ms, Failed):
+            self._fail(step, wake_at_ms)
+            return True
+        if wake_at_ms <= draft.now_ms:
+            return False
         draft.put(self._taken(step, wake_at_ms))
         draft.log(Moved(enrollment=self.enrollment.id, step=step, wake_at_ms=wake_at_ms))
+        return True
 
     def _fail(self, step: str, failed: Failed) -> None:
         taken, fenced = self._taken(step), self.plan.promotional

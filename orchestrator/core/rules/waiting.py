@@ -1,0 +1,55 @@
+"""Until when somebody waits: a time, a time of day, a weekday or a date of their own.
+
+`advance` asks when it comes to a wait. Local time is that of the profile's zone, else of the
+journey's, else of the shop's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.core.calendar import date_instant, first_zone, next_anniversary, next_time
+from orchestrator.core.condition import Failed
+from orchestrator.core.journey import DURATION_MS_MAX
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from orchestrator.core.customer import Enrollment
+    from orchestrator.core.journey import Wait
+    from orchestrator.core.journeys import Plan
+    from orchestrator.core.rules.draft import Draft
+
+
+def over_at_ms(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> int | Failed:
+    """Return when the wait is over, maybe in the past, or why nobody can say."""
+    earliest_ms = draft.now_ms + wait.for_
+    if wait.date is not None:
+        return _date_ms(draft, plan, enrollment, wait)
+    if wait.time is None and not wait.weekday:
+        return earliest_ms
+    return next_time(earliest_ms, wait.time or 0, _zone(draft, plan), wait.weekdays)
+
+
+def _date_ms(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> int | Failed:
+    assert wait.date is not None
+    value = draft.scope.value(wait.date, enrollment)
+    if isinstance(value, Failed):
+        return value
+    zone, shift_ms = _zone(draft, plan), wait.after - wait.before
+    if wait.yearly:
+        after_ms = draft.now_ms
+        at_ms = next_anniversary(value, wait.time, zone, after_ms=after_ms, shift_ms=shift_ms)
+    else:
+        at_ms = date_instant(value, wait.time, zone, shift_ms=shift_ms)
+    if at_ms is None:
+        return Failed(f"{wait.date.source}: {value!r:.40} is no date")
+    if at_ms > draft.now_ms + DURATION_MS_MAX:
+        return Failed(f"{wait.date.source}: {value!r:.40} is more than ten years away")
+    return at_ms
+
+
+def _zone(draft: Draft, plan: Plan) -> ZoneInfo:
+    attribute = draft.attributes.get("zone")
+    own = None if attribute is None else attribute.value
+    return first_zone((own, plan.journey.zone, draft.journeys.shop.zone))
