@@ -21,11 +21,13 @@ from orchestrator.core.condition import Expression, calculable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.core.journey import Variable
+    from orchestrator.core.journey import Heard, Until, Variable, Wait
 
 ENTRY_SEES: Final = frozenset({"event", "profile", "now_ms"})
 EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "now_ms"})
 STEP_SEES: Final = frozenset({"profile", "enrollment", "trigger", "now_ms"})
+# It is asked when the profile has changed, and time changes no profile.
+WAIT_SEES: Final = STEP_SEES - {"now_ms"}
 # What `core/condition.py` puts under each root.
 MEMBERS: Final = {
     "event": frozenset({"data", "type", "source", "id", "time_ms"}),
@@ -98,13 +100,24 @@ def _uses(draft: Draft) -> Iterator[_Use]:
             if arm.when is not None:
                 place = ("steps", at, "branch", index, "when")
                 yield _Use(arm.when, place, STEP_SEES, entry.on, "condition")
-        if step.wait is not None and step.wait.date is not None:
-            yield _Use(
-                step.wait.date, ("steps", at, "wait", "date"), STEP_SEES, entry.on, "anything"
-            )
+        if step.wait is not None:
+            yield from _of_wait(step.wait, ("steps", at, "wait"), entry.on)
         for word, message in (("send", step.send), ("task", step.task)):
             if message is not None:
                 yield from _of_variables(message.variables, ("steps", at, word), entry.on)
+
+
+def _of_wait(wait: Wait, place: Place, entered_on: str) -> Iterator[_Use]:
+    if wait.date is not None:
+        yield _Use(wait.date, (*place, "date"), STEP_SEES, entered_on, "anything")
+    named: list[tuple[Until | Heard, Place]] = []
+    named += [(one, ("until", index)) for index, one in enumerate(wait.until)]
+    named += [(one, ("reset_on", index)) for index, one in enumerate(wait.reset_on)]
+    for one, where_ in named:
+        if one.when is not None:
+            sees = WAIT_SEES if one.event is None else EXIT_SEES
+            at = (*place, *where_, "when")
+            yield _Use(one.when, at, sees, one.event or entered_on, "condition")
 
 
 def _of_variables(variables: Any, place: Place, event_type: str) -> Iterator[_Use]:

@@ -78,6 +78,8 @@ def _named(step: Step) -> Iterator[tuple[str, Place]]:
         yield step.next, ("next",)
     for index, arm in enumerate(step.branch or ()):
         yield arm.next, ("branch", index, "next")
+    for index, heard in enumerate(step.wait.until if step.wait is not None else ()):
+        yield heard.next, ("wait", "until", index, "next")
     if step.go_to is not None:
         yield step.go_to, ("go_to",)
 

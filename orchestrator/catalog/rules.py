@@ -102,6 +102,13 @@ def _event_types(draft: Draft, vocabulary: Vocabulary | None) -> Iterator[Findin
         named.append((draft.journey.entry.on, ("entry", "on")))
     for at, exit_ in zip(draft.exits_at, draft.journey.exits, strict=True):
         named.append((exit_.on, ("exits", at, "on")))
+    for at, step in _steps(draft):
+        if step.wait is not None:
+            for index, arm in enumerate(step.wait.until):
+                if arm.event is not None:
+                    named.append((arm.event, ("steps", at, "wait", "until", index, "event")))
+            for index, one in enumerate(step.wait.reset_on):
+                named.append((one.event, ("steps", at, "wait", "reset_on", index)))
     for event_type, place in named:
         if event_type not in vocabulary.types:
             hint = instead(event_type, vocabulary.types)
@@ -229,11 +236,18 @@ def _waits(draft: Draft) -> Iterator[Finding]:
             continue
         place = ("steps", at, "wait")
         said = wait.model_fields_set
+        for index, arm in enumerate(wait.until):
+            if arm.event is None and arm.when is None:
+                message = "says nothing to wait for; write `event`, `when` or both"
+                yield _at(draft, message, *place, "until", index)
         if wait.date is None:
             for word in sorted(said & {"before", "after", "yearly"}):
                 yield _at(draft, "belongs to a date; say which one: `date: …`", *place, word)
             if not wait.for_ and wait.time is None and not wait.weekday:
-                yield _at(draft, "waits for no time; leave the step out", *place)
+                message = "waits for no time; leave the step out"
+                if wait.until:
+                    message = "has no end; say how long at most, like `for: 7d`"
+                yield _at(draft, message, *place)
             continue
         for word, field in (("for", "for_"), ("weekday", "weekday")):
             if field in said:

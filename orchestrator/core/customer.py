@@ -19,6 +19,7 @@ BUSINESS_KEY_MS: Final = 90 * 86_400_000
 REMEMBERED_EXITS_MAX: Final = 32
 REMEMBERED_EXIT_MS: Final = 72 * 3_600_000
 ENDED_KEYS_MAX: Final = 256
+SENT_MAX: Final = 16
 ENDED_KEY_MS: Final = 30 * 86_400_000
 
 
@@ -93,6 +94,7 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     `open_commands` keep it here (they must still be cancelled by an exit).
     `entry_time_ms` is the event time of the entry (the exit rule compares it), `entered_at_ms`
     the decision's now. `trigger` holds the part of the entering event's data that steps read.
+    `sent` names the newest messages, where a wait listens for what becomes of them.
     """
 
     id: str
@@ -110,6 +112,7 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     open_commands: tuple[OpenCommand, ...] = ()
     longest_expires_at_ms: int = 0
     extensions: Mapping[str, Raw] = field(default_factory=dict)
+    sent: tuple[str, ...] = ()
 
 
 class JourneyMemory(Struct, frozen=True, array_like=True, gc=False):

@@ -4,7 +4,7 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → dedupe → apply → exits → entries → steps. A wait that has come due
+The descent: event → dedupe → apply → exits → waits → entries → steps. A wait that has come due
 (`TimerFired`) goes through the same function and takes only the last part of the way. The rules
 stand in `core/rules`; they write into one `Draft`, which is sealed at the end.
 """
@@ -29,6 +29,7 @@ from orchestrator.core.rules.dedupe import (
 from orchestrator.core.rules.draft import Draft
 from orchestrator.core.rules.enroll import enter_by_event
 from orchestrator.core.rules.exits import end_by_event
+from orchestrator.core.rules.hearing import hear
 
 if TYPE_CHECKING:
     from orchestrator.core.journeys import Journeys
@@ -85,6 +86,7 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
     _apply(draft, event, occurred_ms)
     if not event.backfill:
         end_by_event(draft, event, occurred_ms)
+        hear(draft, event, occurred_ms)
         enter_by_event(draft, event, occurred_ms)
     return draft.seal()
 

@@ -204,8 +204,38 @@ class Weekday(StrEnum):
     SUNDAY = "sunday"
 
 
+class Heard(_Model):
+    """An event to listen for.
+
+    Reports of senders (`message.clicked`) count when they are about a message of this enrollment,
+    other events when they are not older than its entry.
+    """
+
+    event: EventType
+    """Event type."""
+    when: Condition | None = None
+    """Condition over `event`, `profile`, `trigger` and `enrollment`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_type(cls, value: object) -> object:
+        return {"event": value} if isinstance(value, str) else value
+
+
+class Until(_Model):
+    """What ends a wait before its time, and where that leads."""
+
+    event: EventType | None = None
+    """Event type; see `reset_on` for which ones count."""
+    when: Condition | None = None
+    """With an event: condition over `event`, `profile`, `trigger`, `enrollment`. Alone: condition
+    over `profile`, `trigger`, `enrollment`; when it is true already, nobody waits."""
+    next: Name
+    """A later step to go on with."""
+
+
 def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+    return (value,) if isinstance(value, str | Mapping) else value
 
 
 class Wait(_Model):
@@ -234,6 +264,13 @@ class Wait(_Model):
     yearly: bool = False
     """The next day of a year that is like `date`: a birthday. 29 February is the 28th elsewhen."""
 
+    until: tuple[Until, ...] = Field(default=(), max_length=16)
+    """What ends the wait earlier: the first that comes, in written order when several do. The
+    rest of the wait says how long at most; who waited so long goes on at the step's `next`."""
+    reset_on: Annotated[tuple[Heard, ...], BeforeValidator(_listed), Field(max_length=16)] = ()
+    """Events that start the wait anew, like a repeat of the trigger: `cart.updated` or
+    `{event: cart.updated, when: event.data.cart_id == enrollment.key}`."""
+
     @property
     def weekdays(self) -> frozenset[int]:
         """The days as numbers, Monday is 0."""
@@ -242,7 +279,8 @@ class Wait(_Model):
     @property
     def skippable(self) -> bool:
         """Whether somebody may pass without waiting."""
-        return self.date is not None and not self.yearly
+        at_once = any(arm.event is None for arm in self.until)
+        return at_once or (self.date is not None and not self.yearly)
 
     @model_validator(mode="before")
     @classmethod

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from orchestrator.core.journey import Channel, Exit, Journey, Shop
+    from orchestrator.core.journey import Channel, Exit, Heard, Journey, Shop, Until, Wait
 
 Mode = Literal["test", "live"]
 
@@ -38,6 +38,7 @@ class Plan:
     __slots__ = (
         "entry",
         "exits",
+        "follows_messages",
         "journey",
         "name",
         "positions",
@@ -52,6 +53,7 @@ class Plan:
         self.name: Final = journey.name
         self.version: Final = journey.version
         self.promotional: Final = journey.kind is CommandClass.PROMOTIONAL
+        self.follows_messages: Final = any(one.startswith("message.") for one in _heard(journey))
         self.positions: Final = {step.id: index for index, step in enumerate(journey.steps)}
         exits: dict[str, tuple[Exit, ...]] = {}
         for exit_ in journey.exits:
@@ -98,6 +100,7 @@ class Journeys:
         self.entering: Final = _entering(self.plans[key] for key in latest.items())
         self.exit_fields: Final = _exit_fields(self.versions.values())
         self.exit_types: Final = frozenset(self.exit_fields)
+        self.heard: Final = frozenset(chain(*map(_heard, self.versions.values())))
         self.reads_on: Final = _reads_on(self.versions.values())
         self.reads_when_due: Final = _converted(
             expression
@@ -127,11 +130,26 @@ def _exit_expressions(exit_: Exit) -> Iterator[Expression]:
 def _step_expressions(journey: Journey) -> Iterator[Expression]:
     for step in journey.steps:
         yield from (arm.when for arm in step.branch or () if arm.when is not None)
-        if step.wait is not None and step.wait.date is not None:
-            yield step.wait.date
+        if step.wait is not None:
+            said = (step.wait.date, *(one.when for one in _listened(step.wait)))
+            yield from (one for one in said if one is not None)
         for word in (step.send, step.task):
             if word is not None:
                 yield from (variable.value for variable in word.variables.values())
+
+
+def _listened(wait: Wait) -> tuple[Until | Heard, ...]:
+    return (*wait.until, *wait.reset_on)
+
+
+def _heard(journey: Journey) -> frozenset[str]:
+    """Return the event types that a wait listens for; a condition listens for the profile."""
+    return frozenset(
+        one.event or "profile.updated"
+        for step in journey.steps
+        if step.wait is not None
+        for one in _listened(step.wait)
+    )
 
 
 def _reads(expressions: Iterable[Expression]) -> Reads:
@@ -171,6 +189,9 @@ def _reads_on(journeys: Iterable[Journey]) -> Mapping[str, Reads]:
         for exit_ in journey.exits:
             exiting = _converted(_exit_expressions(exit_))
             reads[exit_.on] = reads.get(exit_.on, NOTHING) | exiting
+        going_on = _converted(_step_expressions(journey))
+        for event_type in _heard(journey):
+            reads[event_type] = reads.get(event_type, NOTHING) | going_on
     return reads
 
 

@@ -39,6 +39,12 @@ WAITS: list[Any] = [
     {"date": "profile.renewal", "before": "1d"},
     {"date": "profile.renewal", "yearly": True, "time": "09:00"},
 ]
+UNTIL: list[dict[str, Any]] = [
+    {"when": 'profile.tier == "gold"'},
+    {"event": "product.viewed", "when": "event.data.n > 2"},
+    {"event": "purchase", "when": TIED},
+    {"event": "message.delivered"},
+]
 RECALLS = {CommandType.MESSAGE_CANCEL, CommandType.AUDIENCE_REMOVE, CommandType.TASK_CLOSE}
 
 
@@ -59,7 +65,14 @@ def _step(draw: st.DrawFn, step: str, count: int, number: int) -> dict[str, Any]
     next_ = draw(st.one_of(st.none(), later))
     variables = {"name": draw(st.sampled_from(["profile.name", "trigger.data.n + 1", "event.x"]))}
     class_ = draw(st.sampled_from([None, "service", "transactional", "promotional"]))
+    if next_ is not None:
+        arms = st.sampled_from(UNTIL).map(lambda arm: {**arm, "next": next_})
+        until = draw(st.lists(arms, max_size=2))
+    else:
+        until = []
+    reset_on = draw(st.lists(st.sampled_from(TYPES), max_size=1))
     words: list[dict[str, Any]] = [
+        {"wait": {"for": "2h", "until": until, "reset_on": reset_on}},
         {"wait": draw(st.sampled_from(WAITS))},
         {"send": {"channel": "email", "template": step, "class": class_}},
         {"send": {"channel": "sms", "template": step, "expires_after": "1h"}},

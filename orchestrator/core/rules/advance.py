@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from orchestrator.core.command import CommandClass, CommandType
 from orchestrator.core.condition import Failed, is_empty, plain
-from orchestrator.core.customer import Enrollment, OpenCommand
+from orchestrator.core.customer import SENT_MAX, Enrollment, OpenCommand
 from orchestrator.core.decision import EndReason, Moved, Refusal, SendRefused
 from orchestrator.core.journey import STEPS_MAX
 from orchestrator.core.profile import is_owned
@@ -55,6 +55,12 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
     Walk(draft, plan, enrollment, due_ms=due_ms).run_after(position)
 
 
+def lead(draft: Draft, plan: Plan, enrollment: Enrollment, name: str) -> None:
+    """Let an enrollment go on with a step, because what it waited for has happened."""
+    walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
+    walk.run(plan.positions.get(name, len(plan.journey.steps)))
+
+
 def send_farewell(draft: Draft, enrollment: Enrollment, send: Send, *, kind: CommandClass) -> None:
     """Send the last message of an exit. It is about what happened, so it is never promotional."""
     command_class = send.command_class or kind
@@ -84,7 +90,7 @@ def send_farewell(draft: Draft, enrollment: Enrollment, send: Send, *, kind: Com
 class Walk:
     """The steps one enrollment takes in one decision, with what they have emitted so far."""
 
-    __slots__ = ("draft", "due_ms", "enrollment", "open_commands", "plan", "visits")
+    __slots__ = ("draft", "due_ms", "enrollment", "open_commands", "plan", "sent", "visits")
 
     def __init__(self, draft: Draft, plan: Plan, enrollment: Enrollment, *, due_ms: int) -> None:
         self.draft: Final = draft
@@ -93,6 +99,7 @@ class Walk:
         self.due_ms: Final = due_ms
         self.open_commands = list(enrollment.open_commands)
         self.visits = dict(enrollment.visits)
+        self.sent = enrollment.sent
 
     def run(self, position: int) -> None:
         """Take steps from `position` until a wait, the end, or a step that fails."""
@@ -102,12 +109,16 @@ class Walk:
                 complete(self.draft, self._taken(), step=None, label=None)
                 return
             step = steps[position]
-            if step.wait is not None and self._stays(step.id, step.wait):
-                return
             if step.end is not None:
                 complete(self.draft, self._taken(), step=step.id, label=step.end)
                 return
-            following = self._take(step, position)
+            following = (
+                self._take(step, position)
+                if step.wait is None
+                else self._wait(step, position, step.wait)
+            )
+            if following is None:
+                return
             if isinstance(following, Failed):
                 self._fail(step.id, following)
                 return
@@ -269,6 +280,8 @@ class Walk:
 
     def _emit(self, kind: str, instruction: Instruction) -> None:
         command = self.draft.emit(self.enrollment, instruction)
+        if self.plan.follows_messages and kind == "message":
+            self.sent = (*self.sent, command.id)[-SENT_MAX:]
         self.open_commands.append(
             OpenCommand(
                 id=command.id,
@@ -285,18 +298,20 @@ class Walk:
             oldest = min(self.open_commands, key=lambda one: (one.kind == "audience", one.sequence))
             self.open_commands.remove(oldest)
 
-    def _stays(self, step: str, wait: Wait) -> bool:
-        """Stay here until the wait is over; False when it is over already."""
+    def _wait(self, step: Step, position: int, wait: Wait) -> int | Failed | None:
+        """Stay here, which is None, or return where a wait leads that is over already."""
         draft = self.draft
+        for arm in wait.until:
+            if arm.event is None and draft.scope.holds(arm.when, self.enrollment) is True:
+                return self._position(arm.next)
         wake_at_ms = over_at_ms(draft, self.plan, self.enrollment, wait)
         if isinstance(wake_at_ms, Failed):
-            self._fail(step, wake_at_ms)
-            return True
+            return wake_at_ms
         if wake_at_ms <= draft.now_ms:
-            return False
-        draft.put(self._taken(step, wake_at_ms))
-        draft.log(Moved(enrollment=self.enrollment.id, step=step, wake_at_ms=wake_at_ms))
-        return True
+            return self._after(step, position)
+        draft.put(self._taken(step.id, wake_at_ms))
+        draft.log(Moved(enrollment=self.enrollment.id, step=step.id, wake_at_ms=wake_at_ms))
+        return None
 
     def _fail(self, step: str, failed: Failed) -> None:
         taken, fenced = self._taken(step), self.plan.promotional
@@ -311,6 +326,7 @@ class Walk:
             wake_at_ms=wake_at_ms,
             visits=self.visits,
             open_commands=tuple(self.open_commands),
+            sent=self.sent,
             longest_expires_at_ms=max(self.enrollment.longest_expires_at_ms, *expiries, 0),
         )
 
