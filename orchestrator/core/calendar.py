@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
+from cronsim import CronSim, CronSimError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
@@ -42,6 +44,46 @@ def first_zone(names: Iterable[object]) -> ZoneInfo:
         if isinstance(name, str) and (zone := zone_named(name)) is not None:
             return zone
     return _UTC
+
+
+def parse_cron(value: object) -> str:
+    """Check five fields of cron. Raises ValueError with what is allowed."""
+    text = " ".join(value.split()) if isinstance(value, str) else ""
+    if len(text.split()) == 5:
+        try:
+            next(CronSim(text, _EPOCH))
+        except (CronSimError, StopIteration):
+            pass
+        else:
+            return text
+    raise ValueError(
+        f"{value!r:.60} is no time table; write minute, hour, day of the month, month and day of "
+        'the week, like "0 9 * * 1" for Mondays at nine'
+    )
+
+
+def latest_occurrence(cron: str, zone: ZoneInfo, now_ms: int) -> int | None:
+    """Return the last time of a table that is not after now; skipped and doubled hours as in cron.
+
+    An hour that the clocks skip counts as the first instant after it, and one shown twice once.
+    """
+    if not 0 <= now_ms < _LAST_MS:
+        return None
+    # The table is searched backwards from the first instant that no longer counts.
+    before = _local(now_ms, zone) + timedelta(seconds=1)
+    for found in CronSim(cron, before.replace(microsecond=0), reverse=True):
+        instant_ms = (found.astimezone(UTC) - _EPOCH) // _MILLISECOND
+        if instant_ms <= now_ms:
+            return instant_ms
+    return None
+
+
+def next_occurrence(cron: str, zone: ZoneInfo, after_ms: int) -> int | None:
+    """Return the first time of a table after an instant."""
+    if not 0 <= after_ms < _LAST_MS:
+        return None
+    found = next(CronSim(cron, _local(after_ms, zone)), None)
+    return None if found is None else (found.astimezone(UTC) - _EPOCH) // _MILLISECOND
 
 
 def next_time(after_ms: int, minute: int, zone: ZoneInfo, weekdays: Collection[int] = ()) -> int:

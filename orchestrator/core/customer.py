@@ -7,7 +7,7 @@ log, never from here. All times are epoch milliseconds, UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from msgspec import Raw, Struct, field, msgpack
@@ -94,7 +94,9 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     `open_commands` keep it here (they must still be cancelled by an exit).
     `entry_time_ms` is the event time of the entry (the exit rule compares it), `entered_at_ms`
     the decision's now. `trigger` holds the part of the entering event's data that steps read.
-    `sent` names the newest messages, where a wait listens for what becomes of them.
+    `sent` names the newest messages, where a wait or a goal asks what becomes of them;
+    `best_arm` is the best arm of a ranked wait that has come; `goal_ms` says when the goal was
+    reached.
     """
 
     id: str
@@ -113,19 +115,35 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     longest_expires_at_ms: int = 0
     extensions: Mapping[str, Raw] = field(default_factory=dict)
     sent: tuple[str, ...] = ()
+    last_sent_ms: int | None = None
+    best_arm: int | None = None
+    goal_ms: int | None = None
 
 
 class JourneyMemory(Struct, frozen=True, array_like=True, gc=False):
     """What re-entry needs to know about a journey after its enrollments are gone.
 
     `entries` counts all entries ever and is the last ordinal; `ended_keys` are (instance key,
-    ended at) of the last 30 days.
+    ended at) of the last 30 days; `occurrence_ms` is the last time of the calendar that entered.
     """
 
     entries: int
     last_entry_ms: int
     last_end_ms: int | None = None
     ended_keys: tuple[tuple[str, int], ...] = ()
+    occurrence_ms: int | None = None
+
+
+class Watch(Struct, frozen=True, array_like=True, gc=False):
+    """A date or an absence that will enter a journey.
+
+    `due_ms` is when, None when there is nothing to come. `since_ms` is when what is missed came
+    last. `version` is the journey's for which this was worked out.
+    """
+
+    version: int
+    due_ms: int | None = None
+    since_ms: int | None = None
 
 
 class RememberedExit(Struct, frozen=True, array_like=True, gc=False):
@@ -154,6 +172,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
 
     `seen` is 12 bytes an event (identity digest, body digest), oldest first, at most 64.
     `business` is 14 bytes a key (digest, 6-byte big-endian epoch milliseconds), oldest first.
+    `watches` are by journey name; `asked` maps an attribute to the command that asked for it.
     `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
     """
 
@@ -169,6 +188,8 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     exits: tuple[RememberedExit, ...] = ()
     fence: tuple[FenceEntry, ...] = ()
     extensions: Mapping[str, Raw] = field(default_factory=dict)
+    watches: Mapping[str, Watch] = field(default_factory=dict)
+    asked: Mapping[str, str] = field(default_factory=dict)
 
 
 _encoder = msgpack.Encoder()
@@ -206,6 +227,12 @@ def encoded_wake_at_ms(value: bytes) -> int | None:
 
 def wake_at_ms(customer: Customer) -> int | None:
     """Return the customer's earliest due time, or None."""
-    return min(
-        (e.wake_at_ms for e in customer.enrollments if e.wake_at_ms is not None), default=None
-    )
+    return earliest_ms(customer.enrollments, customer.watches)
+
+
+def earliest_ms(enrollments: Iterable[Enrollment], watches: Mapping[str, Watch]) -> int | None:
+    """Return the earliest time at which a wait is over or something enters, or None."""
+    due = [one.wake_at_ms for one in enrollments if one.wake_at_ms is not None]
+    if watches:
+        due += [watch.due_ms for watch in watches.values() if watch.due_ms is not None]
+    return min(due, default=None)

@@ -4,8 +4,9 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → dedupe → apply → exits → waits → entries → steps. A wait that has come due
-(`TimerFired`) goes through the same function and takes only the last part of the way. The rules
+The descent: event → dedupe → apply → goals → exits → waits → entries → steps. A wait that has come
+due (`TimerFired`) and a journey that looks for customers (`Visit`) go through the same function and
+take only the last part of the way. The rules
 stand in `core/rules`; they write into one `Draft`, which is sealed at the end.
 """
 
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from orchestrator.core.customer import Customer, wake_at_ms
 from orchestrator.core.decision import Decision, MessageFinal, Outcome, Rejection
-from orchestrator.core.event import Event, Input, TimerFired
-from orchestrator.core.profile import attributes_after, orders_after
+from orchestrator.core.event import Event, Input, TimerFired, Visit
+from orchestrator.core.profile import attributes_after, orders_after, with_attributes
 from orchestrator.core.rules.advance import go_on
 from orchestrator.core.rules.dedupe import (
     Seen,
@@ -27,15 +28,22 @@ from orchestrator.core.rules.dedupe import (
     seen_before,
 )
 from orchestrator.core.rules.draft import Draft
-from orchestrator.core.rules.enroll import enter_by_event
+from orchestrator.core.rules.enroll import enter_at, enter_by_event, enter_segments
 from orchestrator.core.rules.exits import end_by_event
-from orchestrator.core.rules.hearing import hear
+from orchestrator.core.rules.goals import reach_goals
+from orchestrator.core.rules.hearing import hear, hear_profile
+from orchestrator.core.rules.watching import come_due, introduce, watch_absence, watch_dates
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.core.customer import Attribute
     from orchestrator.core.journeys import Journeys
 
 # Six bytes of milliseconds reach beyond the year 10000; a business key's time is written in them.
 NOW_MS_MAX: Final = 2**48 - 1
+# How often in one decision steps may change the profile with effect on other journeys.
+PROFILE_ROUNDS_MAX: Final = 4
 # What a sender's report says became of a command. Who opened a message has received it.
 FINAL_OUTCOMES: Final = {
     "message.delivered": "delivered",
@@ -57,6 +65,8 @@ def decide(journeys: Journeys, customer: Customer, event: Input, now_ms: int) ->
             return _decide_event(journeys, customer, event, now_ms)
         case TimerFired():
             return _decide_timer(journeys, customer, now_ms)
+        case Visit():
+            return _decide_visit(journeys, customer, event, now_ms)
         case _:
             assert_never(event)
 
@@ -84,11 +94,34 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
     # now: otherwise a purchase of a minute ago would not exit an entry of "in five minutes".
     occurred_ms = min(event.time_ms, now_ms)
     _apply(draft, event, occurred_ms)
+    watch_absence(draft, event, occurred_ms)
     if not event.backfill:
+        reach_goals(draft, event, occurred_ms)
         end_by_event(draft, event, occurred_ms)
+        asked = event.type in journeys.heard
+        known = draft.attributes if asked else customer.attributes
         hear(draft, event, occurred_ms)
         enter_by_event(draft, event, occurred_ms)
+        _settle(draft, known)
+    watch_dates(draft)
     return draft.seal()
+
+
+def _settle(draft: Draft, heard: Mapping[str, Attribute]) -> None:
+    """Let the changed profile have its effect: on waits for it, and on segments.
+
+    `heard` is the profile that waits have been asked about. Steps may write attributes again;
+    what is left after some rounds is looked at with the next event.
+    """
+    before = draft.customer.attributes
+    for _ in range(PROFILE_ROUNDS_MAX):
+        after = draft.attributes
+        if after is before:
+            return
+        if after is not heard:
+            hear_profile(draft)
+        enter_segments(draft, before, after)
+        before = heard = after
 
 
 def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decision:
@@ -98,7 +131,7 @@ def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decisi
         for enrollment in customer.enrollments
         if enrollment.wake_at_ms is not None and enrollment.wake_at_ms <= now_ms
     ]
-    if not due:
+    if (wake_at_ms(customer) or now_ms + 1) > now_ms:
         return _nothing(Outcome.APPLIED, customer, now_ms)
     draft = Draft(journeys, customer, now_ms, None)
     draft.forget_expired()
@@ -106,6 +139,27 @@ def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decisi
         for enrollment in draft.enrollments:
             if enrollment.id == enrollment_id:
                 go_on(draft, enrollment)
+    if draft.watches:
+        come_due(draft)
+    _settle(draft, customer.attributes)
+    watch_dates(draft)
+    return draft.seal()
+
+
+def _decide_visit(journeys: Journeys, customer: Customer, visit: Visit, now_ms: int) -> Decision:
+    """Let a journey look at somebody who is there already; the same customer when nothing comes."""
+    plan = journeys.visiting.get(visit.journey)
+    if plan is None or plan.version != visit.version:
+        return _nothing(Outcome.APPLIED, customer, now_ms)
+    draft = Draft(journeys, customer, now_ms, None)
+    if visit.occurrence_ms is None:
+        introduce(draft, plan)
+    else:
+        enter_at(draft, plan, visit.occurrence_ms)
+        _settle(draft, customer.attributes)
+        watch_dates(draft)
+    if not draft.entries and draft.watches is customer.watches:
+        return _nothing(Outcome.APPLIED, customer, now_ms)
     return draft.seal()
 
 
@@ -122,10 +176,23 @@ def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
         case "task.closed":
             _close(draft, event.data.get("task_id"), "closed")
         case _ if event.type in FINAL_OUTCOMES:
+            _take_answer(draft, event)
             _close(draft, event.data.get("command_id"), FINAL_OUTCOMES[event.type])
         case _:
             # `audience.applied` too: the membership stays open, so that an exit ends it.
             pass
+
+
+def _take_answer(draft: Draft, event: Event) -> None:
+    """Write the answer to a question into the profile."""
+    answer = event.data.get("answer")
+    if event.type != "message.replied" or answer is None or not draft.asked:
+        return
+    command_id = event.data.get("command_id")
+    for attribute, asked in draft.asked.items():
+        if asked == command_id:
+            draft.attributes = with_attributes(draft.attributes, event, {attribute: answer})
+            return
 
 
 def _close(draft: Draft, command_id: object, outcome: str) -> None:

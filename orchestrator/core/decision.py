@@ -5,7 +5,9 @@ The entries are a closed union; their JSON form (tag `kind`) is the public form 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
@@ -26,6 +28,7 @@ class EndReason(StrEnum):
 
     COMPLETED = "completed"  # It ran to its end.
     EXIT = "exit"  # An exit event matched.
+    GOAL = "goal"  # It reached its goal, and says that this is its end.
     VERSION_GONE = "version_gone"  # The version it entered is no longer loaded.
     STEP_GONE = "step_gone"  # The step it stands in is no longer in its version.
     STEP_FAILED = "step_failed"  # A step could not be evaluated; it never raises.
@@ -42,6 +45,8 @@ class Refusal(StrEnum):
     ALREADY_OWNED = "already_owned"
     EXPIRED = "expired"
     MISSING_VARIABLE = "missing_variable"
+    RENDERING_FAILED = "rendering_failed"  # The template could not be filled in.
+    ALREADY_ASKED = "already_asked"  # An `ask` asks once for each attribute.
 
 
 class Entered(Struct, frozen=True, tag="entered", tag_field="kind", gc=False):
@@ -116,7 +121,65 @@ class MessageFinal(Struct, frozen=True, tag="message_final", tag_field="kind", g
     outcome: str
 
 
-LogEntry = Entered | Moved | Ended | Emitted | EntryRefused | SendRefused | MessageFinal
+class Chosen(Struct, frozen=True, tag="chosen", tag_field="kind", gc=False):
+    """A split or a holdout sent the enrollment on; `next` is None for who is held out for good."""
+
+    enrollment: str
+    step: str
+    next: str | None
+    held_out: bool = False
+
+
+class AttributesSet(Struct, frozen=True, tag="attributes_set", tag_field="kind", gc=False):
+    """A step, or the answer to a question, wrote these attributes; values are the profile's."""
+
+    enrollment: str
+    step: str
+    attributes: tuple[str, ...]
+
+
+class EventTold(Struct, frozen=True, tag="event_told", tag_field="kind", gc=False):
+    """A step told an event, which comes back as a touchpoint."""
+
+    enrollment: str
+    step: str
+    event: str
+    id: str
+
+
+class GoalReached(Struct, frozen=True, tag="goal_reached", tag_field="kind", gc=False):
+    """The enrollment reached its goal; `command` is the message it is owed to, if any."""
+
+    enrollment: str
+    journey: str
+    version: int
+    command: str | None = None
+
+
+LogEntry = (
+    Entered
+    | Moved
+    | Ended
+    | Emitted
+    | EntryRefused
+    | SendRefused
+    | MessageFinal
+    | Chosen
+    | AttributesSet
+    | EventTold
+    | GoalReached
+)
+
+
+class ToldEvent(Struct, frozen=True, gc=False):
+    """An event that a step tells about its customer, on its way to the forward topic."""
+
+    id: str
+    type: str
+    subject: str
+    time_ms: int
+    data: Mapping[str, Any]
+    traceparent: str | None = None
 
 
 class Rejection(Struct, frozen=True, gc=False):
@@ -142,3 +205,4 @@ class Decision(Struct, frozen=True, gc=False):
     wake_at_ms: int | None = None
     rejection: Rejection | None = None
     exits_dropped: int = 0
+    told: tuple[ToldEvent, ...] = ()

@@ -1,7 +1,8 @@
-"""What can happen to a customer: a touchpoint event, or a wait that has come due.
+"""What can happen to a customer: an event, a wait that has come due, the visit of a journey.
 
 `protocol/codec` builds `Event` from a Kafka record, `protocol/commit` builds `TimerFired` from the
-wake-ups of a partition; `core/decide` takes either. All times are epoch milliseconds, UTC.
+wake-ups of a partition and `Visit` from time tables; `core/decide` takes any. All times are epoch
+milliseconds, UTC.
 """
 
 from __future__ import annotations
@@ -40,4 +41,16 @@ class TimerFired(Struct, frozen=True, gc=False):
     due_ms: int
 
 
-Input = Event | TimerFired
+class Visit(Struct, frozen=True, gc=False):
+    """A journey looks at a customer who is there already.
+
+    `occurrence_ms` is the time of its table that has come; None when the journey is new here, and
+    works out when it has to look again.
+    """
+
+    journey: str
+    version: int
+    occurrence_ms: int | None = None
+
+
+Input = Event | TimerFired | Visit

@@ -17,13 +17,16 @@ import msgspec
 
 from orchestrator.core.command import CommandClass
 from orchestrator.core.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
+from orchestrator.core.templates import NO_TEMPLATES, Templates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pydantic import BaseModel
 
-    from orchestrator.core.journey import Channel, Exit, Heard, Journey, Shop, Until, Wait
+    from orchestrator.core.language.journey import Exit, Journey
+    from orchestrator.core.language.shop import Channel, Shop
+    from orchestrator.core.language.words import Heard, Until, Wait
 
 Mode = Literal["test", "live"]
 
@@ -53,14 +56,18 @@ class Plan:
         self.name: Final = journey.name
         self.version: Final = journey.version
         self.promotional: Final = journey.kind is CommandClass.PROMOTIONAL
-        self.follows_messages: Final = any(one.startswith("message.") for one in _heard(journey))
+        self.follows_messages: Final = journey.goal is not None or any(
+            one.startswith("message.") for one in _heard(journey)
+        )
         self.positions: Final = {step.id: index for index, step in enumerate(journey.steps)}
         exits: dict[str, tuple[Exit, ...]] = {}
         for exit_ in journey.exits:
             exits[exit_.on] = (*exits.get(exit_.on, ()), exit_)
         self.exits: Final[Mapping[str, tuple[Exit, ...]]] = exits
         exits_and_steps = chain(
-            _step_expressions(journey), *(_exit_expressions(one) for one in journey.exits)
+            _step_expressions(journey),
+            _goal_expressions(journey),
+            *(_exit_expressions(one) for one in journey.exits),
         )
         self.trigger_fields: Final = _reads(exits_and_steps).trigger
 
@@ -78,8 +85,10 @@ class Journeys:
         channels: Mapping[str, Channel],
         journeys: Iterable[Journey],
         mode: Mode = "test",
+        templates: Templates = NO_TEMPLATES,
     ) -> None:
         self.shop: Final = shop
+        self.templates: Final = templates
         self.channels: Final = dict(channels)
         self.recipients: Final[Mapping[str, Mapping[str, str]]] = {
             name: {"address_ref": channel.address_ref}
@@ -96,16 +105,33 @@ class Journeys:
         }
         latest = dict(list(self.versions))  # Sorted, so the highest version of a name wins.
         self.current: Final = tuple(self.versions[key] for key in latest.items())
-        self.content_hash: Final = _content_hash(shop, self.channels, self.versions.values())
-        self.entering: Final = _entering(self.plans[key] for key in latest.items())
+        self.content_hash: Final = _content_hash(self)
+        current = [self.plans[key] for key in latest.items()]
+        self.entering: Final = _by_event(current, lambda plan: plan.entry.on)
+        self.missing: Final = _by_event(current, lambda plan: _missed(plan.journey))
+        self.dated: Final = tuple(plan for plan in current if plan.entry.date is not None)
+        self.segments: Final = tuple(plan for plan in current if plan.entry.segment is not None)
+        # By name: those that let customers enter at a time of their own, and those that visit.
+        self.watching: Final = {
+            plan.name: plan for plan in current if plan.entry.date or plan.entry.absence
+        }
+        self.scheduled: Final = tuple(plan for plan in current if plan.entry.schedule is not None)
+        self.visiting: Final = self.watching | {plan.name: plan for plan in self.scheduled}
+        self.goal_types: Final = frozenset(
+            one.goal.on for one in self.versions.values() if one.goal is not None
+        )
         self.exit_fields: Final = _exit_fields(self.versions.values())
         self.exit_types: Final = frozenset(self.exit_fields)
         self.heard: Final = frozenset(chain(*map(_heard, self.versions.values())))
-        self.reads_on: Final = _reads_on(self.versions.values())
+        self.reads_set_off: Final = _reads_set_off(self.versions.values())
+        self.reads_on: Final = _reads_on(self.versions.values(), self.reads_set_off)
         self.reads_when_due: Final = _converted(
             expression
             for journey in self.versions.values()
-            for expression in _step_expressions(journey)
+            for expression in (*_step_expressions(journey), *_entry_expressions(journey))
+        )
+        self.reads_of_profile: Final = _converted(
+            expression for plan in current for expression in _profile_expressions(plan.journey)
         )
         owned_for = shop.owned_for
         self.owned_for_ms_max: Final = max(owned_for.default, *owned_for.categories.values(), 0)
@@ -118,6 +144,21 @@ class Journeys:
 def _entry_expressions(journey: Journey) -> Iterator[Expression]:
     entry = journey.entry
     yield from (one for one in (entry.when, entry.key, entry.about) if one is not None)
+    yield from _profile_expressions(journey)
+
+
+def _profile_expressions(journey: Journey) -> Iterator[Expression]:
+    """Yield what is asked whenever the profile changes."""
+    entry = journey.entry
+    if entry.segment is not None:
+        yield entry.segment
+    if entry.date is not None:
+        yield entry.date.of
+
+
+def _goal_expressions(journey: Journey) -> Iterator[Expression]:
+    if journey.goal is not None and journey.goal.when is not None:
+        yield journey.goal.when
 
 
 def _exit_expressions(exit_: Exit) -> Iterator[Expression]:
@@ -133,9 +174,14 @@ def _step_expressions(journey: Journey) -> Iterator[Expression]:
         if step.wait is not None:
             said = (step.wait.date, *(one.when for one in _listened(step.wait)))
             yield from (one for one in said if one is not None)
-        for word in (step.send, step.task):
+        for word in (step.send, step.task, step.ask, step.webhook):
             if word is not None:
                 yield from (variable.value for variable in word.variables.values())
+        if step.emit is not None:
+            yield from (variable.value for variable in step.emit.data.values())
+        for setting in (step.set or {}).values():
+            if setting.value is not None:
+                yield setting.value
 
 
 def _listened(wait: Wait) -> tuple[Until | Heard, ...]:
@@ -161,13 +207,20 @@ def _converted(expressions: Iterable[Expression]) -> Reads:
     return _reads(expression for expression in expressions if expression.path is None)
 
 
-def _entering(plans: Iterable[Plan]) -> Mapping[str, tuple[Plan, ...]]:
-    """Return, by event type, what it enters, in the order of names."""
-    entering: dict[str, tuple[Plan, ...]] = {}
+def _missed(journey: Journey) -> str | None:
+    return None if journey.entry.absence is None else journey.entry.absence.of
+
+
+def _by_event(
+    plans: Iterable[Plan], event_type: Callable[[Plan], str | None]
+) -> Mapping[str, tuple[Plan, ...]]:
+    """Return plans by an event type that they name, in the order of their names."""
+    found: dict[str, tuple[Plan, ...]] = {}
     for plan in plans:
-        on = plan.journey.entry.on
-        entering[on] = (*entering.get(on, ()), plan)
-    return entering
+        named = event_type(plan)
+        if named is not None:
+            found[named] = (*found.get(named, ()), plan)
+    return found
 
 
 def _exit_fields(journeys: Iterable[Journey]) -> Mapping[str, Fields]:
@@ -180,26 +233,51 @@ def _exit_fields(journeys: Iterable[Journey]) -> Mapping[str, Fields]:
     return fields
 
 
-def _reads_on(journeys: Iterable[Journey]) -> Mapping[str, Reads]:
-    """Return, by event type, what CEL may read when one arrives: entries, first steps, exits."""
-    reads: dict[str, Reads] = {}
+def _reads_set_off(journeys: Iterable[Journey]) -> Reads:
+    """Return what CEL may read when a step or an answer has written the profile."""
+    return reduce(
+        or_,
+        (
+            _converted((*_step_expressions(journey), *_entry_expressions(journey)))
+            for journey in journeys
+            if journey.entry.segment is not None or "profile.updated" in _heard(journey)
+        ),
+        NOTHING,
+    )
+
+
+def _reads_on(journeys: Iterable[Journey], set_off: Reads) -> Mapping[str, Reads]:
+    """Return, by event type, what CEL may read when one arrives: entries, first steps, exits.
+
+    Any event may lead to a step that writes the profile, and so set off other journeys. Types that
+    are not here read `set_off` only.
+    """
+    reads: dict[str, Reads] = {"profile.updated": NOTHING}
     for journey in journeys:
-        entering = _converted((*_entry_expressions(journey), *_step_expressions(journey)))
-        reads[journey.entry.on] = reads.get(journey.entry.on, NOTHING) | entering
+        steps = _converted(_step_expressions(journey))
+        named = dict.fromkeys(_heard(journey), steps)
+        if journey.entry.on is not None:
+            named[journey.entry.on] = steps | _converted(_entry_expressions(journey))
+        if journey.goal is not None:
+            of_goal = _converted(_goal_expressions(journey))
+            named[journey.goal.on] = named.get(journey.goal.on, NOTHING) | of_goal
+        absence = journey.entry.absence
+        if absence is not None and absence.when is not None:
+            named[absence.of] = named.get(absence.of, NOTHING) | _converted((absence.when,))
         for exit_ in journey.exits:
             exiting = _converted(_exit_expressions(exit_))
-            reads[exit_.on] = reads.get(exit_.on, NOTHING) | exiting
-        going_on = _converted(_step_expressions(journey))
-        for event_type in _heard(journey):
-            reads[event_type] = reads.get(event_type, NOTHING) | going_on
-    return reads
+            named[exit_.on] = named.get(exit_.on, NOTHING) | exiting
+        for event_type, read in named.items():
+            reads[event_type] = reads.get(event_type, NOTHING) | read
+    return {event_type: read | set_off for event_type, read in reads.items()}
 
 
-def _content_hash(shop: Shop, channels: Mapping[str, Channel], journeys: Iterable[Journey]) -> str:
+def _content_hash(journeys: Journeys) -> str:
     document: dict[str, Any] = {
-        "shop": _said(shop),
-        "channels": {name: _said(channel) for name, channel in channels.items()},
-        "journeys": [_said(journey) for journey in journeys],
+        "shop": _said(journeys.shop),
+        "channels": {name: _said(channel) for name, channel in journeys.channels.items()},
+        "journeys": [_said(journey) for journey in journeys.versions.values()],
+        "templates": journeys.templates.sources(),
     }
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 

@@ -14,7 +14,7 @@ from orchestrator.core.customer import Attribute, Order, OrderLine, Product
 
 if TYPE_CHECKING:
     from orchestrator.core.event import Event
-    from orchestrator.core.journey import Ownership
+    from orchestrator.core.language.shop import Ownership
 
 # The contract's bound on a quantity. A return without a quantity means the whole line.
 QUANTITY_MAX: Final = 1_000_000
@@ -27,6 +27,13 @@ def attributes_after(attributes: Mapping[str, Attribute], event: Event) -> Mappi
     updates = event.data.get("attributes")
     if not isinstance(updates, Mapping) or not updates:
         return attributes
+    return with_attributes(attributes, event, updates)
+
+
+def with_attributes(
+    attributes: Mapping[str, Attribute], event: Event, updates: Mapping[str, Any]
+) -> Mapping[str, Attribute]:
+    """Return the attributes with what an event says of them, where it is the newest word."""
     version = (event.time_ms, event.source, event.id)
     after = dict(attributes)
     for name, value in updates.items():

@@ -9,9 +9,11 @@ import orjson
 
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
-from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event, TimerFired
-from orchestrator.core.journey import Channel, Journey, Shop
+from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event, Input, TimerFired, Visit
 from orchestrator.core.journeys import Journeys, Mode
+from orchestrator.core.language.journey import Journey
+from orchestrator.core.language.shop import Channel, Shop
+from orchestrator.core.templates import NO_TEMPLATES, Templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,6 +34,7 @@ CHANNELS = {
     "push": Channel(kind="message", address_ref="profile.push_token"),
     "ads": Channel(kind="audience", address_ref="profile.hashed_email"),
     "callcenter": Channel(kind="task", address_ref="profile.phone"),
+    "webhook": Channel(kind="webhook"),
 }
 
 
@@ -47,10 +50,11 @@ def wait(step: str, duration: str) -> dict[str, Any]:
 
 def journey(
     name: str,
-    on: str,
+    on: str | None,
     steps: Iterable[Mapping[str, Any]],
     *,
     exits: Iterable[str | Mapping[str, Any]] = (),
+    goal: Mapping[str, Any] | None = None,
     kind: str = "promotional",
     version: int = 1,
     **entry: Any,
@@ -64,15 +68,21 @@ def journey(
             "kind": kind,
             "stage": "consideration",
             "entry": {"on": on, **entry},
+            "goal": goal,
             "exits": [{"on": one} if isinstance(one, str) else one for one in exits],
             "steps": list(steps),
         }
     )
 
 
-def shop_of(*journeys: Journey, shop: Shop | None = None, mode: Mode = "test") -> Journeys:
+def shop_of(
+    *journeys: Journey,
+    shop: Shop | None = None,
+    mode: Mode = "test",
+    templates: Templates = NO_TEMPLATES,
+) -> Journeys:
     """Return journeys in a shop with the usual channels."""
-    return Journeys(shop or Shop(), CHANNELS, journeys, mode)
+    return Journeys(shop or Shop(), CHANNELS, journeys, mode, templates)
 
 
 def event(
@@ -135,6 +145,14 @@ class Story:
             self._take(TimerFired(due))
         self.now = until
 
+    def visit(self, name: str, *, at: int | None = None, version: int = 1) -> Decision:
+        """Let a journey's time come, at `at` (now by default); None of its own is `introduce`."""
+        return self._take(Visit(name, version, self.now if at is None else at))
+
+    def introduce(self, name: str, *, version: int = 1) -> Decision:
+        """Let a journey look at the customer because it is new."""
+        return self._take(Visit(name, version))
+
     def fire(self) -> Decision:
         """Fire what is due now, like a driver after an outage."""
         return self._take(TimerFired(self.wake_at or self.now))
@@ -164,7 +182,7 @@ class Story:
         """The enrollments, and the wait each stands in."""
         return {one.id: one.step for one in self.customer.enrollments}
 
-    def _take(self, input_: Event | TimerFired) -> Decision:
+    def _take(self, input_: Input) -> Decision:
         decision = decide(self.journeys, self.customer, input_, self.now)
         self.decisions.append(decision)
         self.customer = decode_customer(encode_customer(decision.customer))

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.catalog.paths import rests
+from orchestrator.catalog.rules.paths import rests
 from orchestrator.core.decision import Ended, EndReason
-from orchestrator.core.journey import STEPS_MAX, Step
+from orchestrator.core.language.journey import STEPS_MAX, Step
 from orchestrator.core.rules.advance import OPEN_COMMANDS_MAX
 from tests.core.builders import DAY, HOUR, MINUTE, Story, event, journey, send, shop_of, wait
 

@@ -13,19 +13,19 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.catalog.paths import rests
+from orchestrator.catalog.rules.paths import rests
 from orchestrator.core.command import Command, CommandType
 from orchestrator.core.customer import Customer, decode_customer, encode_customer, wake_at_ms
 from orchestrator.core.decide import decide
-from orchestrator.core.decision import Decision, Emitted, Ended, Outcome
-from orchestrator.core.event import Event, TimerFired
-from orchestrator.core.journey import Step
+from orchestrator.core.decision import Decision, Emitted, Ended, Entered, Outcome, ToldEvent
+from orchestrator.core.event import Event, Input, TimerFired, Visit
+from orchestrator.core.language.journey import Step
 from orchestrator.core.rules.advance import OPEN_COMMANDS_MAX, STEPS_PER_WALK_MAX
 from tests.core.builders import HOUR, START, Story, event, item, journey, send, shop_of, wait
 
 if TYPE_CHECKING:
-    from orchestrator.core.journey import Journey
     from orchestrator.core.journeys import Journeys
+    from orchestrator.core.language.journey import Journey
 
 SKUS = ("tent", "boots", "mug")
 TYPES = ("product.viewed", "cart.abandoned", "purchase", "order.returned", "profile.updated")
@@ -44,6 +44,18 @@ UNTIL: list[dict[str, Any]] = [
     {"event": "product.viewed", "when": "event.data.n > 2"},
     {"event": "purchase", "when": TIED},
     {"event": "message.delivered"},
+]
+TIMED: list[dict[str, Any]] = [
+    {"schedule": {"cron": "*/30 * * * *"}, "when": 'profile.tier == "gold"'},
+    {"date": {"of": "profile.renewal", "yearly": True}},
+    {"date": {"of": "profile.renewal", "before": "2d"}},
+    {"absence": {"of": "product.viewed", "for": "30h"}},
+    {"absence": {"of": "purchase", "for": "2h", "when": "event.data.n > 1"}},
+    {"segment": 'profile.tier == "gold"'},
+]
+GOALS: list[dict[str, Any]] = [
+    {"on": "purchase", "when": "event.data.n > 1"},
+    {"on": "profile.updated", "ends": True},
 ]
 RECALLS = {CommandType.MESSAGE_CANCEL, CommandType.AUDIENCE_REMOVE, CommandType.TASK_CLOSE}
 
@@ -73,6 +85,7 @@ def _step(draw: st.DrawFn, step: str, count: int, number: int) -> dict[str, Any]
     reset_on = draw(st.lists(st.sampled_from(TYPES), max_size=1))
     words: list[dict[str, Any]] = [
         {"wait": {"for": "2h", "until": until, "reset_on": reset_on}},
+        {"wait": {"for": "2h", "until": until, "ranked": True}},
         {"wait": draw(st.sampled_from(WAITS))},
         {"send": {"channel": "email", "template": step, "class": class_}},
         {"send": {"channel": "sms", "template": step, "expires_after": "1h"}},
@@ -80,6 +93,12 @@ def _step(draw: st.DrawFn, step: str, count: int, number: int) -> dict[str, Any]
         {"audience": {draw(st.sampled_from(["add", "remove"])): "ads"}},
         {"task": {"template": step}},
         {"end": "done"},
+        {"holdout": {"percent": 30}},
+        {"set": {"tier": {"to": "gold"}}},
+        {"set": {"name": "trigger.data.sku"}},
+        {"ask": {"attribute": "size", "channel": "email", "template": step}},
+        {"emit": {"event": "vip.reached", "data": {"n": "trigger.data.n"}}},
+        {"webhook": {"template": step, "expires_after": "1h"}},
         {"go_to": draw(st.integers(0, count - 1).map("s{}".format))},
     ]
     if next_ is not None:
@@ -87,8 +106,12 @@ def _step(draw: st.DrawFn, step: str, count: int, number: int) -> dict[str, Any]
             st.sampled_from(["trigger.data.n > 1", "profile.tier == 'gold'", "now_ms > 'x'"])
         )
         words.append({"branch": [{"when": when, "next": next_}]})
+        other = draw(later)
+        shares = [{"weight": 1, "next": next_}, {"weight": 2, "next": other}]
+        words.append({"split": shares})
+        words.append({"holdout": {"percent": 50, "next": next_}})
     word = draw(st.sampled_from(words))
-    leads = word.keys().isdisjoint({"branch", "end", "go_to"})
+    leads = word.keys().isdisjoint({"branch", "split", "end", "go_to"})
     return {"id": step, **word, "next": next_ if leads else None}
 
 
@@ -102,16 +125,21 @@ def journeys(draw: st.DrawFn, name: str, version: int = 1) -> Journey:
         },
         optional={"then": st.just({"channel": "email", "template": "bye"})},
     )
+    by_event = {
+        "key": draw(st.sampled_from([None, None, "event.data.sku", "event.id"])),
+        "about": draw(st.sampled_from([None, "event.data", "event.data.items", "[event.data]"])),
+        "when": draw(CONDITIONS),
+    }
+    way = draw(st.sampled_from([None, None, None, *TIMED]))
     return journey(
         name,
-        draw(st.sampled_from(TYPES)),
+        draw(st.sampled_from((*TYPES, "vip.reached"))) if way is None else None,
         draw(steps()),
         kind=draw(st.sampled_from(["promotional", "promotional", "service", "transactional"])),
         version=version,
         exits=draw(st.lists(exits, max_size=2)),
-        when=draw(CONDITIONS),
-        key=draw(st.sampled_from([None, None, "event.data.sku", "event.id"])),
-        about=draw(st.sampled_from([None, "event.data", "event.data.items", "[event.data]"])),
+        goal=draw(st.sampled_from([None, *GOALS])),
+        **(by_event if way is None else way),
         reentry=draw(st.sampled_from(["always", "always", "once", {"after": "1h"}])),
         max_age="5h",
     )
@@ -150,6 +178,7 @@ class LifeOfACustomer(RuleBasedStateMachine):
         self.customer = Customer("ana")
         self.now = START
         self.told: list[Event] = []
+        self.events_told: list[ToldEvent] = []
         self.commands: list[Command] = []
         self.over: set[str] = set()
         self.recalled: set[str] = set()
@@ -210,12 +239,33 @@ class LifeOfACustomer(RuleBasedStateMachine):
 
             assert (decision.wake_at_ms or self.now + 1) > self.now, "a wait did not end"
 
+    @rule(choice=st.integers(0, 9), occurs=st.booleans())
+    def a_journey_visits(self, choice: int, occurs: bool) -> None:  # noqa: FBT001 - Drawn.
+        names = sorted(self.shop.visiting)
+        if not names:
+            return
+        plan = self.shop.visiting[names[choice % len(names)]]
+        timed = plan.entry.schedule is not None
+        if timed or not occurs:
+            at = self.now if timed else None
+            decision = self.take(Visit(plan.name, plan.version, at))
+            again = self.take(Visit(plan.name, plan.version, at))
+
+            assert not [one for one in again.entries if isinstance(one, Entered)] or not timed
+            assert decision.outcome is Outcome.APPLIED
+
+    @rule()
+    def what_was_told_comes_back(self) -> None:
+        for one in self.events_told[:3]:
+            self.take(event(one.type, one.id, at=one.time_ms, source="/orchestrator", **one.data))
+        del self.events_told[:3]
+
     @rule(shop=shops(version=2), keeps=st.booleans())
     def the_shop_is_redeployed(self, shop: Journeys, keeps: bool) -> None:  # noqa: FBT001 - Drawn.
         old = self.shop.versions if keeps else {}
         self.shop = shop_of(*({**old, **shop.versions}).values())
 
-    def take(self, one: Event | TimerFired) -> Decision:
+    def take(self, one: Input) -> Decision:
         before = self.customer
         stored = encode_customer(before)
 
@@ -229,6 +279,7 @@ class LifeOfACustomer(RuleBasedStateMachine):
         self.check(before, decision)
         self.customer = decision.customer
         self.commands.extend(decision.commands)
+        self.events_told.extend(decision.told)
         return decision
 
     def check(self, before: Customer, decision: Decision) -> None:
@@ -242,6 +293,8 @@ class LifeOfACustomer(RuleBasedStateMachine):
                 assert entry.enrollment not in self.over, "a command after the end"
                 if entry.enrollment in ended and entry.type not in RECALLS:
                     assert (entry.step, entry.command_class) == ("exit", "service")
+        told = [one.id for one in decision.told]
+        assert len(set(told)) == len(told)
         numbers = [command.sequence for command in decision.commands]
         assert numbers == list(range(before.sequence + 1, before.sequence + 1 + len(numbers)))
         assert decision.customer.sequence == before.sequence + len(numbers)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from orchestrator.core.customer import Product
-from orchestrator.core.journey import Ownership, Shop
+from orchestrator.core.language.shop import Ownership, Shop
 from orchestrator.core.profile import is_owned
 from tests.core.builders import DAY, START, Story, event, item, purchase, shop_of
 

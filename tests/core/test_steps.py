@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.core.decision import Ended, EndReason, Moved, Refusal, SendRefused
-from orchestrator.core.journey import Expiry, Shop
+from orchestrator.core.language.shop import Expiry, Shop
 from tests.core.builders import (
     DAY,
     HOUR,

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.core.decision import Ended, EndReason
-from orchestrator.core.journey import Shop
+from orchestrator.core.language.shop import Shop
 from tests.core.builders import DAY, HOUR, MINUTE, START, Story, event, journey, send, shop_of
 
 NINE = {"time": "09:00"}

@@ -1,39 +1,39 @@
 """One enrollment on its way: from a step to the next wait, or to the end.
 
-`enroll` starts a `Walk` at the first step, `decide` goes on with one when a wait has come due.
-A way round always contains a wait that stops the walk, which `catalog/paths` proves of every
+`enroll` starts a `Walk` at the first step, `decide` goes on with one when a wait has come due,
+`hearing` when what somebody waits for has happened. What a step does stands in `reach`.
+A way round always contains a wait that stops the walk, which `catalog/rules/paths` proves of every
 journey, so that a walk takes each step at most once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from orchestrator.core.command import CommandClass, CommandType
-from orchestrator.core.condition import Failed, is_empty, plain
+from orchestrator.core.condition import Failed
 from orchestrator.core.customer import SENT_MAX, Enrollment, OpenCommand
-from orchestrator.core.decision import EndReason, Moved, Refusal, SendRefused
-from orchestrator.core.journey import STEPS_MAX
-from orchestrator.core.profile import is_owned
-from orchestrator.core.rules.draft import Draft, Instruction
+from orchestrator.core.decision import Chosen, EndReason, Moved
+from orchestrator.core.language.journey import STEPS_MAX
+from orchestrator.core.rules import reach
 from orchestrator.core.rules.ending import complete, end
+from orchestrator.core.rules.shares import is_held_out, share_of
 from orchestrator.core.rules.waiting import over_at_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from orchestrator.core.journey import Arm, Audience, Send, Step, Task, Variable, Wait
     from orchestrator.core.journeys import Plan
+    from orchestrator.core.language.journey import Step
+    from orchestrator.core.language.words import Arm, Holdout, Share, Wait
+    from orchestrator.core.rules.draft import Draft, Instruction
 
 # A walk takes each step at most once; what runs longer has not passed `check`.
 STEPS_PER_WALK_MAX: Final = STEPS_MAX
 # A way round may send faster than its messages expire. The oldest one is then let go: an exit
 # does not cancel it any more, but the fence still holds it back.
 OPEN_COMMANDS_MAX: Final = 64
-# The step name of a message that an exit sends; it belongs to no step of the journey.
-FAREWELL_STEP: Final = "exit"
+# The label of an enrollment that a holdout ends.
+HELD_OUT: Final = "holdout"
 
 
 def start(draft: Draft, plan: Plan, enrollment: Enrollment) -> None:
@@ -52,7 +52,12 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
         end(draft, enrollment, EndReason.STEP_GONE, fenced=plan.promotional)
         return
     due_ms = enrollment.wake_at_ms if enrollment.wake_at_ms is not None else draft.now_ms
-    Walk(draft, plan, enrollment, due_ms=due_ms).run_after(position)
+    walk = Walk(draft, plan, enrollment, due_ms=due_ms)
+    wait, best = plan.journey.steps[position].wait, enrollment.best_arm
+    if wait is not None and best is not None and best < len(wait.until):
+        walk.run(plan.positions.get(wait.until[best].next, len(plan.journey.steps)))
+    else:
+        walk.run_after(position)
 
 
 def lead(draft: Draft, plan: Plan, enrollment: Enrollment, name: str) -> None:
@@ -61,36 +66,19 @@ def lead(draft: Draft, plan: Plan, enrollment: Enrollment, name: str) -> None:
     walk.run(plan.positions.get(name, len(plan.journey.steps)))
 
 
-def send_farewell(draft: Draft, enrollment: Enrollment, send: Send, *, kind: CommandClass) -> None:
-    """Send the last message of an exit. It is about what happened, so it is never promotional."""
-    command_class = send.command_class or kind
-    if command_class is CommandClass.PROMOTIONAL:
-        command_class = CommandClass.SERVICE
-    values = template_variables(draft, enrollment, send.variables)
-    if isinstance(values, Failed):
-        reason, detail = Refusal.MISSING_VARIABLE, values.detail
-        refuse(draft, enrollment, FAREWELL_STEP, send.channel, reason=reason, detail=detail)
-        return
-    expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms, send.expires_after)
-    draft.emit(
-        enrollment,
-        Instruction(
-            type=CommandType.MESSAGE_SEND,
-            step=FAREWELL_STEP,
-            channel=send.channel,
-            command_class=command_class,
-            expires_at_ms=expires_at_ms,
-            delivery=send.delivery or "at_least_once",
-            template=send.template,
-            variables=values,
-        ),
-    )
-
-
 class Walk:
     """The steps one enrollment takes in one decision, with what they have emitted so far."""
 
-    __slots__ = ("draft", "due_ms", "enrollment", "open_commands", "plan", "sent", "visits")
+    __slots__ = (
+        "draft",
+        "due_ms",
+        "enrollment",
+        "last_sent_ms",
+        "open_commands",
+        "plan",
+        "sent",
+        "visits",
+    )
 
     def __init__(self, draft: Draft, plan: Plan, enrollment: Enrollment, *, due_ms: int) -> None:
         self.draft: Final = draft
@@ -100,6 +88,7 @@ class Walk:
         self.open_commands = list(enrollment.open_commands)
         self.visits = dict(enrollment.visits)
         self.sent = enrollment.sent
+        self.last_sent_ms = enrollment.last_sent_ms
 
     def run(self, position: int) -> None:
         """Take steps from `position` until a wait, the end, or a step that fails."""
@@ -138,7 +127,8 @@ class Walk:
         """Return where `next` leads, or the step below."""
         return position + 1 if step.next is None else self._position(step.next)
 
-    def _take(self, step: Step, position: int) -> int | Failed:
+    def _take(self, step: Step, position: int) -> int | Failed | None:
+        """Do what a step says; return where it leads, or why it failed, or None at the end."""
         failed: Failed | None = None
         if step.branch is not None:
             arm = self._arm(step.branch)
@@ -146,15 +136,47 @@ class Walk:
                 return arm
             if arm is not None:
                 return self._position(arm.next)
-        elif step.send is not None:
-            failed = self._send(step.id, step.send)
-        elif step.task is not None:
-            failed = self._task(step.id, step.task)
-        elif step.audience is not None:
-            self._audience(step.id, step.audience)
         elif step.go_to is not None:
             return self._position(step.go_to)
+        elif step.split is not None:
+            return self._split(step.id, step.split)
+        elif step.holdout is not None:
+            return self._holdout(step, position, step.holdout)
+        else:
+            failed = self._act(step)
         return failed or self._after(step, position)
+
+    def _act(self, step: Step) -> Failed | None:
+        if step.send is not None:
+            return reach.send(self, step.id, step.send)
+        if step.task is not None:
+            return reach.task(self, step.id, step.task)
+        if step.audience is not None:
+            reach.audience(self, step.id, step.audience)
+            return None
+        if step.set is not None:
+            return reach.set_attributes(self, step.id, step.set)
+        if step.ask is not None:
+            return reach.ask(self, step.id, step.ask)
+        if step.emit is not None:
+            return reach.tell(self, step.id, step.emit)
+        if step.webhook is not None:
+            return reach.webhook(self, step.id, step.webhook)
+        return Failed("says nothing to do")
+
+    def _split(self, step: str, shares: tuple[Share, ...]) -> int | Failed:
+        share = share_of(self.draft.customer.id, self.plan.name, step, shares)
+        self.draft.log(Chosen(self.enrollment.id, step, share.next))
+        return self._position(share.next)
+
+    def _holdout(self, step: Step, position: int, holdout: Holdout) -> int | Failed | None:
+        if not is_held_out(self.draft.customer.id, self.plan.name, holdout):
+            return self._after(step, position)
+        self.draft.log(Chosen(self.enrollment.id, step.id, holdout.next, held_out=True))
+        if holdout.next is not None:
+            return self._position(holdout.next)
+        complete(self.draft, self._taken(), step=step.id, label=HELD_OUT)
+        return None
 
     def _position(self, name: str) -> int | Failed:
         position = self.plan.positions.get(name)
@@ -170,118 +192,18 @@ class Walk:
                 return arm
         return None
 
-    def _send(self, step: str, send: Send) -> Failed | None:
-        command_class = send.command_class or self.plan.journey.kind
-        promotional = command_class is CommandClass.PROMOTIONAL
-        expires_at_ms = self.draft.expires_at_ms(command_class, self.due_ms, send.expires_after)
-        if not self._may_go(step, send.channel, expires_at_ms, promotional=promotional):
-            return None
-        variables = self._variables(step, send)
-        if variables is None or isinstance(variables, Failed):
-            return variables
-        self._emit(
-            "message",
-            Instruction(
-                type=CommandType.MESSAGE_SEND,
-                step=step,
-                channel=send.channel,
-                command_class=command_class,
-                expires_at_ms=expires_at_ms,
-                delivery=send.delivery or ("at_most_once" if promotional else "at_least_once"),
-                visit=self._visit(step),
-                template=send.template,
-                variables=variables,
-            ),
-        )
-        return None
-
-    def _task(self, step: str, task: Task) -> Failed | None:
-        command_class = self.plan.journey.kind
-        expires_at_ms = self.draft.expires_at_ms(command_class, self.due_ms, task.expires_after)
-        if not self._may_go(step, task.channel, expires_at_ms, promotional=self.plan.promotional):
-            return None
-        variables = self._variables(step, task)
-        if variables is None or isinstance(variables, Failed):
-            return variables
-        self._emit(
-            "task",
-            Instruction(
-                type=CommandType.TASK_CREATE,
-                step=step,
-                channel=task.channel,
-                command_class=command_class,
-                expires_at_ms=expires_at_ms,
-                visit=self._visit(step),
-                template=task.template,
-                variables=variables,
-            ),
-        )
-        return None
-
-    def _audience(self, step: str, audience: Audience) -> None:
-        command_class = self.plan.journey.kind
-        adds = audience.add is not None
-        since_ms = self.due_ms if adds else self.draft.now_ms  # It is never too late to remove.
-        expires_at_ms = self.draft.expires_at_ms(command_class, since_ms)
-        promotional = adds and self.plan.promotional
-        if not self._may_go(step, audience.channel, expires_at_ms, promotional=promotional):
-            return
-        name = audience.add if adds else audience.remove
-        instruction = Instruction(
-            type=CommandType.AUDIENCE_ADD if adds else CommandType.AUDIENCE_REMOVE,
-            step=step,
-            channel=audience.channel,
-            command_class=command_class,
-            expires_at_ms=expires_at_ms,
-            visit=self._visit(step),
-            note=name or "",
-            audience=name,
-        )
-        place = (audience.channel, name)
-        # Who is added again is still in it once.
-        self.open_commands = [
-            command
-            for command in self.open_commands
-            if command.kind != "audience" or (command.channel, command.audience) != place
-        ]
-        if adds:
-            self._emit("audience", instruction)
-        else:
-            self.draft.emit(self.enrollment, instruction)
-
-    def _may_go(self, step: str, channel: str, expires_at_ms: int, *, promotional: bool) -> bool:
-        """Whether nothing forbids the step to reach the customer; log what does."""
-        draft, products = self.draft, self.enrollment.products
-        if draft.now_ms > expires_at_ms:
-            refuse(draft, self.enrollment, step, channel, reason=Refusal.EXPIRED)
-            return False
-        if promotional and products:
-            owned_for = draft.journeys.shop.owned_for
-            if all(is_owned(one, draft.orders, owned_for, draft.now_ms) for one in products):
-                skus = ", ".join(product.sku for product in products)
-                reason = Refusal.ALREADY_OWNED
-                refuse(draft, self.enrollment, step, channel, reason=reason, detail=skus)
-                return False
-        return True
-
-    def _variables(self, step: str, word: Send | Task) -> dict[str, Any] | Failed | None:
-        """Return the values of a template; None when one is missing, which is logged."""
-        values = template_variables(self.draft, self.enrollment, word.variables)
-        if isinstance(values, Failed) and values.missing:
-            reason, detail = Refusal.MISSING_VARIABLE, values.detail
-            refuse(self.draft, self.enrollment, step, word.channel, reason=reason, detail=detail)
-            return None
-        return values
-
-    def _visit(self, step: str) -> int:
+    def visit(self, step: str) -> int:
+        """Count a visit of a step; the count goes into the ids of what it emits."""
         visit = self.visits.get(step, 0) + 1
         self.visits[step] = visit
         return visit
 
-    def _emit(self, kind: str, instruction: Instruction) -> None:
+    def emit(self, kind: str, instruction: Instruction) -> None:
+        """Emit a command that an exit has to recall until it is final."""
         command = self.draft.emit(self.enrollment, instruction)
         if self.plan.follows_messages and kind == "message":
             self.sent = (*self.sent, command.id)[-SENT_MAX:]
+            self.last_sent_ms = self.draft.now_ms
         self.open_commands.append(
             OpenCommand(
                 id=command.id,
@@ -300,16 +222,19 @@ class Walk:
 
     def _wait(self, step: Step, position: int, wait: Wait) -> int | Failed | None:
         """Stay here, which is None, or return where a wait leads that is over already."""
-        draft = self.draft
-        for arm in wait.until:
+        draft, best = self.draft, None
+        for index, arm in enumerate(wait.until):
             if arm.event is None and draft.scope.holds(arm.when, self.enrollment) is True:
-                return self._position(arm.next)
+                if index == 0 or not wait.ranked:
+                    return self._position(arm.next)
+                best = index
+                break
         wake_at_ms = over_at_ms(draft, self.plan, self.enrollment, wait)
         if isinstance(wake_at_ms, Failed):
             return wake_at_ms
         if wake_at_ms <= draft.now_ms:
             return self._after(step, position)
-        draft.put(self._taken(step.id, wake_at_ms))
+        draft.put(replace(self._taken(step.id, wake_at_ms), best_arm=best))
         draft.log(Moved(enrollment=self.enrollment.id, step=step.id, wake_at_ms=wake_at_ms))
         return None
 
@@ -327,44 +252,7 @@ class Walk:
             visits=self.visits,
             open_commands=tuple(self.open_commands),
             sent=self.sent,
+            last_sent_ms=self.last_sent_ms,
+            best_arm=None,
             longest_expires_at_ms=max(self.enrollment.longest_expires_at_ms, *expiries, 0),
         )
-
-
-def template_variables(
-    draft: Draft, enrollment: Enrollment, variables: Mapping[str, Variable]
-) -> dict[str, Any] | Failed:
-    """Return the value of each variable; a missing or empty one has its default, or is refused."""
-    values: dict[str, Any] = {}
-    for name, variable in variables.items():
-        value = draft.scope.value(variable.value, enrollment)
-        if isinstance(value, Failed) and not value.missing:
-            return value
-        if isinstance(value, Failed) or is_empty(value):
-            if variable.default is None:
-                return Failed(name, missing=True)
-            value = variable.default
-        values[name] = plain(value)
-    return values
-
-
-def refuse(
-    draft: Draft,
-    enrollment: Enrollment,
-    step: str,
-    channel: str,
-    *,
-    reason: Refusal,
-    detail: str | None = None,
-) -> None:
-    """Log that something was not sent, and why."""
-    draft.log(
-        SendRefused(
-            enrollment=enrollment.id,
-            journey=enrollment.journey,
-            step=step,
-            channel=channel,
-            reason=reason,
-            detail=detail,
-        )
-    )

@@ -14,7 +14,7 @@ from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from orchestrator.core.command import Command, CommandClass, CommandType
-from orchestrator.core.condition import NOTHING, Scope
+from orchestrator.core.condition import Scope
 from orchestrator.core.customer import (
     Cause,
     Customer,
@@ -22,13 +22,17 @@ from orchestrator.core.customer import (
     FenceEntry,
     JourneyMemory,
     OpenCommand,
+    earliest_ms,
 )
-from orchestrator.core.decision import Decision, Emitted, LogEntry, Outcome
+from orchestrator.core.decision import Decision, Emitted, LogEntry, Outcome, ToldEvent
 
 if TYPE_CHECKING:
+    from orchestrator.core.customer import Attribute
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Journeys
 
+# The source of events and attributes that steps make.
+SOURCE: Final = "/orchestrator"
 _ID_BYTES: Final = 16
 _encode_parts: Final = msgpack.Encoder().encode
 
@@ -50,6 +54,7 @@ class Instruction(Struct, frozen=True, gc=False):
     note: str = ""
     template: str | None = None
     variables: Mapping[str, Any] | None = None
+    content: Mapping[str, str] | None = None
     audience: str | None = None
     cancels: tuple[str, ...] = ()
 
@@ -62,6 +67,7 @@ class Draft:
     """
 
     __slots__ = (
+        "asked",
         "attributes",
         "business",
         "commands",
@@ -79,6 +85,8 @@ class Draft:
         "scope_",
         "seen",
         "sequence",
+        "told",
+        "watches",
     )
 
     def __init__(
@@ -97,6 +105,9 @@ class Draft:
         self.exits = customer.exits
         self.fence = customer.fence
         self.sequence = customer.sequence
+        self.watches = customer.watches
+        self.asked = customer.asked
+        self.told: list[ToldEvent] = []
         self.exits_dropped = 0
         self.commands: list[Command] = []
         self.entries: list[LogEntry] = []
@@ -109,14 +120,25 @@ class Draft:
             self.scope_ = self.scope_over(self.event)
         return self.scope_
 
+    @property
+    def scope_before(self) -> Scope:
+        """What expressions over the profile saw before this decision."""
+        reads = self.journeys.reads_of_profile
+        return Scope(self.customer.attributes, self.now_ms, event=None, reads=reads)
+
     def scope_over(self, event: Event | None) -> Scope:
         """Open a scope in which `event` is this one, with the customer's present profile."""
         journeys = self.journeys
         if event is None:
             reads = journeys.reads_when_due
         else:
-            reads = journeys.reads_on.get(event.type, NOTHING)
+            reads = journeys.reads_on.get(event.type, journeys.reads_set_off)
         return Scope(self.attributes, self.now_ms, event=event, reads=reads)
+
+    def change_attributes(self, attributes: Mapping[str, Attribute]) -> None:
+        """Replace the profile; what is evaluated from here on sees the new one."""
+        self.attributes = attributes
+        self.scope_ = None
 
     def cause_of(self, enrollment: Enrollment) -> Cause:
         """Return the event of this decision; what a timer does, the entering event caused."""
@@ -206,9 +228,10 @@ class Draft:
             expires_at_ms=instruction.expires_at_ms,
             delivery=instruction.delivery,
             recipient=self.journeys.recipients.get(instruction.channel),
-            locale=self._locale(),
+            locale=self.locale(),
             template=instruction.template,
             variables=instruction.variables,
+            content=instruction.content,
             audience=instruction.audience,
             cancels=instruction.cancels,
             traceparent=None if self.event is None else self.event.traceparent,
@@ -227,7 +250,8 @@ class Draft:
         )
         return command
 
-    def _locale(self) -> str:
+    def locale(self) -> str:
+        """Return the customer's locale, else the shop's."""
         attribute = self.attributes.get("locale")
         if attribute is not None and isinstance(attribute.value, str) and attribute.value:
             return attribute.value
@@ -236,7 +260,6 @@ class Draft:
     def seal(self) -> Decision:
         """Return the whole decision."""
         before = self.customer
-        wakes = [e.wake_at_ms for e in self.enrollments if e.wake_at_ms is not None]
         customer = Customer(
             id=before.id,
             sequence=self.sequence,
@@ -250,6 +273,8 @@ class Draft:
             exits=self.exits,
             fence=self.fence,
             extensions=before.extensions,
+            watches=self.watches,
+            asked=self.asked,
         )
         return Decision(
             outcome=Outcome.APPLIED,
@@ -258,8 +283,9 @@ class Draft:
             commands=tuple(self.commands),
             entries=tuple(self.entries),
             fence=None if self.fence is before.fence else self.fence,
-            wake_at_ms=min(wakes, default=None),
+            wake_at_ms=earliest_ms(self.enrollments, self.watches),
             exits_dropped=self.exits_dropped,
+            told=tuple(self.told),
         )
 
 
@@ -276,6 +302,11 @@ def command_id(customer: str, enrollment: str, cause: Cause, instruction: Instru
         cause.source,
         cause.id,
     )
+    return derived_id(parts)
+
+
+def derived_id(parts: tuple[str | int, ...]) -> str:
+    """Return the id that follows from these parts, 32 hexadecimal digits."""
     return blake2b(_encode_parts(parts), digest_size=_ID_BYTES).hexdigest()
 
 

@@ -98,7 +98,7 @@ def remember_end(draft: Draft, enrollment: Enrollment) -> None:
             if at_ms >= draft.now_ms - ENDED_KEY_MS and key != enrollment.key
         )
         keys = (*kept, (enrollment.key, draft.now_ms))[-ENDED_KEYS_MAX:]
-    after = JourneyMemory(memory.entries, memory.last_entry_ms, draft.now_ms, keys)
+    after = replace(memory, last_end_ms=draft.now_ms, ended_keys=keys)
     draft.remember(enrollment.journey, after)
 
 

@@ -1,4 +1,4 @@
-"""How customers enter journeys: every current journey that the event type enters, by name.
+"""How customers enter journeys: by an event, at a time of the calendar, by coming into a segment.
 
 `decide` comes here last, so that entries see the profile after the event and an exit that the
 same event caused. A condition that is false is silent; every other refusal is logged.
@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec.structs import replace
 
-from orchestrator.core.condition import Failed
+from orchestrator.core.condition import Failed, Scope
 from orchestrator.core.customer import ENDED_KEY_MS, Cause, Enrollment, JourneyMemory
 from orchestrator.core.decision import Entered, EntryRefused, Refusal
-from orchestrator.core.journey import After
+from orchestrator.core.language.journey import After
 from orchestrator.core.profile import is_owned, products_in
 from orchestrator.core.rules.advance import start
+from orchestrator.core.rules.draft import SOURCE
 from orchestrator.core.rules.exits import exited_later
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.core.customer import Attribute
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Plan
     from orchestrator.core.rules.draft import Draft
@@ -36,18 +40,53 @@ class Refused(NamedTuple):
 
 def enter_by_event(draft: Draft, event: Event, occurred_ms: int) -> None:
     """Enter every journey whose entry the event matches, and run it to its first wait."""
+    cause = Cause(event.source, event.id)
     for plan in draft.journeys.entering.get(event.type, ()):
-        holds = draft.scope.holds(plan.entry.when)
-        if holds is False:
-            continue
-        if isinstance(holds, Failed):
-            entered: Enrollment | Refused = Refused(Refusal.CONDITION_FAILED, holds.detail)
-        else:
-            entered = _enrollment(draft, plan, event, occurred_ms)
-        if isinstance(entered, Refused):
-            draft.log(EntryRefused(plan.name, plan.version, entered.reason, entered.detail))
-            continue
-        _enter(draft, plan, entered)
+        _try(draft, plan, cause, occurred_ms)
+
+
+def enter_at(draft: Draft, plan: Plan, occurred_ms: int) -> None:
+    """Enter a journey because a time of the calendar has come, for whom its condition holds."""
+    memory = draft.memories.get(plan.name)
+    last_ms = None if memory is None else memory.occurrence_ms
+    if last_ms is not None and last_ms >= occurred_ms:
+        return  # A time enters once, whoever asks twice.
+    if _try(draft, plan, Cause(SOURCE, f"{plan.name}@{occurred_ms}"), occurred_ms):
+        entered = draft.memories[plan.name]
+        draft.remember(plan.name, replace(entered, occurrence_ms=occurred_ms))
+
+
+def enter_segments(
+    draft: Draft, before: Mapping[str, Attribute], after: Mapping[str, Attribute]
+) -> None:
+    """Enter whoever has come into a segment: its condition was not true before, and is now."""
+    reads = draft.journeys.reads_of_profile
+    scopes = [Scope(one, draft.now_ms, event=None, reads=reads) for one in (before, after)]
+    for plan in draft.journeys.segments:
+        was_in, is_in = (scope.holds(plan.entry.segment) for scope in scopes)
+        if is_in is True and was_in is not True:
+            event = draft.event
+            if event is not None:
+                cause, occurred_ms = Cause(event.source, event.id), min(event.time_ms, draft.now_ms)
+            else:
+                cause, occurred_ms = Cause(SOURCE, f"{plan.name}@{draft.now_ms}"), draft.now_ms
+            _try(draft, plan, cause, occurred_ms)
+
+
+def _try(draft: Draft, plan: Plan, cause: Cause, occurred_ms: int) -> bool:
+    """Enter a journey if its condition holds and nothing forbids it; log what does."""
+    holds = draft.scope.holds(plan.entry.when)
+    if holds is False:
+        return False
+    if isinstance(holds, Failed):
+        entered: Enrollment | Refused = Refused(Refusal.CONDITION_FAILED, holds.detail)
+    else:
+        entered = _enrollment(draft, plan, cause, occurred_ms)
+    if isinstance(entered, Refused):
+        draft.log(EntryRefused(plan.name, plan.version, entered.reason, entered.detail))
+        return False
+    _enter(draft, plan, entered)
+    return True
 
 
 def _enter(draft: Draft, plan: Plan, enrollment: Enrollment) -> None:
@@ -60,14 +99,15 @@ def _enter(draft: Draft, plan: Plan, enrollment: Enrollment) -> None:
             last_entry_ms=draft.now_ms,
             last_end_ms=None if memory is None else memory.last_end_ms,
             ended_keys=() if memory is None else memory.ended_keys,
+            occurrence_ms=None if memory is None else memory.occurrence_ms,
         ),
     )
     draft.log(Entered(enrollment=enrollment.id, journey=plan.name, version=plan.version))
     start(draft, plan, enrollment)
 
 
-def _enrollment(draft: Draft, plan: Plan, event: Event, occurred_ms: int) -> Enrollment | Refused:
-    """Return the enrollment that the event would start, or why there is none."""
+def _enrollment(draft: Draft, plan: Plan, cause: Cause, occurred_ms: int) -> Enrollment | Refused:
+    """Return the enrollment that would begin, or why there is none."""
     entry = plan.entry
     if draft.now_ms - occurred_ms > entry.max_age:
         return Refused(Refusal.TOO_OLD)
@@ -82,6 +122,7 @@ def _enrollment(draft: Draft, plan: Plan, event: Event, occurred_ms: int) -> Enr
         return Refused(Refusal.CONDITION_FAILED, f"about: {about.detail}")
     memory = draft.memories.get(plan.name)
     ordinal = 1 if memory is None else memory.entries + 1
+    told = {} if draft.event is None or entry.on is None else draft.event.data
     would_be = Enrollment(
         id=f"{plan.name}#{ordinal}" if key is None else f"{plan.name}/{key}#{ordinal}",
         journey=plan.name,
@@ -89,9 +130,9 @@ def _enrollment(draft: Draft, plan: Plan, event: Event, occurred_ms: int) -> Enr
         key=key,
         entry_time_ms=occurred_ms,
         entered_at_ms=draft.now_ms,
-        cause=Cause(event.source, event.id),
+        cause=cause,
         products=products_in(about),
-        trigger=plan.trigger_fields.pick(event.data),
+        trigger=plan.trigger_fields.pick(told),
     )
     remembered = exited_later(draft, plan, would_be)
     if remembered is not None:

@@ -19,8 +19,8 @@ from orchestrator.core.customer import (
 )
 from orchestrator.core.decision import EndReason
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event
-from orchestrator.core.rules.advance import send_farewell
 from orchestrator.core.rules.ending import end
+from orchestrator.core.rules.reach import send_farewell
 
 if TYPE_CHECKING:
     from orchestrator.core.journeys import Plan

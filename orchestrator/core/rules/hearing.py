@@ -18,12 +18,14 @@ from orchestrator.core.rules.waiting import over_at_ms
 if TYPE_CHECKING:
     from orchestrator.core.customer import Enrollment
     from orchestrator.core.event import Event
-    from orchestrator.core.journey import Heard, Until, Wait
     from orchestrator.core.journeys import Plan
+    from orchestrator.core.language.words import Heard, Until, Wait
     from orchestrator.core.rules.draft import Draft
 
 # Reports of senders. They are heard by the enrollment whose message they are about.
 REPORTS: Final = "message."
+# A condition is asked again when this has come; `Journeys.heard` says so of its journeys.
+PROFILE: Final = "profile.updated"
 
 
 def hear(draft: Draft, event: Event, occurred_ms: int) -> None:
@@ -32,31 +34,45 @@ def hear(draft: Draft, event: Event, occurred_ms: int) -> None:
         return
     changed = draft.attributes is not draft.customer.attributes
     for enrollment in draft.enrollments:
-        plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
-        position = None if plan is None else plan.positions.get(enrollment.step or "")
-        if plan is None or position is None:
-            continue
-        wait = plan.journey.steps[position].wait
-        if wait is None or not (wait.until or wait.reset_on):
-            continue
         # Like an exit: what happened before the customer came in is not about this enrollment.
         told = event if occurred_ms >= enrollment.entry_time_ms else None
-        arm = _ended_by(draft, enrollment, wait, told, changed=changed)
-        if arm is not None:
-            lead(draft, plan, enrollment, arm.next)
-        elif any(_is_told(draft, enrollment, one, told) for one in wait.reset_on):
-            _wait_anew(draft, plan, enrollment, wait)
+        _listen(draft, enrollment, told, changed=changed)
 
 
-def _ended_by(
+def hear_profile(draft: Draft) -> None:
+    """Let those go on who wait for what a step has just written into the profile."""
+    if PROFILE in draft.journeys.heard:
+        for enrollment in draft.enrollments:
+            _listen(draft, enrollment, None, changed=True)
+
+
+def _listen(draft: Draft, enrollment: Enrollment, event: Event | None, *, changed: bool) -> None:
+    plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
+    position = None if plan is None else plan.positions.get(enrollment.step or "")
+    if plan is None or position is None:
+        return
+    wait = plan.journey.steps[position].wait
+    if wait is None or not (wait.until or wait.reset_on):
+        return
+    best = _arm(draft, enrollment, wait, event, changed=changed)
+    if best is not None and (best == 0 or not wait.ranked):
+        lead(draft, plan, enrollment, wait.until[best].next)
+    elif best is not None and (enrollment.best_arm is None or best < enrollment.best_arm):
+        draft.put(replace(enrollment, best_arm=best))
+    elif any(_is_told(draft, enrollment, one, event) for one in wait.reset_on):
+        _wait_anew(draft, plan, enrollment, wait)
+
+
+def _arm(
     draft: Draft, enrollment: Enrollment, wait: Wait, event: Event | None, *, changed: bool
-) -> Until | None:
-    for arm in wait.until:
+) -> int | None:
+    """Return the first arm that has come."""
+    for index, arm in enumerate(wait.until):
         if arm.event is not None:
             if _is_told(draft, enrollment, arm, event):
-                return arm
+                return index
         elif changed and draft.scope.holds(arm.when, enrollment) is True:
-            return arm
+            return index
     return None
 
 

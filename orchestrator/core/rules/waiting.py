@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.calendar import date_instant, first_zone, next_anniversary, next_time
 from orchestrator.core.condition import Failed
-from orchestrator.core.journey import DURATION_MS_MAX
+from orchestrator.core.language.scalars import DURATION_MS_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from zoneinfo import ZoneInfo
 
-    from orchestrator.core.customer import Enrollment
-    from orchestrator.core.journey import Wait
+    from orchestrator.core.customer import Attribute, Enrollment
     from orchestrator.core.journeys import Plan
+    from orchestrator.core.language.words import Wait
     from orchestrator.core.rules.draft import Draft
 
 
@@ -28,7 +29,9 @@ def over_at_ms(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> 
         return _date_ms(draft, plan, enrollment, wait)
     if wait.time is None and not wait.weekday:
         return earliest_ms
-    return next_time(earliest_ms, wait.time or 0, _zone(draft, plan), wait.weekdays)
+    return next_time(
+        earliest_ms, wait.time or 0, zone_of(draft.attributes, draft, plan), wait.weekdays
+    )
 
 
 def _date_ms(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> int | Failed:
@@ -36,7 +39,7 @@ def _date_ms(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> in
     value = draft.scope.value(wait.date, enrollment)
     if isinstance(value, Failed):
         return value
-    zone, shift_ms = _zone(draft, plan), wait.after - wait.before
+    zone, shift_ms = zone_of(draft.attributes, draft, plan), wait.after - wait.before
     if wait.yearly:
         after_ms = draft.now_ms
         at_ms = next_anniversary(value, wait.time, zone, after_ms=after_ms, shift_ms=shift_ms)
@@ -49,7 +52,8 @@ def _date_ms(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> in
     return at_ms
 
 
-def _zone(draft: Draft, plan: Plan) -> ZoneInfo:
-    attribute = draft.attributes.get("zone")
+def zone_of(attributes: Mapping[str, Attribute], draft: Draft, plan: Plan) -> ZoneInfo:
+    """Return the zone of somebody with this profile: their own, the journey's or the shop's."""
+    attribute = attributes.get("zone")
     own = None if attribute is None else attribute.value
     return first_zone((own, plan.journey.zone, draft.journeys.shop.zone))

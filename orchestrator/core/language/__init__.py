@@ -1,0 +1,1 @@
+"""The language of journeys: frozen models of what authors write."""
