@@ -1,7 +1,7 @@
 """A tree → a model, with a finding for each thing that the model refuses.
 
 Called by `folder.py` for every file. A file with findings is not given up: what is broken is cut
-out and the rest becomes a model too, so that `rules.py` can look at it and an author sees
+out and the rest becomes a model too, so that `rules/` can look at it and an author sees
 everything at once. `Draft.damaged` names the parts that were cut; rules about wholes skip those.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final, TypeVar, get_args, get_origin
@@ -26,7 +26,7 @@ from orchestrator.catalog.findings import (
     shortened,
 )
 from orchestrator.core.condition import ROOTS
-from orchestrator.core.journey import Journey
+from orchestrator.core.language.journey import Journey
 
 if typing.TYPE_CHECKING:
     from orchestrator.catalog.tree import Node
@@ -135,7 +135,10 @@ def _pruned(plain: dict[str, Any], places: list[Place], file: str) -> dict[str, 
 def _findings(path: str, tree: Node, error: ValidationError, kind: Any) -> list[Finding]:
     seen: set[Place] = set()
     findings: list[Finding] = []
-    for found in error.errors(include_url=False):
+    errors = error.errors(include_url=False)
+    for found in errors:
+        if found["type"] == "too_short" and _holds_another(found["loc"], errors):
+            continue  # Only sound items are counted; what is wrong with the others is told.
         if len(findings) == FINDINGS_MAX:
             findings.append(Finding(path, 1, AND_MORE))
             break
@@ -149,6 +152,11 @@ def _findings(path: str, tree: Node, error: ValidationError, kind: Any) -> list[
         message = _message(place, dict(found), kind)
         findings.append(Finding(path, tree.line_of(*place), where(tree, place) + message))
     return findings
+
+
+def _holds_another(place: Place, errors: Sequence[Any]) -> bool:
+    """Whether something inside a place was refused."""
+    return any(len(one["loc"]) > len(place) and one["loc"][: len(place)] == place for one in errors)
 
 
 def where(tree: Node, place: Place) -> str:
@@ -185,9 +193,13 @@ def _message(place: Place, found: Mapping[str, Any], kind: Any) -> str:
     if error == "string_pattern_mismatch":
         return f"{quoted(given)} is not a name; write a-z, 0-9 and _, beginning with a letter"
     if error in {"string_too_short", "too_short"}:
-        return "is empty"
+        least = context.get("min_length", 1)
+        return "is empty" if least == 1 or not given else f"has too few; at least {least}"
     if error in {"string_too_long", "too_long"}:
         return f"is longer than {context.get('max_length')}"
+    if error in {"greater_than", "less_than"}:
+        bound = "more than" if error.startswith("greater") else "less than"
+        return f"{given} is not allowed; {bound} {context.get('gt', context.get('lt')):g}"
     if error in {"greater_than_equal", "less_than_equal"}:
         bound = "at least" if error.startswith("greater") else "at most"
         return f"{given} is not allowed; {bound} {context.get('ge', context.get('le'))}"

@@ -1,7 +1,7 @@
 """A folder → `Journeys`, or every finding in it.
 
 `orchestrator check` and the worker both read journeys here, so what passes the one starts in the
-other. Each file goes through `tree.py` and `draft.py`; then `rules.py` looks at each journey in its
+other. Each file goes through `tree.py` and `draft.py`; then `rules/` looks at each journey in its
 surroundings, and this file at how the files fit together.
 """
 
@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from orchestrator.catalog.draft import Draft, read_journey, read_model
 from orchestrator.catalog.findings import Finding, instead, quoted, shortened
-from orchestrator.catalog.rules import Surroundings, journey_findings, shop_findings
+from orchestrator.catalog.rules.journeys import Surroundings, journey_findings, shop_findings
+from orchestrator.catalog.rules.pressure import pressure_findings, ring_findings
+from orchestrator.catalog.templates import read_templates
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
-from orchestrator.core.journey import NAME_PATTERN, Channel, Shop
 from orchestrator.core.journeys import Journeys
+from orchestrator.core.language.scalars import NAME_PATTERN
+from orchestrator.core.language.shop import Channel, Shop
+from orchestrator.core.templates import NO_TEMPLATES, Templates
 from orchestrator.errors import JourneyError, UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +51,7 @@ class _Folder:
     path: Path
     findings: list[Finding] = field(default_factory=list)
     shop: Shop | None = None
+    shop_line: int = 1
     channels: dict[str, Channel] = field(default_factory=dict)
     channel_kinds: dict[str, str | None] | None = None
     drafts: list[Draft] = field(default_factory=list)
@@ -69,16 +74,19 @@ def read(folder: Path, mode: Literal["test", "live"] = "test") -> Reading:
     _read_channels(state)
     _read_journeys(state)
     vocabulary = Vocabulary(state.shop) if state.shop is not None else None
-    around = Surroundings(vocabulary, state.channel_kinds)
+    templates = _read_templates(state)
+    around = Surroundings(vocabulary, state.channel_kinds, templates)
     for draft in state.drafts:
         state.findings.extend(journey_findings(draft, around))
         state.findings.extend(_name_findings(draft))
     state.findings.extend(_version_findings(state))
+    state.findings.extend(_shop_wide_findings(state))
     findings = tuple(sorted(set(state.findings)))
     if findings or state.shop is None:
         return Reading(None, findings)
     journeys = (draft.journey for draft in state.drafts)
-    return Reading(Journeys(state.shop, state.channels, journeys, mode), ())
+    written = templates or NO_TEMPLATES
+    return Reading(Journeys(state.shop, state.channels, journeys, mode, written), ())
 
 
 def _read_file(state: _Folder, path: Path) -> Node | None:
@@ -105,6 +113,7 @@ def _read_shop(state: _Folder) -> None:
     state.shop, findings = read_model(str(path), tree, Shop)
     state.findings.extend(findings)
     if state.shop is not None:
+        state.shop_line = tree.line_of("messages_per_week_max")
         state.findings.extend(shop_findings(str(path), tree, state.shop))
 
 
@@ -135,6 +144,16 @@ def _read_channel(
     return channel, [
         found._replace(message=f"{shortened(name)}: {found.message}") for found in findings
     ]
+
+
+def _read_templates(state: _Folder) -> Templates | None:
+    if state.shop is None or state.channel_kinds is None:
+        return None
+    templates, findings = read_templates(
+        state.path, state.shop, state.channel_kinds, lambda path: _read_file(state, path)
+    )
+    state.findings.extend(findings)
+    return templates
 
 
 def _read_journeys(state: _Folder) -> None:
@@ -183,6 +202,19 @@ def _name_findings(draft: Draft) -> Iterator[Finding]:
     if "version" not in draft.damaged and journey.version != int(match["version"]):
         message = f"version: {journey.version} stands in the file {path.name}; call both the same"
         yield draft.finding(message, "version")
+
+
+def _shop_wide_findings(state: _Folder) -> Iterator[Finding]:
+    """Yield what is wrong only when all journeys are looked at together."""
+    current = [
+        draft
+        for draft in state.drafts
+        if not draft.damaged and Path(draft.path).parent.name != VERSIONS_FOLDER
+    ]
+    yield from ring_findings(current)
+    if state.shop is not None:
+        path = str(state.path / SHOP_FILE)
+        yield from pressure_findings(path, state.shop_line, state.shop, current)
 
 
 def _version_findings(state: _Folder) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """The event types that journeys may name, and what their data looks like.
 
-`rules.py` looks up types here, `expressions.py` fields, and evaluates conditions against the
+`rules/` looks up types here, there too for fields, and evaluates conditions against the
 examples to see whether they can work at all. The list is the contract's table; a test holds it
 against what `protocol` accepts. A shop adds its own types and fields in `shop.yaml`.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.core.journey import Shop
+    from orchestrator.core.language.shop import Shop
 
 
 class _Any:
@@ -78,7 +78,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "message.delivered": _FEEDBACK,
     "message.opened": _FEEDBACK,
     "message.clicked": _FEEDBACK,
-    "message.replied": _FEEDBACK,
+    "message.replied": {**_FEEDBACK, "answer": ANYTHING},
     "message.bounced": _FEEDBACK,
     "message.failed": _FEEDBACK,
     "message.unsubscribed": _FEEDBACK,
@@ -93,6 +93,7 @@ class Vocabulary:
 
     def __init__(self, shop: Shop) -> None:
         self._own = shop.events
+        self.own: Final = frozenset(shop.events) - frozenset(EXAMPLES)
         self.types: Final = frozenset(EXAMPLES) | frozenset(shop.events)
 
     def example(self, event_type: str) -> dict[str, Any] | None:

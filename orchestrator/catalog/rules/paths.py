@@ -1,6 +1,6 @@
 """Where a journey leads: targets that exist, steps that are reached, ways round with a wait.
 
-`rules.py` asks for the findings of each journey. `rests` proves the bound of `core/rules/advance`:
+`journeys.py` asks for the findings of each journey. `rests` proves the bound of `rules/advance`:
 where no way round is free of waits, one decision takes each step at most once.
 """
 
@@ -14,7 +14,7 @@ from orchestrator.catalog.findings import Finding, instead, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from orchestrator.core.journey import Step
+    from orchestrator.core.language.journey import Step
 
 Links = dict[int, tuple[int, ...]]
 
@@ -41,6 +41,11 @@ def rests(steps: Sequence[Step]) -> bool:
     """Whether every link leads to a step and every way round contains a wait."""
     links = _links(steps, {step.id: index for index, step in enumerate(steps)})
     return links is not None and not any(True for _ in _restless(steps, links))
+
+
+def links_of(steps: Sequence[Step]) -> Links | None:
+    """Return where each step may lead, by position; None when a name leads nowhere."""
+    return _links(steps, {step.id: index for index, step in enumerate(steps)})
 
 
 def raw_ids(draft: Draft) -> dict[str, int]:
@@ -78,6 +83,10 @@ def _named(step: Step) -> Iterator[tuple[str, Place]]:
         yield step.next, ("next",)
     for index, arm in enumerate(step.branch or ()):
         yield arm.next, ("branch", index, "next")
+    for index, share in enumerate(step.split or ()):
+        yield share.next, ("split", index, "next")
+    if step.holdout is not None and step.holdout.next is not None:
+        yield step.holdout.next, ("holdout", "next")
     for index, heard in enumerate(step.wait.until if step.wait is not None else ()):
         yield heard.next, ("wait", "until", index, "next")
     if step.go_to is not None:
@@ -94,7 +103,8 @@ def _links(steps: Sequence[Step], positions: Mapping[str, int]) -> Links | None:
             if position < 0 or (position <= index and place != ("go_to",)):
                 return None
             following.append(position)
-        leaves = step.branch is not None or step.go_to is not None or step.end is not None
+        turns = (step.branch, step.split, step.go_to, step.end)
+        leaves = any(turn is not None for turn in turns)
         if step.next is None and not leaves and index + 1 < len(steps):
             following.append(index + 1)
         links[index] = tuple(following)

@@ -1,6 +1,6 @@
 """What can be wrong with a CEL expression that compiles.
 
-`rules.py` calls `expression_findings` for every journey. Names are looked up in the vocabulary;
+`journeys.py` calls `expression_findings` for every journey. Names are looked up in the vocabulary;
 conditions, keys and `about` are also evaluated once on an example of the event, which shows text
 compared with numbers and results of the wrong kind. Only what is wrong for every event of the type
 counts: a missing field or an unlucky example proves nothing.
@@ -9,25 +9,19 @@ counts: a missing field or an unlucky example proves nothing.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import cel
 
-from orchestrator.catalog.draft import Draft, Place, where
+from orchestrator.catalog.draft import Draft, where
 from orchestrator.catalog.findings import Finding, instead, nearest, quoted
+from orchestrator.catalog.rules.uses import Use, uses
 from orchestrator.catalog.vocabulary import Vocabulary, known
-from orchestrator.core.condition import Expression, calculable
+from orchestrator.core.condition import calculable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.core.journey import Heard, Until, Variable, Wait
-
-ENTRY_SEES: Final = frozenset({"event", "profile", "now_ms"})
-EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "now_ms"})
-STEP_SEES: Final = frozenset({"profile", "enrollment", "trigger", "now_ms"})
-# It is asked when the profile has changed, and time changes no profile.
-WAIT_SEES: Final = STEP_SEES - {"now_ms"}
 # What `core/condition.py` puts under each root.
 MEMBERS: Final = {
     "event": frozenset({"data", "type", "source", "id", "time_ms"}),
@@ -58,26 +52,18 @@ _FIRST_ITEM: Final = re.compile(
 )
 
 
-class _Use(NamedTuple):
-    """One expression: where it stands, what it sees, what kind of value it has to give."""
-
-    expression: Expression
-    place: Place
-    sees: frozenset[str]
-    event_type: str
-    gives: Literal["condition", "key", "products", "anything"]
-
-
 def expression_findings(draft: Draft, vocabulary: Vocabulary) -> Iterator[Finding]:
     """Yield what is wrong with the expressions of a journey."""
     entry = draft.journey.entry
-    for use in _uses(draft):
+    for use in uses(draft):
         if use.place[0] != "entry" and "entry" in draft.damaged:
             continue  # What the enrollment knows of its entry cannot be told.
         messages = [*_scope_faults(use, draft)]
         if not messages:
-            examples = {"event": vocabulary.example(use.event_type)}
-            examples["trigger"] = vocabulary.example(entry.on)
+            examples = {
+                "event": _example(vocabulary, use.event_type),
+                "trigger": _example(vocabulary, entry.on),
+            }
             messages = [*_name_faults(use, draft, examples)]
             if not messages:
                 messages = [*_value_faults(use, draft, examples)]
@@ -85,49 +71,12 @@ def expression_findings(draft: Draft, vocabulary: Vocabulary) -> Iterator[Findin
             yield draft.finding(where(draft.tree, use.place) + message, *use.place)
 
 
-def _uses(draft: Draft) -> Iterator[_Use]:
-    journey, entry = draft.journey, draft.journey.entry
-    for name, gives in (("when", "condition"), ("key", "key"), ("about", "products")):
-        if (expression := getattr(entry, name)) is not None:
-            yield _Use(expression, ("entry", name), ENTRY_SEES, entry.on, gives)  # type: ignore[arg-type]
-    for at, exit_ in zip(draft.exits_at, journey.exits, strict=True):
-        if exit_.when is not None:
-            yield _Use(exit_.when, ("exits", at, "when"), EXIT_SEES, exit_.on, "condition")
-        if exit_.then is not None:
-            yield from _of_variables(exit_.then.variables, ("exits", at, "then"), exit_.on)
-    for at, step in zip(draft.steps_at, journey.steps, strict=True):
-        for index, arm in enumerate(step.branch or ()):
-            if arm.when is not None:
-                place = ("steps", at, "branch", index, "when")
-                yield _Use(arm.when, place, STEP_SEES, entry.on, "condition")
-        if step.wait is not None:
-            yield from _of_wait(step.wait, ("steps", at, "wait"), entry.on)
-        for word, message in (("send", step.send), ("task", step.task)):
-            if message is not None:
-                yield from _of_variables(message.variables, ("steps", at, word), entry.on)
+def _example(vocabulary: Vocabulary, event_type: str | None) -> dict[str, Any] | None:
+    """Return example data; where nothing has happened there is none, which is known too."""
+    return {} if event_type is None else vocabulary.example(event_type)
 
 
-def _of_wait(wait: Wait, place: Place, entered_on: str) -> Iterator[_Use]:
-    if wait.date is not None:
-        yield _Use(wait.date, (*place, "date"), STEP_SEES, entered_on, "anything")
-    named: list[tuple[Until | Heard, Place]] = []
-    named += [(one, ("until", index)) for index, one in enumerate(wait.until)]
-    named += [(one, ("reset_on", index)) for index, one in enumerate(wait.reset_on)]
-    for one, where_ in named:
-        if one.when is not None:
-            sees = WAIT_SEES if one.event is None else EXIT_SEES
-            at = (*place, *where_, "when")
-            yield _Use(one.when, at, sees, one.event or entered_on, "condition")
-
-
-def _of_variables(variables: Any, place: Place, event_type: str) -> Iterator[_Use]:
-    variable: Variable
-    for name, variable in variables.items():
-        at = (*place, "variables", name)
-        yield _Use(variable.value, at, STEP_SEES, event_type, "anything")
-
-
-def _scope_faults(use: _Use, draft: Draft) -> Iterator[str]:
+def _scope_faults(use: Use, draft: Draft) -> Iterator[str]:
     """Yield what the expression names and cannot see from where it stands."""
     for root in sorted(use.expression.roots - use.sees):
         yield f"{quoted(root)} is not known here; {_who(use)} sees {', '.join(sorted(use.sees))}"
@@ -144,17 +93,17 @@ def _scope_faults(use: _Use, draft: Draft) -> Iterator[str]:
         yield "enrollment.key is always empty; give the entry a key"
 
 
-def _who(use: _Use) -> str:
+def _who(use: Use) -> str:
     if use.place[0] == "entry":
         return "an entry"
     return "an exit" if use.place[-1] == "when" and use.place[0] == "exits" else "a step"
 
 
-def _members(use: _Use) -> list[tuple[str, str]]:
+def _members(use: Use) -> list[tuple[str, str]]:
     return _MEMBER.findall(_STRING.sub('""', use.expression.source))
 
 
-def _name_faults(use: _Use, draft: Draft, examples: dict[str, Any]) -> Iterator[str]:
+def _name_faults(use: Use, draft: Draft, examples: dict[str, Any]) -> Iterator[str]:
     """Yield members, fields and functions that do not exist."""
     source = _STRING.sub('""', use.expression.source)
     for root, name in _MEMBER.findall(source):
@@ -162,6 +111,9 @@ def _name_faults(use: _Use, draft: Draft, examples: dict[str, Any]) -> Iterator[
             yield f"{root} has no {quoted(name)}{instead(name, MEMBERS[root])}"
     for root, name, fields in _fields_named(source, examples):
         event_type = use.event_type if root == "event" else draft.journey.entry.on
+        if event_type is None:
+            yield "trigger is always empty; nothing happens when a time of the calendar comes"
+            continue
         yield f"{event_type} has no field {quoted(name)}{_field_hint(name, fields)}"
     functions = use.expression.program.references()["functions"]
     for name in functions:
@@ -194,7 +146,7 @@ def _fields_named(source: str, examples: dict[str, Any]) -> Iterator[tuple[str, 
             yield root, f"items.{name}", {f"items.{field}" for field in items[0]}
 
 
-def _value_faults(use: _Use, draft: Draft, examples: dict[str, Any]) -> Iterator[str]:
+def _value_faults(use: Use, draft: Draft, examples: dict[str, Any]) -> Iterator[str]:
     """Evaluate on an example; yield a clash of types, or a value of the wrong kind."""
     if use.gives == "anything" or examples["event"] is None or examples["trigger"] is None:
         return
@@ -217,7 +169,7 @@ def _value_faults(use: _Use, draft: Draft, examples: dict[str, Any]) -> Iterator
             yield f"gives {shown}; products have a sku, like event.data.items or event.data"
 
 
-def _context(use: _Use, draft: Draft, examples: dict[str, Any]) -> cel.Context:
+def _context(use: Use, draft: Draft, examples: dict[str, Any]) -> cel.Context:
     data, trigger = known(examples["event"]), known(examples["trigger"])
     event = {"data": data, "type": use.event_type, "source": "/shop", "id": "1", "time_ms": 1}
     enrollment = {

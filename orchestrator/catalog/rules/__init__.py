@@ -1,0 +1,1 @@
+"""What can be wrong with journeys whose every word is allowed."""

@@ -1,0 +1,147 @@
+"""Every expression and every message of a journey, with the place where it stands.
+
+`expressions`, `rules` and `templates` go through a journey with these, so that a new word of the
+language is taught to all of them at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from orchestrator.catalog.draft import Draft, Place
+    from orchestrator.core.condition import Expression
+    from orchestrator.core.language.journey import Step
+    from orchestrator.core.language.words import (
+        Ask,
+        Heard,
+        Send,
+        Task,
+        Until,
+        Variable,
+        Wait,
+        Webhook,
+    )
+
+Gives = Literal["condition", "key", "products", "anything"]
+
+ENTRY_SEES: Final = frozenset({"event", "profile", "now_ms"})
+# Nothing has happened when a time of the calendar comes.
+TIMED_ENTRY_SEES: Final = frozenset({"profile", "now_ms"})
+# It is asked when the profile has changed, and time changes no profile.
+SEGMENT_SEES: Final = frozenset({"profile"})
+EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "now_ms"})
+STEP_SEES: Final = frozenset({"profile", "enrollment", "trigger", "now_ms"})
+WAIT_SEES: Final = STEP_SEES - {"now_ms"}
+
+
+class Use(NamedTuple):
+    """One expression: where it stands, what it sees, what kind of value it has to give.
+
+    `event_type` is the type of the event that it sees, or that entered; None without any.
+    """
+
+    expression: Expression
+    place: Place
+    sees: frozenset[str]
+    event_type: str | None
+    gives: Gives
+
+
+class Said(NamedTuple):
+    """One message: the word that says it, the kind of channel that it takes, and its place."""
+
+    word: str
+    channel_kind: str
+    message: Send | Ask | Task | Webhook
+    place: Place
+
+
+def uses(draft: Draft) -> Iterator[Use]:
+    """Yield every expression of a journey."""
+    journey = draft.journey
+    yield from _of_entry(draft)
+    if journey.goal is not None and journey.goal.when is not None:
+        yield Use(journey.goal.when, ("goal", "when"), EXIT_SEES, journey.goal.on, "condition")
+    for at, exit_ in zip(draft.exits_at, journey.exits, strict=True):
+        if exit_.when is not None:
+            yield Use(exit_.when, ("exits", at, "when"), EXIT_SEES, exit_.on, "condition")
+        if exit_.then is not None:
+            yield from _of_variables(exit_.then.variables, ("exits", at, "then"), exit_.on)
+    for at, step in zip(draft.steps_at, journey.steps, strict=True):
+        yield from _of_step(step, ("steps", at), journey.entry.on)
+
+
+def messages(draft: Draft) -> Iterator[Said]:
+    """Yield everything that goes out on a channel of messages, webhooks or tasks."""
+    for at, exit_ in zip(draft.exits_at, draft.journey.exits, strict=True):
+        if exit_.then is not None:
+            yield Said("send", "message", exit_.then, ("exits", at, "then"))
+    for at, step in zip(draft.steps_at, draft.journey.steps, strict=True):
+        if step.send is not None:
+            yield Said("send", "message", step.send, ("steps", at, "send"))
+        if step.ask is not None:
+            yield Said("ask", "message", step.ask, ("steps", at, "ask"))
+        if step.webhook is not None:
+            yield Said("webhook", "webhook", step.webhook, ("steps", at, "webhook"))
+        if step.task is not None:
+            yield Said("task", "task", step.task, ("steps", at, "task"))
+
+
+def _of_entry(draft: Draft) -> Iterator[Use]:
+    entry = draft.journey.entry
+    sees = TIMED_ENTRY_SEES if entry.on is None else ENTRY_SEES
+    gives: Gives
+    for name, gives in (("when", "condition"), ("key", "key"), ("about", "products")):
+        if (expression := getattr(entry, name)) is not None:
+            yield Use(expression, ("entry", name), sees, entry.on, gives)
+    if entry.segment is not None:
+        yield Use(entry.segment, ("entry", "segment"), SEGMENT_SEES, None, "condition")
+    if entry.date is not None:
+        yield Use(entry.date.of, ("entry", "date", "of"), SEGMENT_SEES, None, "anything")
+    absence = entry.absence
+    if absence is not None and absence.when is not None:
+        yield Use(absence.when, ("entry", "absence", "when"), ENTRY_SEES, absence.of, "condition")
+
+
+def _of_step(step: Step, place: Place, entered_on: str | None) -> Iterator[Use]:
+    for index, arm in enumerate(step.branch or ()):
+        if arm.when is not None:
+            at = (*place, "branch", index, "when")
+            yield Use(arm.when, at, STEP_SEES, entered_on, "condition")
+    if step.wait is not None:
+        yield from _of_wait(step.wait, (*place, "wait"), entered_on)
+    for name, setting in (step.set or {}).items():
+        if setting.value is not None:
+            yield Use(setting.value, (*place, "set", name), STEP_SEES, entered_on, "anything")
+    for word in ("send", "ask", "webhook", "task"):
+        if (message := getattr(step, word)) is not None:
+            yield from _of_variables(message.variables, (*place, word), entered_on)
+    if step.emit is not None:
+        yield from _of_variables(step.emit.data, (*place, "emit"), entered_on, under="data")
+
+
+def _of_wait(wait: Wait, place: Place, entered_on: str | None) -> Iterator[Use]:
+    if wait.date is not None:
+        yield Use(wait.date, (*place, "date"), STEP_SEES, entered_on, "anything")
+    named: list[tuple[Until | Heard, Place]] = []
+    named += [(one, ("until", index)) for index, one in enumerate(wait.until)]
+    named += [(one, ("reset_on", index)) for index, one in enumerate(wait.reset_on)]
+    for one, where_ in named:
+        if one.when is not None:
+            sees = WAIT_SEES if one.event is None else EXIT_SEES
+            at = (*place, *where_, "when")
+            yield Use(one.when, at, sees, one.event or entered_on, "condition")
+
+
+def _of_variables(
+    variables: Mapping[str, Variable],
+    place: Place,
+    event_type: str | None,
+    *,
+    under: str = "variables",
+) -> Iterator[Use]:
+    for name, variable in variables.items():
+        yield Use(variable.value, (*place, under, name), STEP_SEES, event_type, "anything")

@@ -1,0 +1,100 @@
+"""`orchestrator check`: reads the journeys as a worker would and prints what is wrong.
+
+Nothing is started and nothing is written; the findings are made in `catalog`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.catalog import Reading, read
+from orchestrator.catalog.rules.pressure import pressures
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.core.journeys import Journeys
+
+_EPILOG = """\b
+Examples:
+  orchestrator check
+  orchestrator check journeys --json
+
+\b
+Exit codes: 0 nothing found, 1 findings, 2 there is no such folder.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for machines.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TOML file with settings. [ORCHESTRATOR_CONFIG]",
+)
+def check(folder: Path | None, config: Path | None, *, as_json: bool) -> int:
+    """Report every finding in the journeys, at once, as `file:line: message`.
+
+    DIR is the folder of the journeys; without it the setting `journeys`
+    (ORCHESTRATOR_JOURNEYS), by default the folder `journeys`. Nothing is started.
+    """
+    settings = Settings.load(config=config, journeys=folder)
+    reading = read(settings.journeys, settings.mode)
+    if as_json:
+        click.echo(json.dumps(_document(reading), indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(str(finding) for finding in reading.findings) or _summary(reading))
+        if reading.journeys is not None:
+            for line in _worst(reading.journeys):
+                click.echo(line)
+    return 1 if reading.findings else 0
+
+
+def _summary(reading: Reading) -> str:
+    journeys = reading.journeys
+    assert journeys is not None, "a reading without findings holds journeys"
+    parts = [_counted(len(journeys.current), "journey")]
+    if older := len(journeys.versions) - len(journeys.current):
+        parts.append(_counted(older, "older version"))
+    parts.append(_counted(len(journeys.channels), "channel"))
+    return f"{', '.join(parts)}: nothing found (content {journeys.content_hash[:12]})"
+
+
+def _worst(journeys: Journeys) -> Iterator[str]:
+    found = pressures(journeys.current)
+    if not found:
+        return
+    total = sum(one.messages for one in found)
+    yield f"at the worst, one customer gets {total} promotional messages in a week:"
+    for one in found:
+        yield f"  {one.messages:>3}  {one.journey}{' (for each key)' if one.keyed else ''}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _document(reading: Reading) -> dict[str, object]:
+    journeys = reading.journeys
+    return {
+        "findings": [
+            {"file": finding.path, "line": finding.line, "message": finding.message}
+            for finding in reading.findings
+        ],
+        "journeys": [
+            {"name": name, "version": version}
+            for name, version in (journeys.versions if journeys is not None else ())
+        ],
+        "messages_per_week": [
+            {"journey": one.journey, "messages": one.messages, "for_each_key": one.keyed}
+            for one in pressures(journeys.current if journeys is not None else ())
+        ],
+        "content_hash": journeys.content_hash if journeys is not None else None,
+    }
