@@ -51,6 +51,7 @@ class GroupStats:
         "records",
         "refusals",
         "state_record_bytes",
+        "visits",
     )
 
     def __init__(self) -> None:
@@ -70,11 +71,12 @@ class GroupStats:
         self.capped = 0
         self.records = 0
         self.record_bytes = 0
+        self.visits = 0
 
     @property
     def inputs(self) -> int:
-        """How many records and due waits went in."""
-        return sum(self.events.values()) + len(self.lateness_seconds)
+        """How many records, due waits and visits went in."""
+        return sum(self.events.values()) + len(self.lateness_seconds) + self.visits
 
     def decided(
         self, event_type: str, decision: Decision, *, recorded_ms: int, seconds: float
@@ -100,6 +102,12 @@ class GroupStats:
         """Count a wait that fired `late_ms` after its due time, by the partition's clock."""
         self.decision_seconds.append(seconds)
         self.lateness_seconds.append(late_ms / 1000)
+        self._count_effects(decision)
+
+    def visited(self, decision: Decision, *, seconds: float) -> None:
+        """Count a journey's visit, which may have done nothing."""
+        self.decision_seconds.append(seconds)
+        self.visits += 1
         self._count_effects(decision)
 
     def dead_letter(self, reason: str, event_type: str = "") -> None:

@@ -77,6 +77,12 @@ class _CountedBy:
             )
             self._child(bounded).inc(count)
 
+    def learn(self, *further: Iterable[str]) -> None:
+        """Allow further values of the first labels."""
+        known = zip(self._allowed, further, strict=False)
+        learned = tuple(allowed | frozenset(values) for allowed, values in known)
+        self._allowed = learned + self._allowed[len(learned) :]
+
     def _child(self, labels: _Labels) -> Counter:
         child = self._children.get(labels)
         if child is None:
@@ -262,6 +268,16 @@ class Metrics:
         """Say what runs: release, content hash of the journeys, test or live, how many homes."""
         self._build.info({"version": version, "journeys": journeys[:12], "mode": mode})
         self._partitions_expected.set(partitions)
+
+    def learn(
+        self, *, event_types: Iterable[str], channels: Iterable[str], journeys: Iterable[str]
+    ) -> None:
+        """Take further names that may become label values: journeys were published."""
+        names = tuple(journeys)
+        self._events.learn(event_types)
+        self._commands.learn(channels)
+        self._entered.learn(names)
+        self._ended.learn(names)
 
     def watch(self, partitions: PartitionsView) -> None:
         """Ask this at each scrape how the owned partitions stand; another thread calls it."""

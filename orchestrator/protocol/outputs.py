@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from msgspec import Meta, Struct, field, json
 
 from orchestrator.core.command import Command, CommandClass, CommandType
-from orchestrator.core.decision import LogEntry
+from orchestrator.core.decision import LogEntry, ToldEvent
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import FenceEntry
-    from orchestrator.core.event import Event
+    from orchestrator.core.event import Event, Visit
 
 Headers = Sequence[tuple[str, bytes | None]]
 WrittenHeaders = list[tuple[str, bytes | None]]
@@ -156,7 +156,15 @@ class TimerCause(Struct, frozen=True, tag="timer", tag_field="kind", gc=False):
     due: Timestamp
 
 
-LogCause = EventCause | TimerCause
+class VisitCause(Struct, frozen=True, tag="visit", tag_field="kind", gc=False):
+    """A journey looked at a customer: at a time of its table, or because it is new."""
+
+    journey: str
+    version: int
+    occurrence: Timestamp | None = None
+
+
+LogCause = EventCause | TimerCause | VisitCause
 
 
 class LogRecord(Struct, frozen=True, gc=False):
@@ -164,7 +172,7 @@ class LogRecord(Struct, frozen=True, gc=False):
 
     customer: str
     now: Timestamp
-    cause: EventCause | TimerCause
+    cause: EventCause | TimerCause | VisitCause
     outcome: LogOutcome
     definitions: str
     entries: tuple[LogEntry, ...]
@@ -216,6 +224,33 @@ def event_cause(position: Position, event: Event) -> LogCause:
 def timer_cause(due_ms: int) -> LogCause:
     """Return the cause of a decision about a wait."""
     return TimerCause(rfc3339(due_ms))
+
+
+def visit_cause(visit: Visit) -> LogCause:
+    """Return the cause of a decision about a journey's visit."""
+    occurrence_ms = visit.occurrence_ms
+    occurrence = None if occurrence_ms is None else rfc3339(occurrence_ms)
+    return VisitCause(visit.journey, visit.version, occurrence)
+
+
+def encode_told(event: ToldEvent) -> bytes:
+    """Return an event that a step tells, as the structured CloudEvent that producers write."""
+    return _encoder.encode(
+        {
+            "specversion": "1.0",
+            "id": event.id,
+            "source": SOURCE,
+            "type": event.type,
+            "subject": event.subject,
+            "time": rfc3339(event.time_ms),
+            "data": event.data,
+        }
+    )
+
+
+def told_headers(event: ToldEvent) -> WrittenHeaders:
+    """Return the headers of an event that a step tells."""
+    return _headers(event.id, event.type, event.traceparent)
 
 
 def encode_command(command: Command) -> bytes:
@@ -270,13 +305,17 @@ def encode_command(command: Command) -> bytes:
 
 def command_headers(command: Command) -> WrittenHeaders:
     """Return the headers of a command, so that a sender can route without parsing."""
+    return _headers(command.id, command.type.value, command.traceparent)
+
+
+def _headers(event_id: str, event_type: str, traceparent: str | None) -> WrittenHeaders:
     headers: WrittenHeaders = [
         ("content-type", CONTENT_TYPE),
-        ("ce_id", command.id.encode()),
-        ("ce_type", command.type.value.encode()),
+        ("ce_id", event_id.encode()),
+        ("ce_type", event_type.encode()),
     ]
-    if command.traceparent is not None:
-        headers.append(("traceparent", command.traceparent.encode()))
+    if traceparent is not None:
+        headers.append(("traceparent", traceparent.encode()))
     return headers
 
 

@@ -232,6 +232,13 @@ class Feedback(Struct, frozen=True, gc=False):
     command_id: Identifier
 
 
+class MessageReplied(Struct, frozen=True, gc=False):
+    """The customer answered a message; `answer` is what a question asked for."""
+
+    command_id: Identifier
+    answer: Any = None
+
+
 class MessageDropped(Struct, frozen=True, gc=False):
     """A sender did not send a command, and says why."""
 
@@ -277,7 +284,7 @@ PAYLOADS: Final[dict[str, type[Struct]]] = {
     "message.delivered": Feedback,
     "message.opened": Feedback,
     "message.clicked": Feedback,
-    "message.replied": Feedback,
+    "message.replied": MessageReplied,
     "message.bounced": Feedback,
     "message.failed": Feedback,
     "message.unsubscribed": Feedback,

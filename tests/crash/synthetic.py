@@ -19,6 +19,7 @@ from orchestrator.catalog import load
 from orchestrator.protocol.commit.group import Limits, OpenGroup, Rules
 from orchestrator.protocol.commit.names import TopicNames
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
+from orchestrator.protocol.commit.rounds import Rounds
 from orchestrator.protocol.commit.transaction import Output, TopicPartition
 
 PARTITIONS = 4
@@ -69,7 +70,12 @@ class World:
         )
         loaded = {topic: 0 for topic, n in self.rules.names.inputs.items() if n == PARTITIONS}
         self.homes = {
-            index: CustomerPartition(index, Loaded({}, None, None, loaded), monotonic_ms=0)
+            index: CustomerPartition(
+                index,
+                Loaded({}, None, None, loaded),
+                Rounds(self.rules.journeys, {}, partitions=PARTITIONS),
+                monotonic_ms=0,
+            )
             for index in range(PARTITIONS)
         }
         self.offsets: dict[TopicPartition, int] = {}

@@ -1,7 +1,8 @@
 """The open group: inputs are decided as they arrive, and their effects wait here for one commit.
 
-The machine feeds it records and due waits of its partitions; `seal` turns what it holds into a
-`Transaction`. Everything is encoded here, so nothing can fail between begin and end but the broker.
+The machine feeds it records, due waits and visits of its partitions; `seal` turns what it holds
+into a `Transaction`. Everything is encoded here, so nothing can fail between begin and end but the
+broker.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
-from orchestrator.core.event import Event, TimerFired
+from orchestrator.core.event import Event, TimerFired, Visit
 from orchestrator.errors import EventRejected, InvariantViolated
 from orchestrator.metrics import GroupStats
 from orchestrator.protocol import codec, outputs
@@ -131,6 +132,21 @@ class OpenGroup:
         effects = self._encode(home, customer_id, decision, outputs.timer_cause(due_ms))
         self._keep(home, customer_id, decision, effects)
 
+    def add_visit(
+        self, home: CustomerPartition, customer_id: bytes, visit: Visit, *, now_ms: int
+    ) -> None:
+        """Decide a journey's visit; one that changes nothing leaves no trace but the cursor."""
+        self.inputs += 1
+        started = self._rules.stopwatch()
+        customer = self._customer(home, customer_id)
+        decision = decide(self._rules.journeys, customer, visit, now_ms)
+        seconds = self._rules.stopwatch() - started
+        self.stats.visited(decision, seconds=seconds)
+        if decision.customer is customer:
+            return
+        effects = self._encode(home, customer_id, decision, outputs.visit_cause(visit))
+        self._keep(home, customer_id, decision, effects)
+
     def seal_states(self, homes: Mapping[int, CustomerPartition]) -> None:
         """Encode every changed customer once, into its partition and into the changelog."""
         changelog = self._rules.names.changelog
@@ -205,6 +221,9 @@ class OpenGroup:
         if decision.fence is not None:
             fence = Output(customer_id, outputs.encode_fence(decision.fence))
             effects.append((TopicPartition(names.fences, home.index), fence))
+        for told in decision.told:
+            event = Output(customer_id, outputs.encode_told(told), outputs.told_headers(told))
+            effects.append((TopicPartition(names.forward, home.index), event))
         log = outputs.encode_log(
             customer=decision.customer.id,
             now_ms=decision.now_ms,

@@ -26,12 +26,14 @@ from orchestrator.protocol.commit.meta import (
     journey_digests,
 )
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
+from orchestrator.protocol.commit.rounds import Rounds
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from orchestrator.metrics import GroupStats
+    from orchestrator.protocol.commit.rounds import Cursor
 
 # From this many takeovers without progress on, a partition's groups shrink by this factor each.
 STARTS_TOLERATED: Final = 3
@@ -76,12 +78,39 @@ class CommitMachine:
         self._touched: set[int] = set()
         self._moved: dict[TopicPartition, int] = {}
         self._loading: set[int] = set()
+        # Partitions whose record of the journeys is not yet that of the ones we run.
+        self._journeys_untold: set[int] = set()
         self._revoking = False
         self.generation = -1
         self.member = ""
         self.homes: dict[int, CustomerPartition] = {}
         self.elsewhere: dict[TopicPartition, int] = {}
         self.in_flight: Transaction | None = None
+
+    # -- Journeys -----------------------------------------------------------------------------
+
+    def adopt(self, rules: Rules) -> None:
+        """Decide by other journeys from the next input on; never in the middle of a group.
+
+        Raises DependencyError for a journey whose content changed under its version.
+        """
+        if self._open is not None:
+            raise InvariantViolated("journeys were changed in the middle of a group")
+        self.check(rules)
+        digests = journey_digests(rules.journeys)
+        self._rules, self._digests = rules, digests
+        self._journeys_value = encode_journeys(digests)
+        self._journeys_untold = set(self.homes)
+        for home in self.homes.values():
+            home.rounds = self._rounds(home.rounds.cursors())
+
+    def check(self, rules: Rules) -> None:
+        """Raise DependencyError for a journey whose content changed under its version."""
+        check_journeys(self._journeys_value, journey_digests(rules.journeys), where="definitions")
+
+    def _rounds(self, cursors: Mapping[str, Cursor]) -> Rounds:
+        rules = self._rules
+        return Rounds(rules.journeys, cursors, partitions=rules.names.partitions)
 
     # -- Ownership ---------------------------------------------------------------------------
 
@@ -127,7 +156,10 @@ class CommitMachine:
             self._check_inputs(loaded.meta.positions, where)
         if loaded.meta is None and loaded.states:
             raise InvariantViolated(f"{where} holds customers and no meta record")
-        self.homes[index] = CustomerPartition(index, loaded, monotonic_ms=clocks.monotonic_ms)
+        rounds = self._rounds(loaded.meta.rounds if loaded.meta is not None else {})
+        self.homes[index] = CustomerPartition(
+            index, loaded, rounds, monotonic_ms=clocks.monotonic_ms
+        )
         self._loading.discard(index)
 
     def _check_inputs(self, positions: Mapping[str, int], where: str) -> None:
@@ -221,7 +253,7 @@ class CommitMachine:
         )
 
     def decide(self, inputs_max: int, clocks: Clocks) -> int:
-        """Decide up to so many inputs into the open group, events before due waits.
+        """Decide up to so many inputs into the open group: events, then due waits, then visits.
 
         Returns how many; 0 when there is nothing to decide or no room.
         """
@@ -232,19 +264,22 @@ class CommitMachine:
             decided += self._decide_queued(inputs_max - decided, clocks)
         if decided < inputs_max:
             decided += self._decide_waits(inputs_max - decided, clocks)
+        if decided < inputs_max:
+            decided += self._decide_visits(inputs_max - decided, clocks)
         return decided
 
     def next_due_in_ms(self, monotonic_ms: int) -> int | None:
-        """Return how long until the earliest wait is due; 0 when one is, None without any."""
-        soonest = None
+        """Return how long until the earliest wait or visit is due; 0 when one is, else None."""
         if self._revoking:
             return None
+        soonest: list[int] = []
         for home in self.homes.values():
-            due_ms = home.waits.next_due_ms() if home.owned else None
-            if due_ms is not None:
-                left_ms = max(0, due_ms - home.clock.now_ms(monotonic_ms))
-                soonest = left_ms if soonest is None else min(soonest, left_ms)
-        return soonest
+            if not home.owned:
+                continue
+            now_ms = home.clock.now_ms(monotonic_ms)
+            due = (home.waits.next_due_ms(), home.rounds.next_due_ms(now_ms))
+            soonest += [max(0, due_ms - now_ms) for due_ms in due if due_ms is not None]
+        return min(soonest, default=None)
 
     def _decide_queued(self, inputs_max: int, clocks: Clocks) -> int:
         batch = self._queue[0]
@@ -291,6 +326,32 @@ class CommitMachine:
             waiting = still
         return decided
 
+    def _decide_visits(self, inputs_max: int, clocks: Clocks) -> int:
+        """Let journeys visit customers, the partitions in turn; behind everything else."""
+        decided = 0
+        visiting = [home for home in self.homes.values() if home.owned]
+        while visiting and decided < inputs_max and not self.group_full:
+            still = []
+            for home in visiting:
+                now_ms = home.clock.now_ms(clocks.monotonic_ms)
+                due_ms = home.rounds.next_due_ms(now_ms)
+                if due_ms is None or due_ms > now_ms:
+                    continue
+                before = home.rounds.cursors()
+                visit = home.rounds.next_visit(home.states, now_ms)
+                if visit is not None:
+                    self._group().add_visit(home, *visit, now_ms=now_ms)
+                    decided += 1
+                    still.append(home)
+                elif home.rounds.cursors() != before:
+                    self._group()  # Nobody to visit, and that is worth remembering.
+                    decided += 1
+                else:
+                    continue
+                self._touched.add(home.index)
+            visiting = still
+        return decided
+
     # -- Committing --------------------------------------------------------------------------
 
     def seal_takeover(self, clocks: Clocks) -> Transaction | None:
@@ -322,6 +383,9 @@ class CommitMachine:
             home = self.homes[index]
             home.starts = 0
             group.produce_meta(index, META_KEY, self._meta(home, clocks))
+            if index in self._journeys_untold:
+                group.produce_meta(index, JOURNEYS_KEY, self._journeys_value)
+                self._journeys_untold.discard(index)
             offsets |= {TopicPartition(t, index): p for t, p in home.positions.items()}
         self._open = None
         self._touched = set()
@@ -364,6 +428,7 @@ class CommitMachine:
                 clock_ms=home.clock.now_ms(clocks.monotonic_ms),
                 starts=home.starts,
                 content_hash=self._rules.journeys.content_hash,
+                rounds=home.rounds.cursors(),
             )
         )
 

@@ -14,6 +14,7 @@ from msgspec import Struct, field, msgpack
 
 from orchestrator.core.customer import STATE_FORMAT
 from orchestrator.errors import DependencyError
+from orchestrator.protocol.commit.rounds import Cursor
 
 if TYPE_CHECKING:
     from orchestrator.core.journeys import Journeys
@@ -28,6 +29,7 @@ class Meta(Struct, frozen=True, array_like=True, gc=False):
 
     `positions` are the next offsets to decide, by input topic. `starts` counts takeovers since
     the last transaction that made progress: a group that kills its worker is retried smaller.
+    `rounds` says how far journeys are that visit customers, by name.
     """
 
     format: int
@@ -40,6 +42,7 @@ class Meta(Struct, frozen=True, array_like=True, gc=False):
     starts: int
     content_hash: str
     extensions: Mapping[str, bytes] = field(default_factory=dict)
+    rounds: Mapping[str, Cursor] = field(default_factory=dict)
 
 
 _meta_decoder = msgpack.Decoder(Meta)
@@ -76,13 +79,17 @@ def encode_journeys(digests: Mapping[str, str]) -> bytes:
     return _encoder.encode(dict(sorted(digests.items())))
 
 
+def changed_journeys(recorded: Mapping[str, str], digests: Mapping[str, str]) -> list[str]:
+    """Return the versions, as `name@version`, whose content is not what it was."""
+    return sorted(key for key, digest in digests.items() if recorded.get(key, digest) != digest)
+
+
 def check_journeys(value: bytes, digests: Mapping[str, str], *, where: str) -> None:
     """Refuse journeys that changed under the same version.
 
     Raises DependencyError naming each of them: people inside would find other steps than entered.
     """
-    recorded = _journeys_decoder.decode(value)
-    changed = sorted(key for key, digest in digests.items() if recorded.get(key, digest) != digest)
+    changed = changed_journeys(_journeys_decoder.decode(value), digests)
     if changed:
         raise DependencyError(
             f"{where}: {', '.join(changed)} changed its content under the same version; "

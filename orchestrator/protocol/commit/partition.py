@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.protocol.commit.meta import Meta
+    from orchestrator.protocol.commit.rounds import Rounds
 
 
 class Loaded(NamedTuple):
@@ -29,10 +30,21 @@ class Loaded(NamedTuple):
 class CustomerPartition:
     """The state of one owned partition; only the state machine changes it."""
 
-    __slots__ = ("clock", "index", "owned", "positions", "starts", "state_bytes", "states", "waits")
+    __slots__ = (
+        "clock",
+        "index",
+        "owned",
+        "positions",
+        "rounds",
+        "starts",
+        "state_bytes",
+        "states",
+        "waits",
+    )
 
-    def __init__(self, index: int, loaded: Loaded, *, monotonic_ms: int) -> None:
+    def __init__(self, index: int, loaded: Loaded, rounds: Rounds, *, monotonic_ms: int) -> None:
         meta = loaded.meta
+        self.rounds = rounds
         self.index = index
         self.states = loaded.states
         self.positions = dict(loaded.start_offsets)

@@ -1,0 +1,118 @@
+"""Rounds of visits: each customer once, at a rate, and on from where a dead worker stopped."""
+
+import pytest
+
+from orchestrator.protocol.commit.rounds import Cursor, Rounds
+from tests.core.builders import DAY, HOUR, SECOND, START, journey, send, shop_of
+
+IDS = [f"c{number:03}".encode() for number in range(100)]
+# Monday, 23 November 2026, 09:00 UTC.
+MONDAY = START + 23 * HOUR
+
+
+def news(rate=1_000, **entry):
+    return shop_of(
+        journey("news", None, [send("n")], schedule={"cron": "0 9 * * 1", "rate": rate}, **entry)
+    )
+
+
+def visit_all(rounds, customers, now):
+    visited = []
+    while (found := rounds.next_visit(customers, now)) is not None:
+        visited.append(found[0])
+    return visited
+
+
+def begun(journeys, *, partitions=1):
+    """Return rounds that have been there before the first Monday."""
+    rounds = Rounds(journeys, {}, partitions=partitions)
+    assert rounds.next_visit(IDS, START) is None
+    return rounds
+
+
+def test_everybody_is_visited_once_when_the_time_has_come():
+    rounds = begun(news())
+
+    assert visit_all(rounds, IDS, MONDAY - 1) == []
+    assert rounds.next_due_ms(MONDAY - 1) <= MONDAY
+    first = visit_all(rounds, reversed(IDS), MONDAY)
+    rest = visit_all(rounds, IDS, MONDAY + SECOND)
+
+    assert first + rest == IDS
+    assert visit_all(rounds, IDS, MONDAY + HOUR) == []
+
+
+def test_a_round_keeps_its_rate_over_all_partitions():
+    rounds = begun(news(rate=40), partitions=4)
+
+    visited = [len(visit_all(rounds, IDS, MONDAY + n * SECOND)) for n in range(3)]
+
+    assert visited == [1, 10, 10]
+
+
+@pytest.mark.parametrize("died_after", [1, 50, 99])
+def test_a_round_goes_on_behind_the_last_customer_that_was_committed(died_after):
+    journeys = news()
+    rounds = begun(journeys)
+    assert rounds.next_visit(IDS, MONDAY)[0] == IDS[0]
+    done = IDS[:1] + [rounds.next_visit(IDS, MONDAY + HOUR)[0] for _ in range(died_after - 1)]
+
+    heir = Rounds(journeys, rounds.cursors(), partitions=1)
+    rest = visit_all(heir, IDS, MONDAY + HOUR) + visit_all(heir, IDS, MONDAY + 2 * HOUR)
+
+    assert done + rest == IDS
+
+
+def test_a_round_that_began_and_visited_nobody_is_not_lost():
+    journeys = news()
+    rounds = begun(journeys)
+    cursors = rounds.cursors() | {"news": Cursor(1, MONDAY, b"")}
+
+    heir = Rounds(journeys, cursors, partitions=1)
+
+    assert visit_all(heir, IDS, MONDAY) + visit_all(heir, IDS, MONDAY + HOUR) == IDS
+
+
+def test_a_journey_does_not_make_up_for_the_time_before_it_was_there():
+    rounds = Rounds(news(), {}, partitions=1)
+
+    assert visit_all(rounds, IDS, MONDAY + HOUR) == []
+
+
+def test_after_an_outage_the_last_time_is_made_up_for_if_it_is_not_too_long_ago():
+    late = begun(news())
+    too_late = begun(news(max_age="1h"))
+
+    last = MONDAY + 7 * DAY
+    assert visit_all(late, IDS, last + DAY) + visit_all(late, IDS, last + 2 * DAY) == IDS
+    assert visit_all(too_late, IDS, MONDAY + 2 * HOUR) == []
+    assert too_late.cursors()["news"] == Cursor(1, MONDAY)
+
+
+def test_a_journey_that_is_new_visits_everybody_to_see_what_is_to_come():
+    date = {"of": "profile.birthday", "yearly": True}
+    journeys = shop_of(journey("cake", None, [send("cake")], date=date))
+    rounds = Rounds(journeys, {}, partitions=1)
+
+    visited = visit_all(rounds, IDS, START) + visit_all(rounds, IDS, START + SECOND)
+
+    assert visited == IDS
+    assert visit_all(Rounds(journeys, rounds.cursors(), partitions=1), IDS, START + DAY) == []
+
+
+def test_a_new_version_visits_again_and_an_old_journey_is_forgotten():
+    date = {"of": "profile.birthday", "yearly": True}
+    second = shop_of(journey("cake", None, [send("cake")], date=date, version=2))
+    held = {"cake": Cursor(1), "gone": Cursor(1, START, b"c050")}
+
+    rounds = Rounds(second, held, partitions=1)
+
+    assert visit_all(rounds, IDS, START + DAY)[0] == IDS[0]
+    assert rounds.cursors().keys() == {"cake"}
+
+
+def test_a_partition_without_customers_has_nothing_to_do():
+    rounds = begun(news())
+
+    assert visit_all(rounds, [], MONDAY) == []
+    assert rounds.cursors()["news"] == Cursor(1, MONDAY)
