@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from typing import TYPE_CHECKING, NoReturn
 
 import mode
@@ -16,12 +15,13 @@ import uvloop
 
 from orchestrator import __version__
 from orchestrator.catalog import load
+from orchestrator.catalog.bundle import load_files
 from orchestrator.metrics import Metrics
-from orchestrator.protocol.commit.group import Limits, Rules
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics
-from orchestrator.runtime.admin import ensure_topics
+from orchestrator.runtime.definitions import Definitions, prepare
 from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.publications import Publications, event_triggers, rules_of, topic_names
 from orchestrator.runtime.security import client_options
 from orchestrator.runtime.shell.app import Shell, create_shell
 from orchestrator.runtime.watchdog import Watchdog
@@ -29,6 +29,7 @@ from orchestrator.runtime.watchdog import Watchdog
 if TYPE_CHECKING:
     from orchestrator.core.journeys import Journeys
     from orchestrator.protocol.commit.names import TopicNames
+    from orchestrator.runtime.definitions import Published
     from orchestrator.settings import Settings
 
 _log = structlog.get_logger()
@@ -40,14 +41,11 @@ def run_worker(settings: Settings) -> NoReturn:
     Raises JourneyError, UsageError and DependencyError before it joins the group; later it ends
     the process itself.
     """
-    journeys = load(settings.journeys, settings.mode)
-    topics = Topics.of(settings, journeys.channels)
-    report = asyncio.run(ensure_topics(settings, topics))
-    for difference in report.drift:
-        _log.warning("topic differs", difference=str(difference))
+    folder = load(settings.journeys, settings.mode)
+    journeys, names, published = asyncio.run(_prepare(settings, folder))
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    shell = build_worker(settings, journeys, topics.names(report.partitions))
+    shell = build_worker(settings, journeys, names, published)
     # The young objects of a decision die young; looking at them less often costs nothing.
     gc.set_threshold(50_000, 20, 100)
     _log.info("starting", slot=settings.slot, journeys=journeys.content_hash[:12])
@@ -62,26 +60,55 @@ def run_worker(settings: Settings) -> NoReturn:
     raise SystemExit(0)
 
 
-def _triggers(journeys: Journeys) -> set[str]:
-    """Return the event types that enter or exit a journey, the shop's own ones among them."""
-    loaded = journeys.versions.values()
-    return {journey.entry.on for journey in loaded} | {
-        exit_.on for journey in loaded for exit_ in journey.exits
-    }
+async def _prepare(settings: Settings, folder: Journeys) -> tuple[Journeys, TopicNames, Published]:
+    """See to the topics, publish the folder if it is new, and return what is to run."""
+    names = await topic_names(settings, folder)
+    definitions = Definitions(client_options(settings), Topics.of(settings, {}).definitions)
+    try:
+        journeys = await _published(settings, folder, definitions)
+    finally:
+        await definitions.stop()
+    if journeys.channels != folder.channels:
+        names = await topic_names(settings, journeys)
+    return journeys, names, definitions.published
 
 
-def build_worker(settings: Settings, journeys: Journeys, names: TopicNames) -> Shell:
+async def _published(settings: Settings, folder: Journeys, definitions: Definitions) -> Journeys:
+    """Return the journeys that are current; the worker's own folder when it is new."""
+    published = await definitions.read()
+    running = published.running
+    if running is None or not published.knows_folder(folder.content_hash):
+        ready = prepare(settings.journeys, folder, published, settings.mode)
+        current = await definitions.publish(ready.bundle, by=f"worker {settings.slot}")
+        _log.info("published", journeys=current.content_hash[:12], by=current.published_by)
+        return ready.journeys
+    if running.folder_hash != folder.content_hash:
+        # Somebody has published since; a restart does not turn that back.
+        assert published.current is not None
+        _log.warning(
+            "running what is published, not this folder",
+            journeys=running.content_hash[:12],
+            folder=folder.content_hash[:12],
+            published_by=published.current.published_by,
+            published_at=published.current.published_at,
+        )
+    return load_files(running.files, settings.mode)
+
+
+def build_worker(
+    settings: Settings, journeys: Journeys, names: TopicNames, published: Published
+) -> Shell:
     """Wire a worker; `names` hold the partition counts that the broker has."""
     options = client_options(settings)
     metrics = Metrics(
-        event_types=PAYLOADS.keys() | _triggers(journeys),
+        event_types=PAYLOADS.keys() | event_triggers(journeys),
         channels=journeys.channels,
         journeys=[name for name, _ in journeys.versions],
         state_bytes_max=settings.state_bytes_max,
     )
-    limits = Limits(settings.event_bytes_max, settings.state_bytes_max)
-    driver = Driver(settings, options, Rules(journeys, names, limits, time.perf_counter), metrics)
-    shell = create_shell(settings, options, driver)
+    driver = Driver(settings, options, rules_of(settings, journeys, names), metrics)
+    publications = Publications(settings, driver, metrics, published)
+    shell = create_shell(settings, options, driver, publications)
     metrics.built(
         version=__version__,
         journeys=journeys.content_hash,

@@ -17,12 +17,14 @@ import msgspec
 from aiokafka import TopicPartition
 
 from orchestrator.catalog import load
+from orchestrator.catalog.bundle import load_files
 from orchestrator.catalog.findings import shortened
 from orchestrator.cli.options import with_settings
 from orchestrator.demo.stage import Received, consumer, partitions_of, read_to_end
 from orchestrator.protocol.home import home_partition
-from orchestrator.protocol.outputs import EventCause, LogRecord
+from orchestrator.protocol.outputs import EventCause, LogRecord, VisitCause
 from orchestrator.protocol.topics import Topics
+from orchestrator.runtime.definitions import Definitions
 from orchestrator.runtime.records import install_lenient_records
 from orchestrator.runtime.security import check_connection, client_options
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings, TopicSettings
@@ -30,7 +32,10 @@ from orchestrator.simulator.facts import Observer
 from orchestrator.simulator.replay import Mismatch, Recorded, Replay, Rules, Step, command_place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from orchestrator.core.journeys import Journeys, Mode
+    from orchestrator.protocol.definitions import Bundle
 
 
 _EPILOG = """\b
@@ -103,10 +108,12 @@ def replay(settings: Settings, *, customer: str | None) -> int:
 
 
 async def _replay(settings: Settings, customer: str | None) -> _Account:
-    journeys = load(settings.journeys, settings.mode)
+    folder = load(settings.journeys, settings.mode)
     await check_connection(settings)
     options = client_options(settings)
-    topics = Topics.of(settings, journeys.channels)
+    library = await _library(settings, options, folder)
+    channels = {name: one for known in library.all() for name, one in known.channels.items()}
+    topics = Topics.of(settings, channels)
     names = topics.names()
     wanted = (*names.inputs, *names.command_partitions, names.journey_log)
     partitions = await partitions_of(options, wanted)
@@ -114,7 +121,7 @@ async def _replay(settings: Settings, customer: str | None) -> _Account:
     names = topics.names(counts)
     settled, trimmed = await _bounds(options, partitions)
     await asyncio.sleep(_MARKERS_SECONDS)
-    rules = Rules(journeys, names, settings.event_bytes_max, trimmed)
+    rules = Rules(library.find, names, settings.event_bytes_max, trimmed)
     deployment = _Deployment(options, rules, settled, customer)
     homes: Iterable[int] = range(names.partitions)
     if customer is not None:
@@ -122,6 +129,38 @@ async def _replay(settings: Settings, customer: str | None) -> _Account:
     for home in homes:
         await deployment.replay(home)
     return deployment.account
+
+
+class _Library:
+    """The journeys of a folder, and everything that was ever published, by content hash."""
+
+    def __init__(self, folder: Journeys, bundles: Mapping[str, Bundle], mode: Mode) -> None:
+        self._known: dict[str, Journeys | None] = {folder.content_hash: folder}
+        self._bundles = bundles
+        self._mode = mode
+
+    def find(self, content_hash: str) -> Journeys | None:
+        """Return the journeys of a hash. Raises JourneyError when they do not read any more."""
+        if content_hash not in self._known:
+            bundle = self._bundles.get(content_hash)
+            journeys = None if bundle is None else load_files(bundle.files, self._mode)
+            self._known[content_hash] = journeys
+        return self._known[content_hash]
+
+    def all(self) -> list[Journeys]:
+        """Return all that there are."""
+        for content_hash in self._bundles:
+            self.find(content_hash)
+        return [journeys for journeys in self._known.values() if journeys is not None]
+
+
+async def _library(settings: Settings, options: dict[str, Any], folder: Journeys) -> _Library:
+    definitions = Definitions(options, Topics.of(settings, {}).definitions)
+    try:
+        published = await definitions.read()
+    finally:
+        await definitions.stop()
+    return _Library(folder, published.bundles, settings.mode)
 
 
 async def _bounds(
@@ -231,7 +270,11 @@ def _story(log: Recorded, step: Step, observer: Observer) -> list[str]:
     if record is None:
         return [f"{log.place}  cannot be read"]
     named = record.cause
-    cause = f"{named.type} {named.id}" if isinstance(named, EventCause) else "a wait came due"
+    cause = "a wait came due"
+    if isinstance(named, EventCause):
+        cause = f"{named.type} {named.id}"
+    elif isinstance(named, VisitCause):
+        cause = f"the time of {named.journey} had come"
     where = f"{step.cause.place} → {log.place}" if step.cause is not None else log.place
     if step.decision is None:
         return [f"{record.now}  {cause}  ({where}; not made again)"]

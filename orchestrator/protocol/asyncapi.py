@@ -13,7 +13,7 @@ import yaml
 
 from orchestrator import __version__
 from orchestrator.core.command import CommandType
-from orchestrator.core.journey import Channel
+from orchestrator.core.language.shop import Channel
 from orchestrator.protocol.codec import REASONS
 from orchestrator.protocol.outputs import CONTENT_TYPE
 from orchestrator.protocol.payloads import PAYLOADS
@@ -116,6 +116,11 @@ def _channels() -> dict[str, Any]:
             "Records that could not be applied, as they came.",
             ["deadLetter"],
         ),
+        "definitions": _channel(
+            known[topics.definitions],
+            "The journeys that run, and those that ran.",
+            ["definition"],
+        ),
         "forward": _channel(
             known[topics.forward], "Internal: records on their way home.", ["forwarded"]
         ),
@@ -158,6 +163,8 @@ def _operations() -> dict[str, Any]:
         "fence": _operation("send", "fences", "Keep senders from sending for what is over."),
         "log": _operation("send", "journeyLog", "Say what was decided."),
         "setAside": _operation("send", "deadLetters", "Put aside what cannot be applied."),
+        "publish": _operation("send", "definitions", "Make journeys the ones that run."),
+        "takeOver": _operation("receive", "definitions", "Run what is published."),
         "sendHome": _operation("send", "forward", "Send a record to its customer's home."),
         "readForwarded": _operation("receive", "forward", "Apply a record that came home."),
         "keepState": _operation("send", "customersChangelog", "Keep a customer's state."),
@@ -200,6 +207,12 @@ def _messages() -> dict[str, Any]:
         ),
         "journeyLog": _message(
             "journey-log", "One decision.", "./journey-log.json", content_type="application/json"
+        ),
+        "definition": _message(
+            "definition",
+            "A folder of journeys under its content hash, or which one is current.",
+            "./definitions.json",
+            content_type="application/json",
         ),
         "deadLetter": _message(
             "dead-letter",

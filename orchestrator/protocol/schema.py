@@ -14,6 +14,7 @@ import orjson
 from msgspec import Struct, json
 
 from orchestrator.core.command import CommandType
+from orchestrator.protocol.definitions import Bundle, Current
 from orchestrator.protocol.outputs import COMMAND_DATA, SOURCE, Fence, LogRecord
 from orchestrator.protocol.payloads import PAYLOADS, Feedback
 
@@ -128,6 +129,13 @@ def log_schema() -> dict[str, Any]:
     return _document("journey-log", "journey-log", _text_of(LogRecord), schema, definitions)
 
 
+def definitions_schema() -> dict[str, Any]:
+    """Return the schema of a value on `definitions`: a bundle, or which one is current."""
+    schema, definitions = _components(Bundle | Current)
+    text = "A folder of journeys by its content hash, or under `current` which one runs."
+    return _document("definitions", "definitions", text, schema, definitions)
+
+
 def schema_files() -> dict[str, dict[str, Any]]:
     """Return every schema by its path below `schemas/`."""
     return {
@@ -135,6 +143,7 @@ def schema_files() -> dict[str, dict[str, Any]]:
         **{f"commands/{one.value}.json": command_schema(one) for one in CommandType},
         "fences.json": fence_schema(),
         "journey-log.json": log_schema(),
+        "definitions.json": definitions_schema(),
     }
 
 
@@ -143,10 +152,12 @@ def schema_text(schema: dict[str, Any]) -> str:
     return orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode() + "\n"
 
 
-def _components(kind: type[Struct]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _components(kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a type's own schema, and those that it refers to."""
     (reference,), definitions = json.schema_components((kind,), ref_template="#/$defs/{name}")
     definitions = _plain(definitions)
+    if "$ref" not in reference:  # A union of structs.
+        return _plain(reference), {name: _plain(one) for name, one in definitions.items()}
     own = definitions.pop(reference["$ref"].rpartition("/")[2])
     return own, definitions
 

@@ -14,7 +14,7 @@ from orchestrator.protocol.commit.names import TopicNames
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.core.journey import Channel
+    from orchestrator.core.language.shop import Channel
     from orchestrator.settings import TopicSettings
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
@@ -77,6 +77,7 @@ class Topics:
         self.journey_log: Final = f"{prefix}journey-log"
         self.fences: Final = f"{prefix}fences"
         self.dead_letters: Final = f"{prefix}dead-letters"
+        self.definitions: Final = f"{prefix}definitions"
         self.all: Final = (*self._input_topics(), *self._own_topics(), *self._command_topics())
 
     @classmethod
@@ -132,6 +133,13 @@ class Topics:
             self._own(self.fences, _COMPACTED, _WRITTEN),
             self._own(self.journey_log, _kept(_JOURNEY_LOG_DAYS), _WORKER),
             self._own(self.dead_letters, _kept(_DEAD_LETTER_DAYS), _WORKER),
+            Topic(
+                name=self.definitions,
+                partitions=1,
+                config={**_COMPACTED, "max.message.bytes": str(_OWN_RECORD_BYTES_MAX)},
+                operations=_WORKER,
+                homes=False,
+            ),
         ]
 
     def _own(self, name: str, config: Mapping[str, str], operations: tuple[str, ...]) -> Topic:

@@ -27,7 +27,7 @@ from orchestrator.runtime.producer import FencedProducer
 from orchestrator.runtime.recovery import BulkLoader, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from orchestrator.protocol.commit.group import Rules
     from orchestrator.settings import Settings
@@ -47,6 +47,10 @@ _WAIT_POLL_SECONDS_MAX: Final = 1.0
 def clocks() -> Clocks:
     """Read both clocks; the only place where the worker asks for the time."""
     return Clocks(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)
+
+
+async def _nothing_published() -> None:
+    """Stand in for the topic of definitions where nobody follows it."""
 
 
 class Driver:
@@ -92,6 +96,8 @@ class Driver:
         self._room = asyncio.Event()
         self._landed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._coming: Rules | None = None
+        self.published: Callable[[], Awaitable[None]] = _nothing_published
         self.partition_count: Callable[[str], int | None] = lambda _topic: None
         self.unread: Callable[[], dict[TopicPartition, int]] = dict
 
@@ -143,6 +149,26 @@ class Driver:
         except BaseException as error:  # noqa: BLE001 - crash-only: whatever it is ends us.
             self.give_up(error)
 
+    # -- Journeys ----------------------------------------------------------------------------
+
+    def adopt(self, rules: Rules) -> None:
+        """Decide by other journeys as soon as the open group is sealed.
+
+        Raises DependencyError for a journey whose content changed under its version.
+        """
+        if self.machine.open_inputs:
+            self.machine.check(rules)
+            self._coming = rules
+            self._wake.set()
+        else:
+            self._coming = None
+            self.machine.adopt(rules)
+            self.names = rules.names
+
+    def _adopt_coming(self) -> None:
+        if self._coming is not None and not self.machine.open_inputs:
+            self.adopt(self._coming)
+
     # -- Ownership ---------------------------------------------------------------------------
 
     async def take_over(
@@ -151,6 +177,10 @@ class Driver:
         """Load what is newly ours, and commit that we own it. May be cancelled by a rebalance."""
         self.failpoint.reach("assigned")
         await self._drained()
+        # Whoever had a partition before us may run what was published a moment ago; their customers
+        # may be in versions that only those journeys know.
+        await self.published()
+        self._adopt_coming()
         partitions = list(assigned)
         self._check_counts()
         homes = {index for topic, index in partitions if topic == self.names.changelog}
@@ -240,6 +270,7 @@ class Driver:
         spent = 0.0
         while True:
             self._wake.clear()
+            self._adopt_coming()
             if machine.open_inputs == 0:
                 spent = 0.0
             started = time.perf_counter()

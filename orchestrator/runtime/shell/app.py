@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from orchestrator.runtime.driver import Driver
+    from orchestrator.runtime.publications import Publications
     from orchestrator.settings import Settings
 
 _log = structlog.get_logger()
@@ -84,6 +85,7 @@ class Shell(faust.App):
     settings: Settings
     client_options: dict[str, Any]
     driver: Driver
+    publications: Publications
     group_member = ""
     ready = False
 
@@ -96,13 +98,19 @@ class Shell(faust.App):
     async def on_first_start(self) -> None:
         """Claim the slot before joining the group."""
         try:
+            self.publications.start()
             await self.driver.start()
         except Exception as error:  # noqa: BLE001 - the operator gets one line and an exit code.
             self.driver.give_up(error)
         await super().on_first_start()
 
 
-def create_shell(settings: Settings, client_options: dict[str, Any], driver: Driver) -> Shell:
+def create_shell(
+    settings: Settings,
+    client_options: dict[str, Any],
+    driver: Driver,
+    publications: Publications,
+) -> Shell:
     """Return the app, ready to be run by a `mode.Worker`. One a process."""
     if _CStreamIterator is None:
         # Faust's pure Python stream acknowledges events of an old generation unprocessed.
@@ -133,6 +141,7 @@ def create_shell(settings: Settings, client_options: dict[str, Any], driver: Dri
         processing_guarantee="at_least_once",
     )
     app.settings, app.client_options, app.driver = settings, client_options, driver
+    app.publications = publications
     app.transport = BatchTransport([url], app, loop=None)
     _declare(app, settings, driver)
     return app
@@ -168,6 +177,7 @@ def _declare(app: Shell, settings: Settings, driver: Driver) -> None:
     async def stopping(*_: Any, **__: Any) -> None:
         app.ready = False
         await driver.revoke()
+        await app.publications.stop()
 
     driver.partition_count = app.consumer_partition_count
     driver.unread = lambda: app.consumer.unread() if app.ready else {}
