@@ -20,10 +20,13 @@ REFUSED_BECAUSE: Final = {
     Refusal.ALREADY_OWNED: "the customer has already bought what it is about",
     Refusal.EXPIRED: "its time had passed before it could go out",
     Refusal.MISSING_VARIABLE: "the template needs a value that nobody knows and has no default for",
+    Refusal.RENDERING_FAILED: "its template could not be filled in with these values",
+    Refusal.ALREADY_ASKED: "this question was asked before, and is asked only once",
 }
 ENDED_BECAUSE: Final = {
     EndReason.COMPLETED: "it ran to its end",
     EndReason.EXIT: "this event ends it",
+    EndReason.GOAL: "it reached its goal",
     EndReason.VERSION_GONE: "the version that the customer had entered is no longer loaded",
     EndReason.STEP_GONE: "the step in which the customer stood no longer exists",
     EndReason.STEP_FAILED: "its next step could not be evaluated",

@@ -11,10 +11,12 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.core.journey import Journey, parse_duration
+from orchestrator.core.language.scalars import parse_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orchestrator.core.language.journey import Journey
 
 HOUR_MS: Final = 3_600_000
 # Hours to the power of 0.4: waits of an hour, a day and a fortnight become 1, 4 and 10 seconds, so

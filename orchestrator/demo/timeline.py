@@ -15,10 +15,14 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from orchestrator.core.decision import (
+    AttributesSet,
+    Chosen,
     Emitted,
     Ended,
     Entered,
     EntryRefused,
+    EventTold,
+    GoalReached,
     LogEntry,
     MessageFinal,
     Moved,
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class LogCause(Struct, frozen=True):
-    """What the decision was about: a record on a topic, or a wait that came due."""
+    """What the decision was about: a record on a topic, a wait that came due, a journey's visit."""
 
     kind: str
     topic: str | None = None
@@ -48,11 +52,15 @@ class LogCause(Struct, frozen=True):
     type: str | None = None
     time: datetime | None = None
     due: datetime | None = None
+    journey: str | None = None
+    occurrence: datetime | None = None
 
     def sentence(self) -> str:
         """Return the cause as a short phrase."""
         if self.kind == "timer":
             return "a wait came due"
+        if self.kind == "visit":
+            return f"the time of {self.journey} had come"
         return f"{self.type or 'an event'} {self.id or ''}".strip()
 
 
@@ -216,6 +224,27 @@ def _fact(
             return Fact(Mark.NOT_SENT, f"{what} not sent, because {because}")
         case MessageFinal():
             return _final(entry, messages)
+        case Chosen() | AttributesSet() | EventTold() | GoalReached():
+            return _step_taken(entry)
+        case _:
+            assert_never(entry)
+
+
+def _step_taken(entry: Chosen | AttributesSet | EventTold | GoalReached) -> Fact:
+    journey = _journey(entry.enrollment)
+    match entry:
+        case Chosen():
+            if not entry.held_out:
+                return Fact(Mark.MOVED, f"goes the way “{entry.next}” of {journey}")
+            return Fact(Mark.MOVED, f"is left out of {journey}, to see what it is worth")
+        case AttributesSet():
+            names = ", ".join(entry.attributes)
+            return Fact(Mark.MOVED, f"{journey} wrote {names} into the profile")
+        case EventTold():
+            return Fact(Mark.MOVED, f"{journey} told the event {entry.event}")
+        case GoalReached():
+            owed = "" if entry.command is None else ", owed to one of its messages"
+            return Fact(Mark.FINAL, f"reached the goal of {journey}{owed}")
         case _:
             assert_never(entry)
 

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from orchestrator.catalog.findings import instead
-from orchestrator.core.journey import Duration
+from orchestrator.core.language.scalars import Duration
 
 if TYPE_CHECKING:
     from orchestrator.simulator.facts import Fact
 
 _OF_ENROLLMENT: Final = ("journey", "key", "enrollment")
 _OF_MESSAGE: Final = (
-    *("template", "step", "class", "variables", "locale", "delivery", "expires_after"),
+    *("template", "step", "class", "variables", "content"),
+    *("locale", "delivery", "expires_after"),
     *_OF_ENROLLMENT,
 )
 _OF_AUDIENCE: Final = ("channel", "step", "class", *_OF_ENROLLMENT)
@@ -38,6 +39,11 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "refuse_send": ("reason", "detail", "step", *_OF_ENROLLMENT),
     "final": ("of", *_OF_ENROLLMENT),
     "fence": ("key", "enrollment", "sequence"),
+    "choose": ("next", *_OF_ENROLLMENT),
+    "hold_out": ("next", *_OF_ENROLLMENT),
+    "set": ("attributes", *_OF_ENROLLMENT),
+    "tell": ("data", "step", *_OF_ENROLLMENT),
+    "goal": ("owed_to", "key", "enrollment"),
     "ignore": (),
     "dead_letter": ("detail",),
 }
@@ -76,6 +82,16 @@ class Expectation(BaseModel):
     refuse_send: str | None = None
     final: str | None = None
     fence: str | None = None
+    choose: str | None = None
+    """The step of a split."""
+    hold_out: str | None = None
+    """The step of a holdout."""
+    set_: str | None = Field(default=None, alias="set")
+    """The step that writes attributes."""
+    tell: str | None = None
+    """The type of an event that a step tells."""
+    goal: str | None = None
+    """The journey that reaches its goal."""
     ignore: str | None = None
     dead_letter: str | None = None
     customer: str | None = None
@@ -86,6 +102,13 @@ class Expectation(BaseModel):
     command_class: str | None = Field(default=None, alias="class")
     variables: Mapping[str, Any] | None = None
     """Variables of the template; those not named may be anything."""
+    content: Mapping[str, Any] | None = None
+    """Parts of the rendered message; those not named may be anything."""
+    next: str | None = None
+    attributes: Mapping[str, Any] | None = None
+    data: Mapping[str, Any] | None = None
+    owed_to: str | None = None
+    """The step whose message the goal is owed to."""
     locale: str | None = None
     delivery: str | None = None
     expires_after: Duration | None = None
@@ -130,7 +153,8 @@ class Expectation(BaseModel):
     @property
     def word(self) -> str:
         """What kind of thing is expected."""
-        return next(word for word in WORDS if getattr(self, word) is not None)
+        said = self.model_dump(by_alias=True, exclude_none=True)
+        return next(word for word in WORDS if word in said)
 
     def wanted(self) -> dict[str, Any]:
         """Return the details that have to be as they are here, the word's own first."""

@@ -14,11 +14,16 @@ from msgspec import Struct
 from orchestrator.catalog.findings import shortened
 from orchestrator.core.command import Command, CommandType
 from orchestrator.core.decision import (
+    AttributesSet,
+    Chosen,
     Decision,
     Emitted,
     Ended,
     Entered,
     EntryRefused,
+    EventTold,
+    GoalReached,
+    LogEntry,
     MessageFinal,
     Moved,
     Outcome,
@@ -37,11 +42,12 @@ _SIGNS: Final = {
     "send": "✉", "task": "☎", "add": "+", "remove": "-", "cancel": "✗", "close_task": "✗",
     "enter": "→", "leave": "■", "wait": "…", "refuse_entry": "✗", "refuse_send": "✗",
     "final": "✓", "fence": "▮", "ignore": "·", "dead_letter": "!",
+    "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
 }  # fmt: skip
 # An enrollment's name holds its journey and key.
 _IN_ENROLLMENT: Final = frozenset({"journey", "key"})
 # A line of a timeline has no room for these.
-_UNTOLD: Final = frozenset({"version", "locale", "delivery", "expires_after"})
+_UNTOLD: Final = frozenset({"version", "locale", "delivery", "expires_after", "content"})
 
 _UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 
@@ -73,7 +79,8 @@ def described(word: str, details: Mapping[str, Any]) -> str:
     told = [f"{word} {_shown(word, details[word])}"]
     for name, value in details.items():
         hidden = name in _IN_ENROLLMENT and "enrollment" in details
-        if name != word and value not in (None, [], {}) and not hidden:
+        # What a message says is long; differences show the part that is not as expected.
+        if name not in (word, "content") and value not in (None, [], {}) and not hidden:
             told.append(f"{name} {_shown(name, value)}")
     return ", ".join(told)
 
@@ -86,7 +93,7 @@ def _shown(name: str, value: Any) -> str:
         return f"{{{inner}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_shown('', one) for one in value)}]"
-    return str(value)
+    return shortened(str(value))
 
 
 def duration_text(milliseconds: int) -> str:
@@ -122,7 +129,7 @@ class Observer:
             if isinstance(entry, Emitted):
                 word, details = self._of_command(commands[entry.command])
             else:
-                word, details = self._of_entry(entry, now_ms)
+                word, details = self._of_entry(entry, decision)
             yield Fact(word, now_ms, customer, details)
         for fence in decision.fence or ():
             if fence.ended_at_ms == now_ms:
@@ -151,6 +158,7 @@ class Observer:
                     "step": command.step,
                     **about,
                     "variables": dict(command.variables or {}),
+                    "content": dict(command.content or {}),
                     "locale": command.locale,
                     "delivery": command.delivery,
                     "expires_after": command.expires_at_ms - command.time_ms,
@@ -166,11 +174,7 @@ class Observer:
                     **about,
                 }
 
-    def _of_entry(
-        self,
-        entry: Entered | Moved | Ended | EntryRefused | SendRefused | MessageFinal,
-        now_ms: int,
-    ) -> tuple[str, dict[str, Any]]:
+    def _of_entry(self, entry: LogEntry, decision: Decision) -> tuple[str, dict[str, Any]]:
         match entry:
             case Entered():
                 about = _enrollment(entry.enrollment)
@@ -181,7 +185,11 @@ class Observer:
                 }
             case Moved():
                 about = _enrollment(entry.enrollment)
-                return "wait", {"wait": entry.step, **about, "for": entry.wake_at_ms - now_ms}
+                return "wait", {
+                    "wait": entry.step,
+                    **about,
+                    "for": entry.wake_at_ms - decision.now_ms,
+                }
             case Ended():
                 about = _enrollment(entry.enrollment)
                 return "leave", {
@@ -205,10 +213,40 @@ class Observer:
                     "step": entry.step,
                     **_enrollment(entry.enrollment),
                 }
+            case Chosen() | AttributesSet() | EventTold() | GoalReached():
+                return self._of_step(entry, decision)
+            case Emitted():
+                raise AssertionError("commands are told as such")
             case MessageFinal():
                 (step,) = self._steps((entry.command,))
                 about = _enrollment(entry.enrollment)
                 return "final", {"final": entry.outcome, "of": [step], **about}
+            case _:
+                assert_never(entry)
+
+    def _of_step(
+        self, entry: Chosen | AttributesSet | EventTold | GoalReached, decision: Decision
+    ) -> tuple[str, dict[str, Any]]:
+        about = _enrollment(entry.enrollment)
+        match entry:
+            case Chosen():
+                word = "hold_out" if entry.held_out else "choose"
+                return word, {word: entry.step, "next": entry.next, **about}
+            case AttributesSet():
+                attributes = decision.customer.attributes
+                values = {name: attributes[name].value for name in entry.attributes}
+                return "set", {"set": entry.step, "attributes": values, **about}
+            case EventTold():
+                data = next(one.data for one in decision.told if one.id == entry.id)
+                return "tell", {
+                    "tell": entry.event,
+                    "data": dict(data),
+                    "step": entry.step,
+                    **about,
+                }
+            case GoalReached():
+                owed = None if entry.command is None else self._steps((entry.command,))[0]
+                return "goal", {"goal": entry.journey, "owed_to": owed, **about}
             case _:
                 assert_never(entry)
 

@@ -19,10 +19,11 @@ from orchestrator.protocol.codec import decode_event
 from orchestrator.simulator.world import EVENT_BYTES_MAX, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from orchestrator.core.decision import Decision
     from orchestrator.core.journeys import Journeys
+    from orchestrator.protocol.outputs import Headers
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # What reaches a person; everything else takes back or keeps lists.
@@ -33,8 +34,9 @@ _PERCENTS: Final = (50, 90, 99, 100)
 class Trial:
     """What the journeys would have done with a history, counted."""
 
-    def __init__(self, journeys: Journeys) -> None:
+    def __init__(self, journeys: Journeys, noted: Callable[[Decision], None] | None = None) -> None:
         self._world = World(journeys)
+        self._noted = noted
         self.lines = 0
         self.events = 0
         self.duplicates = 0
@@ -53,15 +55,23 @@ class Trial:
     def play(self, lines: Iterable[bytes]) -> None:
         """Play events to the last one. Waits beyond it do not come due."""
         for line in lines:
-            self.lines += 1
-            if line.strip():
-                self._line(line)
+            self.take(line)
+        self.finish()
+
+    def take(self, value: bytes, headers: Headers = ()) -> None:
+        """Play one event, a line or the value of a record; an empty one is passed over."""
+        self.lines += 1
+        if value.strip():
+            self._event(value, headers)
+
+    def finish(self) -> None:
+        """Let come due what is due at the last event. Waits beyond it do not."""
         for decision in self._world.waits_until(self._now_ms):
             self._count(decision)
 
-    def _line(self, line: bytes) -> None:
+    def _event(self, value: bytes, headers: Headers) -> None:
         try:
-            event = decode_event(None, line, (), event_bytes_max=EVENT_BYTES_MAX)
+            event = decode_event(None, value, headers, event_bytes_max=EVENT_BYTES_MAX)
         except EventRejected as rejected:
             self.rejected[rejected.reason] += 1
             self.rejected_first.setdefault(rejected.reason, f"line {self.lines}: {rejected.detail}")
@@ -74,8 +84,12 @@ class Trial:
             self._count(decision)
         self.events += 1
         self._count(self._world.tell(event, self._now_ms))
+        for _, decision in self._world.told():
+            self._count(decision)
 
     def _count(self, decision: Decision) -> None:
+        if self._noted is not None:
+            self._noted(decision)
         if decision.outcome is Outcome.DUPLICATE:
             self.duplicates += 1
         if decision.rejection is not None:

@@ -16,14 +16,14 @@ import orjson
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
-from orchestrator.core.event import Event, TimerFired
+from orchestrator.core.event import Event, Input, TimerFired, Visit
 from orchestrator.errors import EventRejected
 from orchestrator.protocol import codec, outputs
-from orchestrator.protocol.outputs import EventCause, LogRecord, Position, TimerCause
+from orchestrator.protocol.outputs import EventCause, LogRecord, Position, TimerCause, VisitCause
 from orchestrator.simulator.scenario import parse_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from orchestrator.core.command import Command
     from orchestrator.core.journeys import Journeys
@@ -74,9 +74,12 @@ class Step(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What every decision has in common; `trimmed` names partitions that lost their oldest part."""
+    """What every decision has in common; `trimmed` names partitions that lost their oldest part.
 
-    journeys: Journeys
+    `journeys` returns those of a content hash, or None when nobody has them any more.
+    """
+
+    journeys: Callable[[str], Journeys | None]
     names: TopicNames
     event_bytes_max: int
     trimmed: frozenset[tuple[str, int]] = frozenset()
@@ -112,7 +115,9 @@ class Replay:
         if isinstance(what, Mismatch):
             return Step(record, None, cause, (what,))
         before = self._customer(record.customer)
-        decision = decide(self._rules.journeys, before, what, now_ms)
+        journeys = self._rules.journeys(record.definitions)
+        assert journeys is not None, "asked before"
+        decision = decide(journeys, before, what, now_ms)
         if decision.outcome is Outcome.APPLIED:
             self._states[record.customer] = encode_customer(decision.customer)
         mismatches = [*self._log_faults(record, decision, log, what, cause)]
@@ -140,7 +145,7 @@ class Replay:
     def _why_not(self, record: LogRecord, cause: Recorded | None) -> str | None:
         if record.customer in self._unknown:
             return AFTER_UNKNOWN
-        if record.definitions != self._rules.journeys.content_hash:
+        if self._rules.journeys(record.definitions) is None:
             return OTHER_JOURNEYS
         named = record.cause
         gone = isinstance(named, EventCause) and cause is None
@@ -148,10 +153,14 @@ class Replay:
             return NO_RECORD
         return None
 
-    def _input(self, record: LogRecord, cause: Recorded | None) -> Event | TimerFired | Mismatch:
+    def _input(self, record: LogRecord, cause: Recorded | None) -> Input | Mismatch:
         named = record.cause
         if isinstance(named, TimerCause):
             return TimerFired(parse_instant(named.due))
+        if isinstance(named, VisitCause):
+            occurrence = named.occurrence
+            occurrence_ms = None if occurrence is None else parse_instant(occurrence)
+            return Visit(named.journey, named.version, occurrence_ms)
         place = f"{named.topic}/{named.partition}/{named.offset}"
         if cause is None:
             return Mismatch(place, "the journey log names this record as a cause; it is not there")
@@ -174,7 +183,7 @@ class Replay:
         record: LogRecord,
         decision: Decision,
         log: Recorded,
-        what: Event | TimerFired,
+        what: Input,
         cause: Recorded | None,
     ) -> list[Mismatch]:
         named = record.cause
@@ -186,7 +195,7 @@ class Replay:
             now_ms=decision.now_ms,
             cause=named,
             outcome=decision.outcome.value,
-            definitions_hash=self._rules.journeys.content_hash,
+            definitions_hash=record.definitions,
             entries=decision.entries,
         )
         if value == log.value:

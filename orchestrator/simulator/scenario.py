@@ -20,15 +20,15 @@ from orchestrator.catalog.findings import instead, quoted
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
 from orchestrator.core.decision import EndReason, Refusal
-from orchestrator.core.journey import Duration, Name, Text, parse_duration
+from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
 from orchestrator.simulator.expectation import Expectation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.core.journey import Journey
     from orchestrator.core.journeys import Journeys
+    from orchestrator.core.language.journey import Journey
 
 # The convention: nothing else is read, so that no other tool's YAML is taken for a scenario.
 SUFFIX: Final = ".scenario.yaml"
@@ -217,11 +217,16 @@ class _Names:
     def asked_by(self, expectation: Expectation) -> Iterator[tuple[str, str, set[str]]]:
         """Yield the names that an expectation uses, with what is allowed in their place."""
         by_name = {
-            **dict.fromkeys(("enter", "leave", "refuse_entry", "fence", "journey"), self.journeys),
+            **dict.fromkeys(
+                ("enter", "leave", "refuse_entry", "fence", "journey", "goal"), self.journeys
+            ),
             **dict.fromkeys(
                 ("send", "task", "cancel", "close_task", "refuse_send", "channel"), self.channels
             ),
-            **dict.fromkeys(("step", "wait", "of"), self.steps),
+            **dict.fromkeys(
+                ("step", "wait", "of", "choose", "hold_out", "set", "next", "owed_to"), self.steps
+            ),
+            "tell": self.events,
             **dict.fromkeys(("add", "remove"), self.audiences),
             "template": self.templates,
             "ignore": {"duplicate"},
@@ -236,7 +241,8 @@ class _Names:
 
 def _templates(journey: Journey) -> Iterator[str]:
     for step in journey.steps:
-        yield from (word.template for word in (step.send, step.task) if word is not None)
+        said = (step.send, step.ask, step.webhook, step.task)
+        yield from (word.template for word in said if word is not None)
     yield from (one.then.template for one in journey.exits if one.then is not None)
 
 

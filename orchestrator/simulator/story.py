@@ -75,9 +75,11 @@ class _Stage:
         self.ends: list[int] = []
         script = scenario.script
         if script.profile:
-            document = _cloud_event(script.customer, "profile", "profile.updated", script.start)
+            # Before the story, so that what happens at its first moment is newer.
+            known_ms = max(0, script.start - 1)
+            document = _cloud_event(script.customer, "profile", "profile.updated", known_ms)
             document |= {"data": {"attributes": dict(script.profile)}, "backfill": True}
-            self.world.tell(event_from(document, now_ms=script.start), script.start)
+            self.world.tell(event_from(document, now_ms=known_ms), known_ms)
 
     def play(self, index: int, item: Item) -> None:
         """Let the time of an item come, and its event happen."""
@@ -106,6 +108,8 @@ class _Stage:
             self._keep(index, Turn(at_ms, customer, item.event, (fact,)))
             return
         self._note(index, self.world.tell(event, at_ms), cause=f"{event.type} {event.id}")
+        for told, decision in self.world.told():
+            self._note(index, decision, cause=f"{told.type} {told.id}")
 
     def _report(self, index: int, item: Item, customer: str, data: dict[str, Any]) -> bool:
         """Put the id of the command that the event is about into its data."""

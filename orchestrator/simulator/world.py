@@ -1,48 +1,82 @@
-"""A shop without Kafka: the customers' states, their waits, and a clock that jumps.
+"""A shop without Kafka: the customers' states, their waits, time tables, and a clock that jumps.
 
 `story` plays scenarios in it and `history` whole recordings. It goes the worker's way as far as
-bytes do: events come through the codec, states are kept encoded, and waits stand in the same index.
+bytes do: events come through the codec, states are kept encoded, waits stand in the same index,
+and an event that a journey tells comes back like any other.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from orchestrator.core.calendar import next_occurrence
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
-from orchestrator.core.event import Event, TimerFired
+from orchestrator.core.event import Event, Input, TimerFired, Visit
 from orchestrator.protocol.codec import decode_event
+from orchestrator.protocol.commit.rounds import schedule_zone
 from orchestrator.protocol.commit.waits import WaitIndex
+from orchestrator.protocol.outputs import encode_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from orchestrator.core.journeys import Journeys
+    from orchestrator.core.journeys import Journeys, Plan
 
 # The default of the worker's setting of this name.
 EVENT_BYTES_MAX: Final = 1_000_000
 
 
 class World:
-    """Everything that a deployment knows, on one virtual clock."""
+    """Everything that a deployment knows, on one virtual clock.
+
+    Time tables count from the first time that anything happens here.
+    """
 
     def __init__(self, journeys: Journeys) -> None:
         self.journeys: Final = journeys
         self._states: dict[bytes, bytes] = {}
         self._waits = WaitIndex()
+        self._told: deque[tuple[Event, int]] = deque()
+        self._tables: dict[str, int] | None = None
 
     def tell(self, event: Event, now_ms: int) -> Decision:
-        """Let an event reach the shop now."""
+        """Let an event reach the shop now. What journeys tell because of it comes next."""
+        if self._tables is None:
+            self._tables = {}
+            for plan in self.journeys.scheduled:
+                self._await_table(plan, now_ms - 1)
         return self._decide(event.subject.encode(), event, now_ms)
 
+    def told(self) -> Iterator[tuple[Event, Decision]]:
+        """Let the events reach the shop that journeys have told."""
+        while self._told:
+            event, now_ms = self._told.popleft()
+            yield event, self._decide(event.subject.encode(), event, now_ms)
+
     def waits_until(self, until_ms: int) -> Iterator[Decision]:
-        """Jump from one due wait to the next, up to and including a time."""
-        while (due := self._waits.pop_due(until_ms)) is not None:
-            customer_id, due_ms = due
-            yield self._decide(customer_id, TimerFired(due_ms), due_ms)
+        """Jump from one due time to the next, up to and including a time.
+
+        Events that journeys have told come first, then waits, then time tables.
+        """
+        while True:
+            for _, decision in self.told():
+                yield decision
+            table_ms, name = min(
+                ((at_ms, name) for name, at_ms in (self._tables or {}).items()),
+                default=(until_ms + 1, ""),
+            )
+            if (due := self._waits.pop_due(min(until_ms, table_ms))) is not None:
+                customer_id, due_ms = due
+                yield self._decide(customer_id, TimerFired(due_ms), due_ms)
+            elif table_ms <= until_ms:
+                yield from self._visit_all(self.journeys.visiting[name], table_ms)
+            else:
+                return
 
     def customer(self, customer_id: str) -> Customer:
         """Return what is known about a customer."""
@@ -53,11 +87,36 @@ class World:
         """Return everybody who is known."""
         return (customer_id.decode() for customer_id in self._states)
 
-    def _decide(self, customer_id: bytes, what: Event | TimerFired, now_ms: int) -> Decision:
-        decision = decide(self.journeys, self.customer(customer_id.decode()), what, now_ms)
-        if decision.outcome is Outcome.APPLIED:
+    def _visit_all(self, plan: Plan, at_ms: int) -> Iterator[Decision]:
+        """Let a journey visit everybody at a time of its table; only what has an effect is told."""
+        self._await_table(plan, at_ms)
+        visit = Visit(plan.name, plan.version, at_ms)
+        for customer_id in sorted(self._states):
+            decision = self._decide(customer_id, visit, at_ms)
+            if decision.entries:
+                yield decision
+
+    def _await_table(self, plan: Plan, after_ms: int) -> None:
+        schedule = plan.entry.schedule
+        assert schedule is not None
+        assert self._tables is not None
+        zone = schedule_zone(self.journeys, plan)
+        at_ms = next_occurrence(schedule.cron, zone, after_ms)
+        self._tables.pop(plan.name, None)
+        if at_ms is not None:
+            self._tables[plan.name] = at_ms
+
+    def _decide(self, customer_id: bytes, what: Input, now_ms: int) -> Decision:
+        customer = self.customer(customer_id.decode())
+        decision = decide(self.journeys, customer, what, now_ms)
+        if decision.outcome is Outcome.APPLIED and decision.customer is not customer:
             self._states[customer_id] = encode_customer(decision.customer)
             self._waits.set(customer_id, decision.wake_at_ms)
+        for told in decision.told:
+            event = decode_event(
+                None, encode_told(told), (), event_bytes_max=EVENT_BYTES_MAX, record_time_ms=now_ms
+            )
+            self._told.append((event, now_ms))
         return decision
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -127,3 +128,68 @@ def test_either_scenarios_or_a_history_are_played(arguments, capsys, monkeypatch
 
     assert run(["simulate", *arguments]) == 2
     assert "or --history FILE" in capsys.readouterr().err
+
+
+def draft(tmp_path, **changes):
+    """Return a copy of the shop in which journeys are changed; None takes one out."""
+    folder = tmp_path / "draft"
+    shutil.copytree(SHOP, folder)
+    for name, change in changes.items():
+        path = folder / f"{name}.yaml"
+        if change is None:
+            path.unlink()
+        else:
+            before, after = change
+            assert before in path.read_text()
+            path.write_text(path.read_text().replace(before, after))
+    return folder
+
+
+def compared(tmp_path, capsys, folder, *more):
+    history = tmp_path / "events.jsonl"
+    history.write_bytes(b"\n".join(HISTORY))
+    code = run(
+        ["simulate", "--journeys", str(folder), "--compare", str(SHOP), "--history", str(history),
+         *more]
+    )  # fmt: skip
+    return code, capsys.readouterr().out
+
+
+def test_a_comparison_shows_who_gets_something_else_and_why(tmp_path, capsys):
+    folder = draft(tmp_path, cart_abandonment=None)
+
+    _, told = compared(tmp_path, capsys, folder, "--json")
+    document = json.loads(told)
+
+    assert document["differing"] == 1
+    (ana,) = document["customers"]
+    assert ana["customer"] == "ana"
+    assert ana["differences"][0] == {
+        "journey": "cart_abandonment",
+        "step": "reminder_email",
+        "channel": "email",
+        "here": 0,
+        "there": 1,
+        "because": "there is no such journey",
+    }
+
+
+def test_a_comparison_names_the_refusal_that_makes_the_difference(tmp_path, capsys):
+    with_default = "{value: profile.first_name, default: outdoor friend}"
+    folder = draft(tmp_path, cart_abandonment=(with_default, "profile.first_name"))
+
+    _, told = compared(tmp_path, capsys, folder)
+
+    assert "1 customers do not get the same" in told
+    assert "refused: missing_variable" in told
+
+
+def test_a_draft_that_does_the_same_differs_for_nobody(tmp_path, capsys):
+    _, told = compared(tmp_path, capsys, draft(tmp_path))
+
+    assert "0 customers do not get the same" in told
+
+
+def test_compare_without_a_history_is_refused(capsys):
+    assert run(["simulate", "--compare", str(SHOP), "x"]) == 2
+    assert "goes with --history" in capsys.readouterr().err

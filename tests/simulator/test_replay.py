@@ -81,7 +81,9 @@ class History:
             )
 
     def replay(self, *, trimmed=(), journeys=None):
-        rules = Rules(journeys or self.journeys, self.names, 10_000, frozenset(trimmed))
+        known = journeys or self.journeys
+        found = {known.content_hash: known}.get
+        rules = Rules(found, self.names, 10_000, frozenset(trimmed))
         commands = {}
         for command in self.commands:
             commands.setdefault(command_place(command), []).append(command)
