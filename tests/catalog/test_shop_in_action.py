@@ -33,9 +33,9 @@ class Story:
         self.now_ms = START_MS
         self._numbers = itertools.count(1)
         if attributes:
-            self.tell("profile.updated", attributes=attributes)
+            self.tell("profile.updated", backfill=True, attributes=attributes)
 
-    def tell(self, event_type: str, **data: Any) -> list[str]:
+    def tell(self, event_type: str, *, backfill: bool = False, **data: Any) -> list[str]:
         """Let an event happen and return the commands that it causes."""
         number = next(self._numbers)
         event = Event(
@@ -47,6 +47,7 @@ class Story:
             data=data,
             identity=number.to_bytes(8, "big"),
             body=number.to_bytes(4, "big"),
+            backfill=backfill,
         )
         return self._decide(event)
 
@@ -182,7 +183,9 @@ def test_an_order_is_accompanied_up_to_the_question_how_it_was() -> None:
     story = Story(push_token="x", first_name="Ana")
 
     assert buy(story, "1001", TENT) == ["send email thank_you", "send push order_received"]
-    assert story.wait(30 * DAY_MS) == ["send email care_guide", "send email review_request"]
+    assert story.wait(30 * DAY_MS) == ["send email care_guide"]
+    assert story.tell("order.delivered", order_id="1001", items=[TENT]) == []
+    assert story.wait(15 * DAY_MS) == ["send email how_is_it"]
 
 
 def test_a_large_order_gets_a_call() -> None:
@@ -203,7 +206,8 @@ def test_a_returned_order_is_not_asked_how_it_was() -> None:
         "cancel email",
         "send email return_received",
     ]
-    assert [one.key for one in story.customer.enrollments if one.step is not None] == ["1002"]
+    waiting = {one.id for one in story.customer.enrollments if one.step is not None}
+    assert waiting == {"post_purchase/1002#2", "returned_order/1001#1"}
 
 
 def test_a_lapsed_customer_is_called_back_until_they_are_back() -> None:
