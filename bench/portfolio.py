@@ -21,8 +21,9 @@ from orchestrator.core.customer import (
     Product,
     RememberedExit,
 )
-from orchestrator.core.journey import Channel, Journey, Shop
 from orchestrator.core.journeys import Journeys, Plan
+from orchestrator.core.language.journey import Journey
+from orchestrator.core.language.shop import Channel, Shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

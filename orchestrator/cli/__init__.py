@@ -28,15 +28,20 @@ VERBS: dict[str, tuple[str, str]] = {
     "broker": ("orchestrator.cli.broker:broker", "Run the embedded Apache Kafka."),
     "topics": ("orchestrator.cli.topics:topics", "Create missing topics, report drift."),
     "worker": ("orchestrator.cli.worker:worker", "Run one worker."),
-    "check": ("orchestrator.cli.check:check", "Report every finding in the journeys."),
-    "simulate": ("orchestrator.cli.simulate:simulate", "Play scenarios in virtual time."),
+    "check": ("orchestrator.cli.authoring.check:check", "Report every finding in the journeys."),
+    "publish": (
+        "orchestrator.cli.authoring.publish:publish",
+        "Make a folder of journeys the one that runs.",
+    ),
+    "simulate": ("orchestrator.cli.authoring.simulate:simulate", "Play scenarios in virtual time."),
     "explain": ("orchestrator.cli.explain:explain", "Say what a customer got or not, and why."),
     "replay": ("orchestrator.cli.replay:replay", "Make recorded decisions again and compare them."),
+    "docs": ("orchestrator.cli.authoring.docs:docs", "Write a site about the journeys."),
     "dead-letters": (
         "orchestrator.cli.dead_letters:dead_letters",
         "List records that could not be applied, or put them back.",
     ),
-    "schemas": ("orchestrator.cli.schemas:schemas", "Write the schemas of all topics."),
+    "schemas": ("orchestrator.cli.authoring.schemas:schemas", "Write the schemas of all topics."),
 }
 
 _EPILOG = """\b

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
 )
 
 from orchestrator.broker import java_command
-from orchestrator.core.journey import Channel
+from orchestrator.core.language.shop import Channel
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import TopicReport, ensure_topics, inspect_topics

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from orchestrator.broker.artifacts import cache_dir
-from orchestrator.core.journey import Channel
+from orchestrator.core.language.shop import Channel
 from orchestrator.protocol.asyncapi import asyncapi_document
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics

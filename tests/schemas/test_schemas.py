@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from orchestrator.cli.authoring.schemas import generated
 from orchestrator.core.command import CommandType
 from orchestrator.errors import EventRejected
-from orchestrator.protocol.asyncapi import asyncapi_text
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.payloads import PAYLOADS
-from orchestrator.protocol.schema import schema_files, schema_text
+from orchestrator.protocol.schema import schema_files
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 VALID = SCHEMAS / "samples" / "valid"
@@ -46,8 +46,7 @@ def names(folder: Path, pattern: str) -> list[str]:
 
 
 def test_the_committed_files_are_what_the_types_say() -> None:
-    expected = {name: schema_text(schema) for name, schema in schema_files().items()}
-    expected["asyncapi.yaml"] = asyncapi_text()
+    expected = generated()
     committed = {
         str(path.relative_to(SCHEMAS)): path.read_text(encoding="utf-8")
         for path in SCHEMAS.rglob("*")
