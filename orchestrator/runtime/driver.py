@@ -156,7 +156,7 @@ class Driver:
 
         Raises DependencyError for a journey whose content changed under its version.
         """
-        if self.machine.open_inputs:
+        if self.machine.group_open:
             self.machine.check(rules)
             self._coming = rules
             self._wake.set()
@@ -166,7 +166,7 @@ class Driver:
             self.names = rules.names
 
     def _adopt_coming(self) -> None:
-        if self._coming is not None and not self.machine.open_inputs:
+        if self._coming is not None and not self.machine.group_open:
             self.adopt(self._coming)
 
     # -- Ownership ---------------------------------------------------------------------------

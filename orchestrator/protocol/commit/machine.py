@@ -235,6 +235,11 @@ class CommitMachine:
         self._queued_positions[batch.source] = batch.end
 
     @property
+    def group_open(self) -> bool:
+        """Whether something is decided that no transaction holds yet."""
+        return self._open is not None
+
+    @property
     def open_inputs(self) -> int:
         """How many decided inputs wait for the next transaction."""
         return self._open.inputs if self._open is not None else 0
