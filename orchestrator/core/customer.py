@@ -232,7 +232,13 @@ def wake_at_ms(customer: Customer) -> int | None:
 
 def earliest_ms(enrollments: Iterable[Enrollment], watches: Mapping[str, Watch]) -> int | None:
     """Return the earliest time at which a wait is over or something enters, or None."""
-    due = [one.wake_at_ms for one in enrollments if one.wake_at_ms is not None]
-    if watches:
-        due += [watch.due_ms for watch in watches.values() if watch.due_ms is not None]
-    return min(due, default=None)
+    earliest: int | None = None
+    for one in enrollments:
+        due_ms = one.wake_at_ms
+        if due_ms is not None and (earliest is None or due_ms < earliest):
+            earliest = due_ms
+    for watch in watches.values() if watches else ():
+        due_ms = watch.due_ms
+        if due_ms is not None and (earliest is None or due_ms < earliest):
+            earliest = due_ms
+    return earliest

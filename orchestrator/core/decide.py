@@ -94,16 +94,23 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
     # now: otherwise a purchase of a minute ago would not exit an entry of "in five minutes".
     occurred_ms = min(event.time_ms, now_ms)
     _apply(draft, event, occurred_ms)
-    watch_absence(draft, event, occurred_ms)
+    event_type = event.type
+    if event_type in journeys.missing:
+        watch_absence(draft, event, occurred_ms)
     if not event.backfill:
-        reach_goals(draft, event, occurred_ms)
+        known = customer.attributes
+        if event_type in journeys.goal_types:
+            reach_goals(draft, event, occurred_ms)
         end_by_event(draft, event, occurred_ms)
-        asked = event.type in journeys.heard
-        known = draft.attributes if asked else customer.attributes
-        hear(draft, event, occurred_ms)
-        enter_by_event(draft, event, occurred_ms)
-        _settle(draft, known)
-    watch_dates(draft)
+        if event_type in journeys.heard:
+            known = draft.attributes
+            hear(draft, event, occurred_ms)
+        if event_type in journeys.entering:
+            enter_by_event(draft, event, occurred_ms)
+        if draft.attributes is not customer.attributes:
+            _settle(draft, known)
+    if draft.attributes is not customer.attributes:
+        watch_dates(draft)
     return draft.seal()
 
 
@@ -141,8 +148,9 @@ def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decisi
                 go_on(draft, enrollment)
     if draft.watches:
         come_due(draft)
-    _settle(draft, customer.attributes)
-    watch_dates(draft)
+    if draft.attributes is not customer.attributes:
+        _settle(draft, customer.attributes)
+        watch_dates(draft)
     return draft.seal()
 
 
@@ -156,8 +164,9 @@ def _decide_visit(journeys: Journeys, customer: Customer, visit: Visit, now_ms: 
         introduce(draft, plan)
     else:
         enter_at(draft, plan, visit.occurrence_ms)
-        _settle(draft, customer.attributes)
-        watch_dates(draft)
+        if draft.attributes is not customer.attributes:
+            _settle(draft, customer.attributes)
+            watch_dates(draft)
     if not draft.entries and draft.watches is customer.watches:
         return _nothing(Outcome.APPLIED, customer, now_ms)
     return draft.seal()

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 def reach_goals(draft: Draft, event: Event, occurred_ms: int) -> None:
     """Note every enrollment that the event brings to its goal, and end those that end there."""
-    if event.type not in draft.journeys.goal_types:
-        return
     for enrollment in draft.enrollments:
         plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
         goal = None if plan is None else plan.journey.goal

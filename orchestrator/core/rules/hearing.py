@@ -30,8 +30,6 @@ PROFILE: Final = "profile.updated"
 
 def hear(draft: Draft, event: Event, occurred_ms: int) -> None:
     """Let those go on whose wait the event ends, and those wait anew whose wait it resets."""
-    if event.type not in draft.journeys.heard:
-        return
     changed = draft.attributes is not draft.customer.attributes
     for enrollment in draft.enrollments:
         # Like an exit: what happened before the customer came in is not about this enrollment.

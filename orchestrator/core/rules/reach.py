@@ -278,8 +278,10 @@ def _filled(
         reason, detail = Refusal.MISSING_VARIABLE, variables.detail
         refuse(draft, enrollment, step, word.channel, reason=reason, detail=detail)
         return None
-    languages = (draft.locale(), draft.journeys.shop.locale)
     templates = draft.journeys.templates
+    if (word.channel, word.template) not in templates:
+        return variables, None
+    languages = (draft.locale(), draft.journeys.shop.locale)
     content = templates.render(word.channel, word.template, languages, variables)
     if isinstance(content, Failed):
         reason, detail = Refusal.RENDERING_FAILED, content.detail

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 def watch_dates(draft: Draft) -> None:
     """Work out dates again, after the profile has changed in this decision."""
-    if draft.attributes is draft.customer.attributes:
-        return
     for plan in draft.journeys.dated:
         _watch_date(draft, plan)
 
