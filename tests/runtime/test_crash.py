@@ -2,6 +2,7 @@
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -70,11 +71,17 @@ def test_a_wait_survives_the_worker_and_fires_without_any_traffic(deployment):
     wait_until(everything_happened(deployment), "the waits")
 
 
+def is_stopped(process):
+    """Whether the kernel has stopped a process, as SIGSTOP does."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def test_a_worker_that_was_given_up_changes_nothing_when_it_wakes(deployment):
-    zombie = deployment.start("a", failpoint="after_acks:6:stop")
+    zombie = deployment.start("a", failpoint="after_acks:3:stop")
     deployment.produce(*map(cart, CUSTOMERS), partitioner="murmur2_random")
     for customer in CUSTOMERS:
         deployment.produce(purchase(customer), partitioner="murmur2_random")
+    wait_until(lambda: is_stopped(zombie), "a worker that stands still")
     deployment.start("b")
     wait_until(everything_happened(deployment), "everything once")
 
