@@ -234,7 +234,7 @@ class Walk:
             return wake_at_ms
         if wake_at_ms <= draft.now_ms:
             return self._after(step, position)
-        draft.put(replace(self._taken(step.id, wake_at_ms), best_arm=best))
+        draft.put(self._taken(step.id, wake_at_ms, best))
         draft.log(Moved(enrollment=self.enrollment.id, step=step.id, wake_at_ms=wake_at_ms))
         return None
 
@@ -242,7 +242,12 @@ class Walk:
         taken, fenced = self._taken(step), self.plan.promotional
         end(self.draft, taken, EndReason.STEP_FAILED, fenced=fenced, detail=failed.detail)
 
-    def _taken(self, step: str | None = None, wake_at_ms: int | None = None) -> Enrollment:
+    def _taken(
+        self,
+        step: str | None = None,
+        wake_at_ms: int | None = None,
+        best_arm: int | None = None,
+    ) -> Enrollment:
         """Return the enrollment with everything this walk did."""
         expiries = (command.expires_at_ms for command in self.open_commands)
         return replace(
@@ -253,6 +258,6 @@ class Walk:
             open_commands=tuple(self.open_commands),
             sent=self.sent,
             last_sent_ms=self.last_sent_ms,
-            best_arm=None,
+            best_arm=best_arm,
             longest_expires_at_ms=max(self.enrollment.longest_expires_at_ms, *expiries, 0),
         )
