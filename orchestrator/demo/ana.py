@@ -35,7 +35,6 @@ SAYS: Final = {
     "thank_you": "Thank you for your order, Ana",
     "order_received": "Order received: two-person tent",
     "care_guide": "How to pitch and care for your tent",
-    "review_request": "How was your first night out?",
     "winback_call": "Call Ana (gold): away for long",
     "cart_abandoners": "“Your cart misses you”",
     "winter_sale": "“Winter sale”",

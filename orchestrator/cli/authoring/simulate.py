@@ -146,31 +146,30 @@ def _try(
     settings: Settings, history: str, compare: Path | None, customers: int, *, as_machine: bool
 ) -> int:
     """Play recorded events; what cannot be played is told, and makes the exit code 1."""
-    here = _version(settings.journeys, settings.mode)
-    there = None if compare is None else _version(compare, settings.mode)
-    trials = [version[0] for version in (here, there) if version is not None]
+    versions = []
+    for folder in (settings.journeys, compare):
+        if folder is not None:
+            journeys = load(folder, settings.mode)
+            lives = Lives(journeys)
+            # Only a comparison asks what each customer got.
+            versions.append((Trial(journeys, None if compare is None else lives.note), lives))
+    trials = [trial for trial, _ in versions]
     for value, headers in recorded(settings, history):
         for trial in trials:
             trial.take(value, headers)
     for trial in trials:
         trial.finish()
-    if there is None:
-        counted = here[0].document()
+    if len(versions) == 1:
+        counted = trials[0].document()
         lines = page(counted)
     else:
-        counted = Comparison(here, there).document(customers)
+        counted = Comparison(*versions).document(customers)
         lines = comparison_page(counted, here=str(settings.journeys), there=str(compare))
     if as_machine:
         click.echo(orjson.dumps(counted, option=orjson.OPT_INDENT_2))
     else:
         click.echo("\n".join(lines))
-    return 1 if here[0].rejected else 0
-
-
-def _version(folder: Path, mode: Literal["test", "live"]) -> tuple[Trial, Lives]:
-    journeys = load(folder, mode)
-    lives = Lives(journeys)
-    return Trial(journeys, lives.note), lives
+    return 1 if trials[0].rejected else 0
 
 
 def files(given: Sequence[Path]) -> list[Path]:
