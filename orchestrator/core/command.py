@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Struct
 
 from orchestrator.core.customer import Cause
-
-# The CloudEvents source of everything that the orchestrator writes.
-SOURCE: Final = "/orchestrator"
 
 
 class CommandType(StrEnum):
