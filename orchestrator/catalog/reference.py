@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.catalog.rules.expressions import FUNCTIONS, MEMBERS
 from orchestrator.catalog.schema import model_schema
 from orchestrator.core.language import journey, shop, words
+from orchestrator.core.language.journey import STEP_WORDS
 from orchestrator.core.templates import FILTERS, TAGS
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-STEP_WORDS: Final = (
-    *("send", "wait", "branch", "split", "holdout", "set", "ask", "emit", "webhook"),
-    *("audience", "task", "go_to", "end"),
-)
 ENTRY_WAYS: Final = ("on", "schedule", "date", "absence", "segment")
 _MODELS: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "send": (words.Send, words.Variable),
@@ -110,7 +107,7 @@ def _default(one: dict[str, Any]) -> str:
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if value == "0d":
+    if value == "0s":
         return ""
     return f"`{value}`"
 

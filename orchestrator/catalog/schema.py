@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.core.language.journey import Journey
-from orchestrator.core.language.scalars import NAME_PATTERN
+from orchestrator.core.language.scalars import NAME_PATTERN, duration_text
 from orchestrator.core.language.shop import Channel, Shop
 
 if TYPE_CHECKING:
@@ -101,14 +101,6 @@ def _write_default(one: dict[str, Any]) -> None:
         one["default"] = f"{value // 60:02d}:{value % 60:02d}"
     else:
         one["default"] = duration_text(value)
-
-
-def duration_text(milliseconds: int) -> str:
-    """Return a duration as authors write it, in the largest unit that divides it."""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if milliseconds % size == 0:
-            return f"{milliseconds // size}{unit}"
-    return f"{milliseconds}ms"
 
 
 def _document(description: str, model: type[BaseModel]) -> dict[str, Any]:

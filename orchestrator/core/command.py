@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from orchestrator.core.customer import Cause
+
+# The CloudEvents source of everything that the orchestrator writes.
+SOURCE: Final = "/orchestrator"
 
 
 class CommandType(StrEnum):

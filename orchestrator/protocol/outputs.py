@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta, Struct, field, json
 
-from orchestrator.core.command import Command, CommandClass, CommandType
+from orchestrator.core.command import SOURCE, Command, CommandClass, CommandType
 from orchestrator.core.decision import LogEntry, ToldEvent
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Headers = Sequence[tuple[str, bytes | None]]
 WrittenHeaders = list[tuple[str, bytes | None]]
 
-SOURCE: Final = "/orchestrator"
 CONTENT_TYPE: Final = b"application/cloudevents+json"
 # A detail is for people; headers count against the size of a record.
 DETAIL_CHARACTERS_MAX: Final = 500

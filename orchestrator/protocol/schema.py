@@ -13,9 +13,9 @@ from typing import Any, Final
 import orjson
 from msgspec import Struct, json
 
-from orchestrator.core.command import CommandType
+from orchestrator.core.command import SOURCE, CommandType
 from orchestrator.protocol.definitions import Bundle, Current
-from orchestrator.protocol.outputs import COMMAND_DATA, SOURCE, Fence, LogRecord
+from orchestrator.protocol.outputs import COMMAND_DATA, Fence, LogRecord
 from orchestrator.protocol.payloads import PAYLOADS, Feedback
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

@@ -29,6 +29,7 @@ from orchestrator.core.decision import (
     Outcome,
     SendRefused,
 )
+from orchestrator.core.language.scalars import duration_text
 
 COMMAND_WORDS: Final = {
     CommandType.MESSAGE_SEND: "send",
@@ -48,8 +49,6 @@ _SIGNS: Final = {
 _IN_ENROLLMENT: Final = frozenset({"journey", "key"})
 # A line of a timeline has no room for these.
 _UNTOLD: Final = frozenset({"version", "locale", "delivery", "expires_after", "content"})
-
-_UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 
 
 class Fact(Struct, frozen=True):
@@ -94,18 +93,6 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_shown('', one) for one in value)}]"
     return shortened(str(value))
-
-
-def duration_text(milliseconds: int) -> str:
-    """Return a duration as scenarios write it: `1d12h`, `90s`; exact to the millisecond."""
-    if milliseconds < 0:
-        return f"-{duration_text(-milliseconds)}"
-    parts = []
-    for unit, size in _UNITS:
-        count, milliseconds = divmod(milliseconds, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
 
 
 class Observer:

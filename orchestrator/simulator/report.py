@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.core.language.scalars import duration_text
 from orchestrator.simulator.expectation import NOTHING_ELSE
-from orchestrator.simulator.facts import described, duration_text
+from orchestrator.simulator.facts import described
 from orchestrator.simulator.story import TOO_MUCH
 
 if TYPE_CHECKING:

@@ -54,6 +54,7 @@ def build(journeys: Journeys, results: Sequence[Result], now_ms: int) -> dict[st
     script = (assets / "site.js").read_text("utf-8")
     environment = Environment(tolerance=Mode.STRICT, undefined=StrictUndefined, autoescape=True)
     template = environment.from_string((assets / "page.liquid").read_text("utf-8"))
+    worst = pressures(journeys.current)
     listed = [_journey(one, journeys, results) for one in journeys.current]
     page = template.render(
         style=Markup(style),  # noqa: S704 - Our own file.
@@ -67,8 +68,8 @@ def build(journeys: Journeys, results: Sequence[Result], now_ms: int) -> dict[st
         stages=_stages(listed),
         weeks=_weeks(journeys, now_ms),
         always=[one["name"] for one in listed if one["calendar"] is None],
-        pressure=[one._asdict() for one in pressures(journeys.current)],
-        pressure_total=sum(one.messages for one in pressures(journeys.current)),
+        pressure=[one._asdict() for one in worst],
+        pressure_total=sum(one.messages for one in worst),
         passed=sum(not result.failures for result in results),
         failed=sum(bool(result.failures) for result in results),
         others=[_result(one) for one in results if not _about(one, journeys)],

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.core.language.journey import After
-from orchestrator.simulator.facts import duration_text
+from orchestrator.core.language.journey import STEP_WORDS, After
+from orchestrator.core.language.scalars import duration_text
 
 if TYPE_CHECKING:
     from orchestrator.core.language.journey import Entry, Goal, Step
     from orchestrator.core.language.words import Heard, Until, Wait
 
 _DAY_MINUTES: Final = 60
-STEP_WORDS: Final = (
-    *("send", "wait", "branch", "split", "holdout", "set", "ask", "emit", "webhook"),
-    *("audience", "task", "go_to", "end"),
-)
 
 
 def word_of(step: Step) -> str:

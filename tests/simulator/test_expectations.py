@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import load
+from orchestrator.core.language.scalars import duration_text
 from orchestrator.simulator.expectation import WORDS, Due, Expectation, Happened, pair
-from orchestrator.simulator.facts import Fact, duration_text
+from orchestrator.simulator.facts import Fact
 from orchestrator.simulator.scenario import Item, Script, parse_moment
 from orchestrator.simulator.world import World, event_from
 

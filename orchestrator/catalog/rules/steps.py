@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.catalog.draft import Draft, where
 from orchestrator.catalog.findings import Finding, instead, quoted
 from orchestrator.catalog.rules.paths import raw_ids
+from orchestrator.core.language.journey import STEP_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.catalog.vocabulary import Vocabulary
     from orchestrator.core.language.journey import Step
 
-WORDS: Final = (
-    *("send", "wait", "branch", "split", "holdout", "set", "ask", "emit", "webhook"),
-    *("audience", "task", "go_to", "end"),
-)
 # These say themselves where they lead.
 _TURNS: Final = {
     "branch": "a branch goes on where its arms say",
@@ -51,9 +48,10 @@ def _steps(draft: Draft) -> Iterator[tuple[int, Step]]:
 
 def _step_words(draft: Draft) -> Iterator[Finding]:
     for at, step in _steps(draft):
-        said = [word for word in WORDS if getattr(step, word) is not None]
+        said = [word for word in STEP_WORDS if getattr(step, word) is not None]
         if not said:
-            yield _at(draft, f"says nothing to do; write one of {', '.join(WORDS)}", "steps", at)
+            words = ", ".join(STEP_WORDS)
+            yield _at(draft, f"says nothing to do; write one of {words}", "steps", at)
         if len(said) > 1:
             message = f"says {' and '.join(said)}; a step does one thing, make {len(said)} steps"
             yield _at(draft, message, "steps", at)

@@ -44,6 +44,11 @@ Cron = Annotated[
 ]
 # A page of steps; also the bound on the steps of one decision (`rules/advance`).
 STEPS_MAX: Final = 64
+# What a step can do, in the order in which people are told; each is a field of `Step`.
+STEP_WORDS: Final = (
+    *("send", "wait", "branch", "split", "holdout", "set", "ask", "emit", "webhook"),
+    *("audience", "task", "go_to", "end"),
+)
 
 
 class Stage(StrEnum):

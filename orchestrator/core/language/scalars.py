@@ -51,6 +51,21 @@ def parse_duration(value: object) -> int:
     return milliseconds
 
 
+_UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+
+
+def duration_text(milliseconds: int) -> str:
+    """Return a duration as authors write it: `1d12h`, `90s`; exact to the millisecond."""
+    if milliseconds < 0:
+        return f"-{duration_text(-milliseconds)}"
+    parts = []
+    for unit, size in _UNITS:
+        count, milliseconds = divmod(milliseconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
 Duration = Annotated[
     int,
     BeforeValidator(parse_duration),

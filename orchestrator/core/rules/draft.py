@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Journeys
 
-# The source of events and attributes that steps make.
-SOURCE: Final = "/orchestrator"
 _ID_BYTES: Final = 16
 _encode_parts: Final = msgpack.Encoder().encode
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.core.command import CommandClass, CommandType
+from orchestrator.core.command import SOURCE, CommandClass, CommandType
 from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Attribute
 from orchestrator.core.decision import AttributesSet, EventTold, Refusal, SendRefused, ToldEvent
 from orchestrator.core.profile import is_owned
-from orchestrator.core.rules.draft import SOURCE, Instruction, derived_id
+from orchestrator.core.rules.draft import Instruction, derived_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
