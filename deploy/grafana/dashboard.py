@@ -124,6 +124,13 @@ PROMISE = Row(
             1000,
         ),
         Panel(
+            "Visits left",
+            "Customers whom journeys with a time table have still to visit in their rounds.",
+            "short",
+            gauge("orchestrator_visits_left"),
+            1_000_000,
+        ),
+        Panel(
             "Dead letters, last hour",
             "Records put aside. `orchestrator dead-letters list` shows them.",
             "short",

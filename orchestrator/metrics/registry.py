@@ -128,6 +128,10 @@ class Metrics:
             self._counter("enrollments_ended", "Enrollments over.", "journey", "reason"),
             *(journeys, tuple(EndReason)),
         )
+        self._visits = _CountedBy(
+            self._counter("visits", "Customers whom a journey came to by itself.", "journey"),
+            journeys,
+        )
         self._refusals = _CountedBy(
             self._counter("refusals", "Entries and sends not made.", "at", "reason"),
             *(REFUSED_AT, tuple(Refusal)),
@@ -224,6 +228,7 @@ class Metrics:
         self._commands.add(stats.commands)
         self._entered.add(stats.entered)
         self._ended.add(stats.ended)
+        self._visits.add(stats.visits)
         self._refusals.add(stats.refusals)
         self._dead_letters.add(stats.dead_letters)
         self._forwarded.add(stats.forwards)
@@ -278,6 +283,7 @@ class Metrics:
         self._commands.learn(channels)
         self._entered.learn(names)
         self._ended.learn(names)
+        self._visits.learn(names)
 
     def watch(self, partitions: PartitionsView) -> None:
         """Ask this at each scrape how the owned partitions stand; another thread calls it."""

@@ -361,6 +361,7 @@ class Driver:
                     state_bytes=home.state_bytes,
                     waits_pending=len(home.waits),
                     waits_due=home.waits.count_due(home.clock.now_ms(now.monotonic_ms)),
+                    visits_left=home.rounds.left,
                     inputs=tuple(inputs),
                 )
             )

@@ -77,6 +77,7 @@ def worked(metrics: Metrics) -> Metrics:
     )
     stats.decided("purchase", purchase, recorded_ms=NOW_MS - 20, seconds=0.00003)
     stats.wait_decided(decision(), late_ms=4, seconds=0.00002)
+    stats.visited("cart_abandonment", decision(), seconds=0.00002)
     stats.dead_letter("schema", "purchase")
     stats.forwarded("partition", "purchase")
     stats.state_written(900)
@@ -88,7 +89,7 @@ def worked(metrics: Metrics) -> Metrics:
     metrics.recovered(records=10, seconds=0.2)
     metrics.takeover_waited(1.5)
     metrics.built(version="0.1.0", journeys="ab" * 32, mode="test", partitions=8)
-    status = PartitionStatus(0, 1, 900, 1, 0, (InputStatus("touchpoints", 40, 2, NOW_MS),))
+    status = PartitionStatus(0, 1, 900, 1, 0, 7, (InputStatus("touchpoints", 40, 2, NOW_MS),))
     metrics.watch(lambda: (status,))
     return metrics
 

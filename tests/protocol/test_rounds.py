@@ -36,9 +36,11 @@ def test_everybody_is_visited_once_when_the_time_has_come():
     assert visit_all(rounds, IDS, MONDAY - 1) == []
     assert rounds.next_due_ms(MONDAY - 1) <= MONDAY
     first = visit_all(rounds, reversed(IDS), MONDAY)
+    left = rounds.left
     rest = visit_all(rounds, IDS, MONDAY + SECOND)
 
     assert first + rest == IDS
+    assert (left, rounds.left) == (len(rest), 0)
     assert visit_all(rounds, IDS, MONDAY + HOUR) == []
 
 

@@ -141,7 +141,7 @@ class OpenGroup:
         customer = self._customer(home, customer_id)
         decision = decide(self._rules.journeys, customer, visit, now_ms)
         seconds = self._rules.stopwatch() - started
-        self.stats.visited(decision, seconds=seconds)
+        self.stats.visited(visit.journey, decision, seconds=seconds)
         if decision.customer is customer:
             return
         effects = self._encode(home, customer_id, decision, outputs.visit_cause(visit))

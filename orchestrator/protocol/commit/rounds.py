@@ -78,6 +78,11 @@ class Rounds:
         """Return how far every round is, for the meta record."""
         return dict(self._cursors)
 
+    @property
+    def left(self) -> int:
+        """How many visits are left in the rounds under way; another thread may ask."""
+        return sum(len(one.customers) - one.next for one in self._active.copy().values())
+
     def next_due_ms(self, now_ms: int) -> int | None:
         """Return when there may be somebody to visit; not after `now_ms` when there is."""
         if self._new:
