@@ -35,7 +35,7 @@ DEATHS: Final = (0.2, 0.55)
 ROUND_SECONDS_MAX: Final = 1_200.0
 _FILES: Final = {
     "shop.yaml": "zone: UTC\n",
-    "channels.yaml": "email: {kind: message, partitions: 8}\n",
+    "channels.yaml": "email: {kind: message, needs_consent: false, partitions: 8}\n",
     # What tells that a worker is ready, and what live customers get.
     "post_purchase.yaml": """\
 name: post_purchase

@@ -96,7 +96,8 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     the decision's now. `trigger` holds the part of the entering event's data that steps read.
     `sent` names the newest messages, where a wait or a goal asks what becomes of them;
     `best_arm` is the best arm of a ranked wait that has come; `goal_ms` says when the goal was
-    reached.
+    reached. Who is `held` at a step that may not act yet (the value says why) stands in that step;
+    `due_ms` is when it was due first.
     """
 
     id: str
@@ -118,6 +119,8 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     last_sent_ms: int | None = None
     best_arm: int | None = None
     goal_ms: int | None = None
+    held: str | None = None
+    due_ms: int | None = None
 
 
 class JourneyMemory(Struct, frozen=True, array_like=True, gc=False):
@@ -167,6 +170,50 @@ class FenceEntry(Struct, frozen=True, array_like=True, gc=False):
     expires_at_ms: int
 
 
+class Consent(Struct, frozen=True, array_like=True, gc=False):
+    """The customer's word on one class of messages on one channel; the newest counts."""
+
+    granted: bool
+    time_ms: int
+    source: str
+    id: str
+
+
+class Sent(Struct, frozen=True, array_like=True, gc=False):
+    """A message that frequency caps count.
+
+    `time_ms` is when it was emitted, or when it reached the customer once a sender has said so.
+    Until `expires_at_ms` it may still be handed over; 0 when it is final. One that was cancelled or
+    dropped does not count.
+    """
+
+    id: str
+    time_ms: int
+    channel: str
+    command_class: str
+    journey: str
+    expires_at_ms: int = 0
+    counts: bool = True
+
+
+class Contact(Struct, frozen=True, array_like=True, gc=False):
+    """Whether and how a customer may be reached.
+
+    `consents` are by channel and class (`email/promotional`); `bounced` says by channel since when
+    its address is dead; `talking_until_ms` is until when one of our people talks to the customer;
+    `promoted_ms` is when the newest promotional message was emitted.
+    """
+
+    consents: Mapping[str, Consent] = field(default_factory=dict)
+    bounced: Mapping[str, int] = field(default_factory=dict)
+    sends: tuple[Sent, ...] = ()
+    talking_until_ms: int = 0
+    promoted_ms: int = 0
+
+
+NO_CONTACT: Final = Contact()
+
+
 class Customer(Struct, frozen=True, array_like=True, gc=False):
     """Everything `decide` knows about one customer id.
 
@@ -190,6 +237,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     extensions: Mapping[str, Raw] = field(default_factory=dict)
     watches: Mapping[str, Watch] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)
+    contact: Contact = NO_CONTACT
 
 
 _encoder = msgpack.Encoder()

@@ -47,6 +47,18 @@ class Refusal(StrEnum):
     MISSING_VARIABLE = "missing_variable"
     RENDERING_FAILED = "rendering_failed"  # The template could not be filled in.
     ALREADY_ASKED = "already_asked"  # An `ask` asks once for each attribute.
+    SUPPRESSED = "suppressed"  # The address is dead, or the shop's profile says so.
+    NO_CONSENT = "no_consent"  # None is recorded for this channel and class, or it was withdrawn.
+    FREQUENCY_CAP = "frequency_cap"
+    ARBITRATION = "arbitration"  # Another promotion went out instead; the detail names it.
+
+
+class Hold(StrEnum):
+    """Why a step waits although its time has come. A closed list."""
+
+    QUIET_HOURS = "quiet_hours"
+    SPACING = "spacing"  # Too soon after the last promotional message.
+    HANDOFF = "handoff"  # One of our people talks to the customer.
 
 
 class Entered(Struct, frozen=True, tag="entered", tag_field="kind", gc=False):
@@ -113,6 +125,15 @@ class SendRefused(Struct, frozen=True, tag="send_refused", tag_field="kind", gc=
     detail: str | None = None
 
 
+class Held(Struct, frozen=True, tag="held", tag_field="kind", gc=False):
+    """A step may not act yet; everything is checked again then, or when the reason is gone."""
+
+    enrollment: str
+    step: str
+    reason: Hold
+    until_ms: int
+
+
 class MessageFinal(Struct, frozen=True, tag="message_final", tag_field="kind", gc=False):
     """A sender reported a command delivered, bounced, failed or dropped."""
 
@@ -163,6 +184,7 @@ LogEntry = (
     | Emitted
     | EntryRefused
     | SendRefused
+    | Held
     | MessageFinal
     | Chosen
     | AttributesSet

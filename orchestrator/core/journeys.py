@@ -133,6 +133,7 @@ class Journeys:
         self.reads_of_profile: Final = _converted(
             expression for plan in current for expression in _profile_expressions(plan.journey)
         )
+        self.caps_ms_max: Final = max((cap.per for cap in shop.caps), default=0)
         owned_for = shop.owned_for
         self.owned_for_ms_max: Final = max(owned_for.default, *owned_for.categories.values(), 0)
 

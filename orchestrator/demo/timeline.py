@@ -23,12 +23,14 @@ from orchestrator.core.decision import (
     EntryRefused,
     EventTold,
     GoalReached,
+    Held,
     LogEntry,
     MessageFinal,
     Moved,
     SendRefused,
 )
 from orchestrator.demo.sentences import (
+    HELD_BECAUSE,
     channel_noun,
     duration,
     ended_because,
@@ -222,6 +224,11 @@ def _fact(
             what = f"{channel_noun(entry.channel)} “{entry.step}” of {entry.journey}"
             explanation.refused.append(Refused(record.now, what, entry.reason, because))
             return Fact(Mark.NOT_SENT, f"{what} not sent, because {because}")
+        case Held():
+            until = _milliseconds(_moment(entry.until_ms) - record.now)
+            because = HELD_BECAUSE.get(entry.reason, entry.reason)
+            what = f"“{entry.step}” of {_journey(entry.enrollment)}"
+            return Fact(Mark.MOVED, f"{what} waits {duration(max(0, until))}, because {because}")
         case MessageFinal():
             return _final(entry, messages)
         case Chosen() | AttributesSet() | EventTold() | GoalReached():

@@ -23,6 +23,7 @@ from orchestrator.core.decision import (
     EntryRefused,
     EventTold,
     GoalReached,
+    Held,
     LogEntry,
     MessageFinal,
     Moved,
@@ -43,7 +44,7 @@ _SIGNS: Final = {
     "send": "✉", "task": "☎", "add": "+", "remove": "-", "cancel": "✗", "close_task": "✗",
     "enter": "→", "leave": "■", "wait": "…", "refuse_entry": "✗", "refuse_send": "✗",
     "final": "✓", "fence": "▮", "ignore": "·", "dead_letter": "!",
-    "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
+    "choose": "⑂", "hold_out": "⑂", "hold": "‖", "set": "=", "tell": "⇢", "goal": "★",
 }  # fmt: skip
 # An enrollment's name holds its journey and key.
 _IN_ENROLLMENT: Final = frozenset({"journey", "key"})
@@ -199,6 +200,15 @@ class Observer:
                     "detail": entry.detail,
                     "step": entry.step,
                     **_enrollment(entry.enrollment),
+                }
+            case Held():
+                until_ms = entry.until_ms - decision.now_ms
+                about = _enrollment(entry.enrollment)
+                return "hold", {
+                    "hold": entry.step,
+                    "reason": entry.reason.value,
+                    "for": until_ms,
+                    **about,
                 }
             case Chosen() | AttributesSet() | EventTold() | GoalReached():
                 return self._of_step(entry, decision)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -19,7 +19,7 @@ from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import instead, quoted
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
-from orchestrator.core.decision import EndReason, Refusal
+from orchestrator.core.decision import EndReason, Hold, Refusal
 from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
 from orchestrator.simulator.expectation import Expectation
 
@@ -129,6 +129,9 @@ class Script(_Model):
     """The folder of the journeys, from this file's folder; the caller's unless given."""
     profile: Mapping[str, Any] = Field(default_factory=dict)
     """What is known of the customer before the story begins."""
+    consents: Literal["all"] | tuple[Name, ...] = ()
+    """The channels on which the customer has agreed to promotions before the story begins; `all`
+    for every channel of the shop."""
     story: tuple[Item, ...] = Field(max_length=ITEMS_MAX)
     """What happens, in order of time."""
 
@@ -173,6 +176,11 @@ def name_findings(scenario: Scenario, journeys: Journeys) -> list[Finding]:
     """Return the names that the journeys do not know: nothing about them can ever happen."""
     known = _Names(journeys)
     findings = []
+    consents = scenario.script.consents
+    for index, channel in enumerate(() if consents == "all" else consents):
+        if channel not in known.channels:
+            message = f"consents: {quoted(channel)} is unknown{instead(channel, known.channels)}"
+            findings.append(Finding(scenario.path, scenario.line("consents", index), message))
     for index, item in enumerate(scenario.script.story):
         if item.event is not None and item.event not in known.events:
             message = f"event: {quoted(item.event)} is unknown{instead(item.event, known.events)}"
@@ -224,19 +232,26 @@ class _Names:
                 ("send", "task", "cancel", "close_task", "refuse_send", "channel"), self.channels
             ),
             **dict.fromkeys(
-                ("step", "wait", "of", "choose", "hold_out", "set", "next", "owed_to"), self.steps
+                ("step", "wait", "of", "choose", "hold_out", "hold", "set", "next", "owed_to"),
+                self.steps,
             ),
             "tell": self.events,
             **dict.fromkeys(("add", "remove"), self.audiences),
             "template": self.templates,
             "ignore": {"duplicate"},
-            "reason": {one.value for one in (EndReason if expectation.leave else Refusal)},
+            "reason": {one.value for one in _reasons(expectation)},
             "class": {"transactional", "service", "promotional"},
         }
         for name, value in expectation.wanted().items():
             if (allowed := by_name.get(name)) is not None:
                 for one in value if isinstance(value, list | tuple) else (value,):
                     yield name, one, set(allowed)
+
+
+def _reasons(expectation: Expectation) -> type[EndReason | Hold | Refusal]:
+    if expectation.leave is not None:
+        return EndReason
+    return Refusal if expectation.hold is None else Hold
 
 
 def _templates(journey: Journey) -> Iterator[str]:

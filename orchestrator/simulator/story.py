@@ -75,11 +75,18 @@ class _Stage:
         self.ends: list[int] = []
         script = scenario.script
         if script.profile:
-            # Before the story, so that what happens at its first moment is newer.
-            known_ms = max(0, script.start - 1)
-            document = _cloud_event(script.customer, "profile", "profile.updated", known_ms)
-            document |= {"data": {"attributes": dict(script.profile)}, "backfill": True}
-            self.world.tell(event_from(document, now_ms=known_ms), known_ms)
+            self._know("profile", "profile.updated", {"attributes": dict(script.profile)})
+        for channel in journeys.channels if script.consents == "all" else script.consents:
+            consent = {"channel": channel, "class": "promotional", "granted": True}
+            self._know(f"consent-{channel}", "consent.updated", consent | {"proof": "scenario"})
+
+    def _know(self, event_id: str, event_type: str, data: dict[str, Any]) -> None:
+        """Let something be known before the story; what happens at its first moment is newer."""
+        script = self.scenario.script
+        known_ms = max(0, script.start - 1)
+        document = _cloud_event(script.customer, event_id, event_type, known_ms)
+        document |= {"data": data, "backfill": True}
+        self.world.tell(event_from(document, now_ms=known_ms), known_ms)
 
     def play(self, index: int, item: Item) -> None:
         """Let the time of an item come, and its event happen."""

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from orchestrator.core.command import CommandClass
 from orchestrator.core.condition import Failed
 from orchestrator.core.customer import SENT_MAX, Enrollment, OpenCommand
-from orchestrator.core.decision import Chosen, EndReason, Moved
+from orchestrator.core.decision import Chosen, EndReason, Hold, Moved
 from orchestrator.core.language.journey import STEPS_MAX
 from orchestrator.core.rules import reach
 from orchestrator.core.rules.ending import complete, end
+from orchestrator.core.rules.guard import Verdict, count
 from orchestrator.core.rules.shares import is_held_out, share_of
 from orchestrator.core.rules.waiting import over_at_ms
 
@@ -52,12 +54,25 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
         end(draft, enrollment, EndReason.STEP_GONE, fenced=plan.promotional)
         return
     due_ms = enrollment.wake_at_ms if enrollment.wake_at_ms is not None else draft.now_ms
+    if enrollment.held is not None:
+        # The step has not acted yet. Everything is asked again, as of when it was due.
+        if enrollment.due_ms is not None:
+            due_ms = enrollment.due_ms
+        Walk(draft, plan, enrollment, due_ms=due_ms).run(position)
+        return
     walk = Walk(draft, plan, enrollment, due_ms=due_ms)
     wait, best = plan.journey.steps[position].wait, enrollment.best_arm
     if wait is not None and best is not None and best < len(wait.until):
         walk.run(plan.positions.get(wait.until[best].next, len(plan.journey.steps)))
     else:
         walk.run_after(position)
+
+
+def release(draft: Draft, reason: Hold) -> None:
+    """Let everybody go on who is held for a reason that is gone."""
+    for enrollment in draft.enrollments:
+        if enrollment.held == reason:
+            go_on(draft, enrollment)
 
 
 def lead(draft: Draft, plan: Plan, enrollment: Enrollment, name: str) -> None:
@@ -70,6 +85,7 @@ class Walk:
     """The steps one enrollment takes in one decision, with what they have emitted so far."""
 
     __slots__ = (
+        "chosen",
         "draft",
         "due_ms",
         "enrollment",
@@ -85,6 +101,8 @@ class Walk:
         self.plan: Final = plan
         self.enrollment: Final = enrollment
         self.due_ms: Final = due_ms
+        # Whether it has been heard by the arbitration of this decision.
+        self.chosen = False
         self.open_commands = list(enrollment.open_commands)
         self.visits = dict(enrollment.visits)
         self.sent = enrollment.sent
@@ -114,6 +132,18 @@ class Walk:
             position = following
         self._fail(steps[position].id, Failed(f"took more than {STEPS_PER_WALK_MAX} steps"))
 
+    def take_chance(self, step: str) -> None:
+        """Go on at the step where the arbitration has found this walk."""
+        self.chosen = True
+        self.run(self.plan.positions[step])
+
+    def stand(self, step: str, *, wake_at_ms: int | None = None, held: Hold | None = None) -> None:
+        """Stand at a step that has not acted yet."""
+        taken = self._taken(step, wake_at_ms)
+        if held is not None:
+            taken = replace(taken, held=held.value, due_ms=self.due_ms)
+        self.draft.put(taken)
+
     def run_after(self, position: int) -> None:
         """Take steps from where the step at `position` leads."""
         step = self.plan.journey.steps[position]
@@ -128,8 +158,8 @@ class Walk:
         return position + 1 if step.next is None else self._position(step.next)
 
     def _take(self, step: Step, position: int) -> int | Failed | None:
-        """Do what a step says; return where it leads, or why it failed, or None at the end."""
-        failed: Failed | None = None
+        """Do what a step says; return where it leads, or why it failed, or None to stay or end."""
+        done: Failed | Verdict | None = None
         if step.branch is not None:
             arm = self._arm(step.branch)
             if isinstance(arm, Failed):
@@ -143,10 +173,14 @@ class Walk:
         elif step.holdout is not None:
             return self._holdout(step, position, step.holdout)
         else:
-            failed = self._act(step)
-        return failed or self._after(step, position)
+            done = self._act(step)
+        if isinstance(done, Failed):
+            return done
+        if done in (Verdict.HELD, Verdict.CONTENDS):
+            return None
+        return self._after(step, position)
 
-    def _act(self, step: Step) -> Failed | None:
+    def _act(self, step: Step) -> Failed | Verdict | None:
         if step.send is not None:
             return reach.send(self, step.id, step.send)
         if step.task is not None:
@@ -201,6 +235,10 @@ class Walk:
     def emit(self, kind: str, instruction: Instruction) -> None:
         """Emit a command that an exit has to recall until it is final."""
         command = self.draft.emit(self.enrollment, instruction)
+        if kind == "message":
+            count(self.draft, command)
+            if command.command_class is CommandClass.PROMOTIONAL:
+                self.draft.promoted = self.enrollment.id
         if self.plan.follows_messages and kind == "message":
             self.sent = (*self.sent, command.id)[-SENT_MAX:]
             self.last_sent_ms = self.draft.now_ms
@@ -259,5 +297,7 @@ class Walk:
             sent=self.sent,
             last_sent_ms=self.last_sent_ms,
             best_arm=best_arm,
+            held=None,
+            due_ms=None,
             longest_expires_at_ms=max(self.enrollment.longest_expires_at_ms, *expiries, 0),
         )

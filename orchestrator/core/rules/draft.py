@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from orchestrator.core.customer import Attribute
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Journeys
+    from orchestrator.core.rules.advance import Walk
+    from orchestrator.core.rules.guard import Attempt
 
 _ID_BYTES: Final = 16
 _encode_parts: Final = msgpack.Encoder().encode
@@ -69,6 +71,8 @@ class Draft:
         "attributes",
         "business",
         "commands",
+        "contact",
+        "contenders",
         "customer",
         "enrollments",
         "entries",
@@ -80,6 +84,7 @@ class Draft:
         "memories",
         "now_ms",
         "orders",
+        "promoted",
         "scope_",
         "seen",
         "sequence",
@@ -105,6 +110,10 @@ class Draft:
         self.sequence = customer.sequence
         self.watches = customer.watches
         self.asked = customer.asked
+        self.contact = customer.contact
+        # Promotions that wait for the arbitration, and the enrollment that has sent one.
+        self.contenders: list[tuple[Walk, Attempt]] = []
+        self.promoted: str | None = None
         self.told: list[ToldEvent] = []
         self.exits_dropped = 0
         self.commands: list[Command] = []
@@ -273,6 +282,7 @@ class Draft:
             extensions=before.extensions,
             watches=self.watches,
             asked=self.asked,
+            contact=self.contact,
         )
         return Decision(
             outcome=Outcome.APPLIED,
