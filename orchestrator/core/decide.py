@@ -26,7 +26,6 @@ from orchestrator.core.decision import Decision, Hold, MessageFinal, Outcome, Re
 from orchestrator.core.event import Event, Input, TimerFired, Visit
 from orchestrator.core.profile import attributes_after, orders_after, with_attributes
 from orchestrator.core.rules.advance import go_on, release
-from orchestrator.core.rules.arbitration import arbitrate
 from orchestrator.core.rules.dedupe import (
     Seen,
     business_key,
@@ -39,6 +38,7 @@ from orchestrator.core.rules.draft import Draft
 from orchestrator.core.rules.enroll import enter_at, enter_by_event, enter_segments
 from orchestrator.core.rules.exits import end_by_event
 from orchestrator.core.rules.goals import reach_goals
+from orchestrator.core.rules.guard.arbitration import arbitrate
 from orchestrator.core.rules.hearing import hear, hear_profile
 from orchestrator.core.rules.watching import come_due, introduce, watch_absence, watch_dates
 

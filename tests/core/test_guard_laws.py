@@ -319,4 +319,3 @@ def test_no_window_holds_too_many_however_late_the_sender_is(pauses, per, most, 
     life.pass_time(10 * DAY)
 
     assert life.over_caps() == []
-    assert provider.got, "a cap stops some, not all"

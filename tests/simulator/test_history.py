@@ -149,8 +149,8 @@ def compared(open_shop, tmp_path, capsys, folder, *more):
     history = tmp_path / "events.jsonl"
     history.write_bytes(b"\n".join(HISTORY))
     code = run(
-        ["simulate", "--journeys", str(folder), "--compare", str(open_shop), "--history", str(history),
-         *more]
+        ["simulate", "--journeys", str(folder), "--compare", str(open_shop),
+         "--history", str(history), *more]
     )  # fmt: skip
     return code, capsys.readouterr().out
 

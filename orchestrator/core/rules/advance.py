@@ -19,7 +19,7 @@ from orchestrator.core.decision import Chosen, EndReason, Hold, Moved
 from orchestrator.core.language.journey import STEPS_MAX
 from orchestrator.core.rules import reach
 from orchestrator.core.rules.ending import complete, end
-from orchestrator.core.rules.guard import Verdict, count
+from orchestrator.core.rules.guard.checks import Verdict, count
 from orchestrator.core.rules.shares import is_held_out, share_of
 from orchestrator.core.rules.waiting import over_at_ms
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Journeys
     from orchestrator.core.rules.advance import Walk
-    from orchestrator.core.rules.guard import Attempt
+    from orchestrator.core.rules.guard.checks import Attempt
 
 _ID_BYTES: Final = 16
 _encode_parts: Final = msgpack.Encoder().encode

@@ -13,7 +13,7 @@ from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Attribute
 from orchestrator.core.decision import AttributesSet, EventTold, Refusal, ToldEvent
 from orchestrator.core.rules.draft import Instruction, derived_id
-from orchestrator.core.rules.guard import (
+from orchestrator.core.rules.guard.checks import (
     Attempt,
     Verdict,
     ask_guard,

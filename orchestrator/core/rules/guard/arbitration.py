@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from orchestrator.core.rules.advance import Walk
     from orchestrator.core.rules.draft import Draft
-    from orchestrator.core.rules.guard import Attempt
+    from orchestrator.core.rules.guard.checks import Attempt
 
 
 def arbitrate(draft: Draft) -> None:
