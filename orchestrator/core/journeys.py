@@ -17,6 +17,7 @@ import msgspec
 
 from orchestrator.core.command import CommandClass
 from orchestrator.core.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
+from orchestrator.core.entrances import Entrances
 from orchestrator.core.templates import NO_TEMPLATES, Templates
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ class Journeys:
         self.current: Final = tuple(self.versions[key] for key in latest.items())
         self.content_hash: Final = _content_hash(self)
         current = [self.plans[key] for key in latest.items()]
-        self.entering: Final = _by_event(current, lambda plan: plan.entry.on)
+        self.entering: Final = {
+            event_type: Entrances(plans)
+            for event_type, plans in _by_event(current, lambda plan: plan.entry.on).items()
+        }
         self.missing: Final = _by_event(current, lambda plan: _missed(plan.journey))
         self.dated: Final = tuple(plan for plan in current if plan.entry.date is not None)
         self.segments: Final = tuple(plan for plan in current if plan.entry.segment is not None)
@@ -139,7 +143,8 @@ class Journeys:
 
     def entered_by(self, event_type: str) -> tuple[Journey, ...]:
         """Return the current journeys that this event type enters, by name."""
-        return tuple(plan.journey for plan in self.entering.get(event_type, ()))
+        entrances = self.entering.get(event_type)
+        return () if entrances is None else tuple(plan.journey for plan in entrances.plans)
 
 
 def _entry_expressions(journey: Journey) -> Iterator[Expression]:
