@@ -200,6 +200,12 @@ BUSINESS = Row(
             "short",
             gauge("orchestrator_waits_pending", "partition"),
         ),
+        Panel(
+            "Paused",
+            "Scopes that somebody has paused, as the workers know it; forgotten ones stay here.",
+            "short",
+            gauge("orchestrator_paused", "kind", "action", how="max"),
+        ),
     ),
 )
 ENGINE = Row(

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from orchestrator.core.command import Command
 from orchestrator.core.customer import Customer, FenceEntry
+from orchestrator.core.pauses import Pause
 
 
 class Outcome(StrEnum):
@@ -47,6 +48,7 @@ class Refusal(StrEnum):
     MISSING_VARIABLE = "missing_variable"
     RENDERING_FAILED = "rendering_failed"  # The template could not be filled in.
     ALREADY_ASKED = "already_asked"  # An `ask` asks once for each attribute.
+    PAUSED = "paused"  # Somebody has paused it, and lets nothing wait for the resume.
 
 
 class Entered(Struct, frozen=True, tag="entered", tag_field="kind", gc=False):
@@ -113,6 +115,18 @@ class SendRefused(Struct, frozen=True, tag="send_refused", tag_field="kind", gc=
     detail: str | None = None
 
 
+class Held(Struct, frozen=True, tag="held", tag_field="kind", gc=False):
+    """A send may not go out now; `step` is taken again at `until_ms`, or earlier on a resume."""
+
+    enrollment: str
+    journey: str
+    step: str
+    channel: str
+    reason: str
+    until_ms: int
+    detail: str | None = None
+
+
 class MessageFinal(Struct, frozen=True, tag="message_final", tag_field="kind", gc=False):
     """A sender reported a command delivered, bounced, failed or dropped."""
 
@@ -163,6 +177,7 @@ LogEntry = (
     | Emitted
     | EntryRefused
     | SendRefused
+    | Held
     | MessageFinal
     | Chosen
     | AttributesSet
@@ -194,6 +209,7 @@ class Decision(Struct, frozen=True, gc=False):
 
     `fence` is the customer's new fence record when it changed, else None. `exits_dropped` counts
     remembered exits pushed out by the bound. `customer` is the same object when nothing changed.
+    `paused` are the pauses that it has met, by scope: with these alone it comes out the same.
     """
 
     outcome: Outcome
@@ -206,3 +222,4 @@ class Decision(Struct, frozen=True, gc=False):
     rejection: Rejection | None = None
     exits_dropped: int = 0
     told: tuple[ToldEvent, ...] = ()
+    paused: tuple[Pause, ...] = ()

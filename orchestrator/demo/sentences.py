@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from orchestrator.core.customer import PAUSED
 from orchestrator.core.decision import EndReason, Refusal
 
 # Each completes "… , because".
@@ -22,6 +23,10 @@ REFUSED_BECAUSE: Final = {
     Refusal.MISSING_VARIABLE: "the template needs a value that nobody knows and has no default for",
     Refusal.RENDERING_FAILED: "its template could not be filled in with these values",
     Refusal.ALREADY_ASKED: "this question was asked before, and is asked only once",
+    Refusal.PAUSED: "somebody has stopped it",
+}
+HELD_BECAUSE: Final = {
+    PAUSED: "somebody has paused it",
 }
 ENDED_BECAUSE: Final = {
     EndReason.COMPLETED: "it ran to its end",
@@ -62,6 +67,11 @@ def refused_because(reason: str) -> str:
     """Return the sentence of a refusal; a word of a newer release is quoted as it is."""
     known = {refusal.value: text for refusal, text in REFUSED_BECAUSE.items()}
     return known.get(reason, f"of a reason this release does not know: {reason}")
+
+
+def held_because(reason: str) -> str:
+    """Return the sentence of a hold; a word of a newer release is quoted as it is."""
+    return HELD_BECAUSE.get(reason, f"of a reason this release does not know: {reason}")
 
 
 def ended_because(reason: str) -> str:

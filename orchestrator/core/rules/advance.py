@@ -1,4 +1,4 @@
-"""One enrollment on its way: from a step to the next wait, or to the end.
+"""One enrollment on its way: from a step to the next wait, to a step that is held, or to the end.
 
 `enroll` starts a `Walk` at the first step, `decide` goes on with one when a wait has come due,
 `hearing` when what somebody waits for has happened. What a step does stands in `reach`.
@@ -42,7 +42,10 @@ def start(draft: Draft, plan: Plan, enrollment: Enrollment) -> None:
 
 
 def go_on(draft: Draft, enrollment: Enrollment) -> None:
-    """Run an enrollment whose wait has come due; its messages were due when the wait was."""
+    """Run an enrollment whose wait has come due; its messages were due when the wait was.
+
+    One that is held takes its step again, as due when it was due first.
+    """
     plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
     if plan is None:
         end(draft, enrollment, EndReason.VERSION_GONE, fenced=True)
@@ -51,8 +54,12 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
     if position is None:
         end(draft, enrollment, EndReason.STEP_GONE, fenced=plan.promotional)
         return
-    due_ms = enrollment.wake_at_ms if enrollment.wake_at_ms is not None else draft.now_ms
-    walk = Walk(draft, plan, enrollment, due_ms=due_ms)
+    held = enrollment.held is not None
+    due_ms = enrollment.due_ms if held else enrollment.wake_at_ms
+    walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms if due_ms is None else due_ms)
+    if held:
+        walk.run(position)
+        return
     wait, best = plan.journey.steps[position].wait, enrollment.best_arm
     if wait is not None and best is not None and best < len(wait.until):
         walk.run(plan.positions.get(wait.until[best].next, len(plan.journey.steps)))
@@ -73,6 +80,7 @@ class Walk:
         "draft",
         "due_ms",
         "enrollment",
+        "held",
         "last_sent_ms",
         "open_commands",
         "plan",
@@ -85,21 +93,22 @@ class Walk:
         self.plan: Final = plan
         self.enrollment: Final = enrollment
         self.due_ms: Final = due_ms
+        self.held = False
         self.open_commands = list(enrollment.open_commands)
         self.visits = dict(enrollment.visits)
         self.sent = enrollment.sent
         self.last_sent_ms = enrollment.last_sent_ms
 
     def run(self, position: int) -> None:
-        """Take steps from `position` until a wait, the end, or a step that fails."""
+        """Take steps from `position` until a wait, the end, or a step that is held or fails."""
         steps = self.plan.journey.steps
         for _ in range(STEPS_PER_WALK_MAX + 1):  # The last round finds only the end.
             if position >= len(steps):
-                complete(self.draft, self._taken(), step=None, label=None)
+                complete(self.draft, self.taken(), step=None, label=None)
                 return
             step = steps[position]
             if step.end is not None:
-                complete(self.draft, self._taken(), step=step.id, label=step.end)
+                complete(self.draft, self.taken(), step=step.id, label=step.end)
                 return
             following = (
                 self._take(step, position)
@@ -128,7 +137,7 @@ class Walk:
         return position + 1 if step.next is None else self._position(step.next)
 
     def _take(self, step: Step, position: int) -> int | Failed | None:
-        """Do what a step says; return where it leads, or why it failed, or None at the end."""
+        """Do what a step says; return where it leads, why it failed, or None to go no further."""
         failed: Failed | None = None
         if step.branch is not None:
             arm = self._arm(step.branch)
@@ -144,6 +153,8 @@ class Walk:
             return self._holdout(step, position, step.holdout)
         else:
             failed = self._act(step)
+            if self.held:
+                return None
         return failed or self._after(step, position)
 
     def _act(self, step: Step) -> Failed | None:
@@ -175,7 +186,7 @@ class Walk:
         self.draft.log(Chosen(self.enrollment.id, step.id, holdout.next, held_out=True))
         if holdout.next is not None:
             return self._position(holdout.next)
-        complete(self.draft, self._taken(), step=step.id, label=HELD_OUT)
+        complete(self.draft, self.taken(), step=step.id, label=HELD_OUT)
         return None
 
     def _position(self, name: str) -> int | Failed:
@@ -234,19 +245,20 @@ class Walk:
             return wake_at_ms
         if wake_at_ms <= draft.now_ms:
             return self._after(step, position)
-        draft.put(self._taken(step.id, wake_at_ms, best))
+        draft.put(self.taken(step.id, wake_at_ms, best))
         draft.log(Moved(enrollment=self.enrollment.id, step=step.id, wake_at_ms=wake_at_ms))
         return None
 
     def _fail(self, step: str, failed: Failed) -> None:
-        taken, fenced = self._taken(step), self.plan.promotional
+        taken, fenced = self.taken(step), self.plan.promotional
         end(self.draft, taken, EndReason.STEP_FAILED, fenced=fenced, detail=failed.detail)
 
-    def _taken(
+    def taken(
         self,
         step: str | None = None,
         wake_at_ms: int | None = None,
         best_arm: int | None = None,
+        held: str | None = None,
     ) -> Enrollment:
         """Return the enrollment with everything this walk did."""
         expiries = (command.expires_at_ms for command in self.open_commands)
@@ -259,5 +271,7 @@ class Walk:
             sent=self.sent,
             last_sent_ms=self.last_sent_ms,
             best_arm=best_arm,
+            held=held,
+            due_ms=None if held is None else self.due_ms,
             longest_expires_at_ms=max(self.enrollment.longest_expires_at_ms, *expiries, 0),
         )

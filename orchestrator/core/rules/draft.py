@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.core.customer import Attribute
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Journeys
+    from orchestrator.core.pauses import Pause
 
 _ID_BYTES: Final = 16
 _encode_parts: Final = msgpack.Encoder().encode
@@ -80,6 +81,7 @@ class Draft:
         "memories",
         "now_ms",
         "orders",
+        "paused",
         "scope_",
         "seen",
         "sequence",
@@ -106,6 +108,7 @@ class Draft:
         self.watches = customer.watches
         self.asked = customer.asked
         self.told: list[ToldEvent] = []
+        self.paused: dict[str, Pause] = {}
         self.exits_dropped = 0
         self.commands: list[Command] = []
         self.entries: list[LogEntry] = []
@@ -284,6 +287,7 @@ class Draft:
             wake_at_ms=earliest_ms(self.enrollments, self.watches),
             exits_dropped=self.exits_dropped,
             told=tuple(self.told),
+            paused=tuple(self.paused[scope] for scope in sorted(self.paused)),
         )
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.core.command import SOURCE, CommandClass, CommandType
 from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Attribute
-from orchestrator.core.decision import AttributesSet, EventTold, Refusal, SendRefused, ToldEvent
+from orchestrator.core.decision import AttributesSet, EventTold, Refusal, ToldEvent
 from orchestrator.core.profile import is_owned
 from orchestrator.core.rules.draft import Instruction, derived_id
+from orchestrator.core.rules.guard import is_stopped, pause_on, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +88,8 @@ def audience(walk: Walk, step: str, word: Audience) -> None:
     since_ms = walk.due_ms if adds else draft.now_ms  # It is never too late to remove.
     expires_at_ms = draft.expires_at_ms(command_class, since_ms)
     promotional = adds and walk.plan.promotional
+    if adds and is_stopped(walk, step, word.channel, command_class, expires_at_ms):
+        return
     if not _may_go(walk, step, word.channel, expires_at_ms, promotional=promotional):
         return
     name = word.add if adds else word.remove
@@ -164,10 +167,18 @@ def tell(walk: Walk, step: str, word: Emit) -> Failed | None:
 
 
 def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: CommandClass) -> None:
-    """Send the last message of an exit. It is about what happened, so it is never promotional."""
+    """Send the last message of an exit. It is about what happened, so it is never promotional.
+
+    The enrollment is over, so that nothing can hold the message until a resume.
+    """
     command_class = word.command_class or kind
     if command_class is CommandClass.PROMOTIONAL:
         command_class = CommandClass.SERVICE
+    pause = pause_on(draft, enrollment.journey, word.channel, command_class)
+    if pause is not None:
+        reason, detail = Refusal.PAUSED, pause.sentence()
+        refuse(draft, enrollment, FAREWELL_STEP, word.channel, reason=reason, detail=detail)
+        return
     filled = _filled(draft, enrollment, FAREWELL_STEP, word)
     if filled is None:
         return
@@ -192,28 +203,6 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
     )
 
 
-def refuse(
-    draft: Draft,
-    enrollment: Enrollment,
-    step: str,
-    channel: str,
-    *,
-    reason: Refusal,
-    detail: str | None = None,
-) -> None:
-    """Log that something was not sent, and why."""
-    draft.log(
-        SendRefused(
-            enrollment=enrollment.id,
-            journey=enrollment.journey,
-            step=step,
-            channel=channel,
-            reason=reason,
-            detail=detail,
-        )
-    )
-
-
 def _message(
     walk: Walk,
     step: str,
@@ -227,6 +216,8 @@ def _message(
     if promotional is None:
         promotional = command_class is CommandClass.PROMOTIONAL
     expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
+    if is_stopped(walk, step, word.channel, command_class, expires_at_ms):
+        return None
     if not _may_go(walk, step, word.channel, expires_at_ms, promotional=promotional):
         return None
     filled = _filled(walk.draft, walk.enrollment, step, word)

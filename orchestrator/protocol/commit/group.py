@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
-from orchestrator.core.event import Event, TimerFired, Visit
+from orchestrator.core.event import Event, TimerFired
 from orchestrator.errors import EventRejected, InvariantViolated
 from orchestrator.metrics import GroupStats
 from orchestrator.protocol import codec, outputs
@@ -24,6 +24,7 @@ from orchestrator.protocol.outputs import LogCause, Position
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.core.event import Resumed, Visit
     from orchestrator.core.journeys import Journeys
     from orchestrator.protocol.commit.names import TopicNames
     from orchestrator.protocol.commit.partition import CustomerPartition
@@ -133,9 +134,9 @@ class OpenGroup:
         self._keep(home, customer_id, decision, effects)
 
     def add_visit(
-        self, home: CustomerPartition, customer_id: bytes, visit: Visit, *, now_ms: int
+        self, home: CustomerPartition, customer_id: bytes, visit: Visit | Resumed, *, now_ms: int
     ) -> None:
-        """Decide a journey's visit; one that changes nothing leaves no trace but the cursor."""
+        """Decide a visit; one that changes nothing leaves no trace but the cursor."""
         self.inputs += 1
         started = self._rules.stopwatch()
         customer = self._customer(home, customer_id)
@@ -231,6 +232,7 @@ class OpenGroup:
             outcome=decision.outcome,
             definitions_hash=self._rules.journeys.content_hash,
             entries=decision.entries,
+            paused=decision.paused,
         )
         effects.append((TopicPartition(names.journey_log, home.index), Output(customer_id, log)))
         return effects
