@@ -206,6 +206,12 @@ BUSINESS = Row(
             "short",
             gauge("orchestrator_paused", "kind", "action", how="max"),
         ),
+        Panel(
+            "Customers held",
+            "Whom a pause holds at a step; after a resume it falls to nothing.",
+            "short",
+            gauge("orchestrator_customers_held", "partition"),
+        ),
     ),
 )
 ENGINE = Row(

@@ -201,14 +201,18 @@ _encoder = msgpack.Encoder()
 _decoder = msgpack.Decoder(Customer)
 _FORMAT_BYTE: Final = bytes((STATE_FORMAT,))
 # The earliest due time stands in front of the record, so that recovery can rebuild the index of
-# waits from millions of records without decoding any of them.
+# waits from millions of records without decoding any of them. Times need six of its eight bytes;
+# the first bit says whether a pause holds the customer.
 _HEADER_BYTES: Final = 9
-_PAUSED_BYTES: Final = _encoder.encode(PAUSED)
+_PAUSED_BIT: Final = 1 << 63
 
 
 def encode_customer(customer: Customer) -> bytes:
     """Return the changelog value of a customer: format byte, earliest due time, state."""
     due = wake_at_ms(customer) or 0
+    for one in customer.enrollments:
+        if one.held == PAUSED:
+            due |= _PAUSED_BIT
     return _FORMAT_BYTE + due.to_bytes(8, "big") + _encoder.encode(customer)
 
 
@@ -228,15 +232,12 @@ def check_state_format(value: bytes) -> None:
 
 def encoded_wake_at_ms(value: bytes) -> int | None:
     """Return the earliest due time of an encoded customer without decoding it."""
-    return int.from_bytes(value[1:_HEADER_BYTES], "big") or None
+    return int.from_bytes(value[1:_HEADER_BYTES], "big") & ~_PAUSED_BIT or None
 
 
-def may_be_paused(value: bytes) -> bool:
-    """Whether an encoded customer may be held by a pause; only who says no is surely not.
-
-    Looking for the word is a hundred times cheaper than decoding, and needs no index in memory.
-    """
-    return _PAUSED_BYTES in value
+def encoded_is_paused(value: bytes) -> bool:
+    """Whether a pause holds an encoded customer, without decoding it."""
+    return value[1] >= _PAUSED_BIT >> 56
 
 
 def wake_at_ms(customer: Customer) -> int | None:

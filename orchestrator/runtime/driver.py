@@ -373,6 +373,7 @@ class Driver:
                     waits_pending=len(home.waits),
                     waits_due=home.waits.count_due(home.clock.now_ms(now.monotonic_ms)),
                     inputs=tuple(inputs),
+                    customers_held=len(home.paused),
                 )
             )
         return statuses

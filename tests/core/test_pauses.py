@@ -11,9 +11,15 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.customer import encode_customer, may_be_paused
+from orchestrator.core.customer import (
+    decode_customer,
+    encode_customer,
+    encoded_is_paused,
+    encoded_wake_at_ms,
+)
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Ended, Held, Refusal, SendRefused
 from orchestrator.core.event import Resumed
@@ -228,6 +234,15 @@ def test_a_kill_of_what_is_paused_drops_what_is_held(story):
     assert story.sent == []
 
 
+def test_a_pause_that_kills_comes_before_one_that_holds(story):
+    story.pause(Pause("global", "ben", "wrong data"), Pause("journey/sale", "e", "x", kill=True))
+
+    story.tell(viewed())
+
+    assert refused(story) == [("offer", Refusal.PAUSED)]
+    assert held(story) == []
+
+
 # -- Scopes -------------------------------------------------------------------------------------
 
 SCOPES = ("global", "channel/email", "journey/sale", "offer/winter", "channel/sms", "journey/other")
@@ -270,6 +285,19 @@ def test_who_is_held_by_two_pauses_waits_for_both(story):
 
     assert story.sent == ["offer"]
     assert len(held(story)) == 1
+
+
+def test_a_resume_leaves_those_alone_whom_something_else_holds(story):
+    story.pause(PRICE)
+    story.tell(viewed())
+    (enrollment,) = story.customer.enrollments
+    elsewise = replace(enrollment, held="quiet_hours")
+    story.customer = replace(story.customer, enrollments=(elsewise,))
+
+    story.resume()
+
+    assert story.sent == []
+    assert story.customer.enrollments == (elsewise,)
 
 
 PAUSES = st.lists(
@@ -315,15 +343,18 @@ def test_a_decision_names_only_the_pauses_that_it_met(story):
     assert story.tell(viewed()).paused == (PRICE,)
 
 
-def test_an_encoded_customer_says_whether_a_pause_may_hold_them(story):
+def test_an_encoded_customer_says_whether_a_pause_holds_them_and_when_that_ends(story):
     story.tell(viewed())
-    assert not may_be_paused(encode_customer(story.customer))
-
+    waiting = encode_customer(story.customer)
     story.pass_time(3 * DAY)
     story.pause(PRICE)
     story.tell(viewed(2, at=story.now))
+    value = encode_customer(story.customer)
 
-    assert may_be_paused(encode_customer(story.customer))
+    assert not encoded_is_paused(waiting)
+    assert encoded_is_paused(value)
+    assert encoded_wake_at_ms(value) == story.now + DAY + 1
+    assert decode_customer(value) == story.customer
 
 
 # -- Whole histories ----------------------------------------------------------------------------

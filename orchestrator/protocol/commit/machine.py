@@ -354,7 +354,7 @@ class CommitMachine:
                 if due_ms is None or due_ms > now_ms:
                     continue
                 before = home.rounds.cursors()
-                visit = home.rounds.next_visit(home.states, now_ms)
+                visit = home.rounds.next_visit(home.states, home.paused, now_ms)
                 if visit is not None:
                     self._group().add_visit(home, *visit, now_ms=now_ms)
                     decided += 1

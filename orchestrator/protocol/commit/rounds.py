@@ -1,7 +1,7 @@
 """Rounds of visits to the customers of a partition, for journeys and when a pause has changed.
 
 A journey visits at times of a table, or once when it is new; a change of what is paused visits
-those whom a pause may hold. A round goes through the customers in the order of their ids. How far
+those whom a pause holds. A round goes through the customers in the order of their ids. How far
 it is stands in the meta record, in the same transaction as what it did, so that a worker that dies
 in the middle leaves a round that goes on behind the last customer it visited. A visit is always
 behind live events.
@@ -16,7 +16,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orchestrator.core.calendar import first_zone, latest_occurrence, next_occurrence
-from orchestrator.core.customer import may_be_paused
 from orchestrator.core.event import Resumed, Visit
 
 if TYPE_CHECKING:
@@ -106,14 +105,14 @@ class Rounds:
         return min(due, default=None)
 
     def next_visit(
-        self, customers: Mapping[bytes, bytes], now_ms: int
+        self, customers: Iterable[bytes], paused: Iterable[bytes], now_ms: int
     ) -> tuple[bytes, Visit | Resumed] | None:
         """Return whom to visit now. The caller decides it in the open group, before anything else.
 
-        `customers` are the encoded customers of the partition, by id and in any order; they are
+        `customers` are all ids of the partition, `paused` those whom a pause holds, in any order;
         only looked at when a round begins.
         """
-        self._begin(customers, now_ms)
+        self._begin(customers, paused, now_ms)
         for name, one in sorted(self._active.items()):
             if one.due_ms() > now_ms:
                 continue
@@ -131,16 +130,15 @@ class Rounds:
         revision, cursor = self._journeys.pauses.revision, self._cursors.get(RESUMED)
         return revision != (0 if cursor is None else cursor.version)
 
-    def _begin(self, customers: Mapping[bytes, bytes], now_ms: int) -> None:
+    def _begin(self, customers: Iterable[bytes], paused: Iterable[bytes], now_ms: int) -> None:
         if self._is_resuming():
             # Also for who was to be visited after the change before: one round is enough.
-            self._active.pop(RESUMED, None)
             self._cursors[RESUMED] = Cursor(self._journeys.pauses.revision, after=b"")
         for name, cursor in list(self._cursors.items()):
             if cursor.after is None or name in self._active:
                 continue
             if name == RESUMED:
-                self._start_resumed(cursor, customers, now_ms)
+                self._start_resumed(cursor, paused, now_ms)
             else:
                 version = self._journeys.visiting[name].version
                 self._start(name, replace(cursor, version=version), customers, now_ms)
@@ -186,18 +184,18 @@ class Rounds:
         visit = Visit(name, plan.version, cursor.occurrence_ms)
         self._active[name] = _Round(visit, ordered, next_, rate, now_ms)
 
-    def _start_resumed(self, cursor: Cursor, customers: Mapping[bytes, bytes], now_ms: int) -> None:
-        """Begin a round through those whom a pause may hold, or go on with it.
+    def _start_resumed(self, cursor: Cursor, paused: Iterable[bytes], now_ms: int) -> None:
+        """Begin a round through those whom a pause holds, or go on with it.
 
         Who is held later than this is held by what is paused now, and needs no visit.
         """
         after = cursor.after or b""
-        held = [one for one, value in customers.items() if one > after and may_be_paused(value)]
-        if not held:
+        left = sorted(one for one in paused if one > after)
+        if not left:
             self._cursors[RESUMED] = replace(cursor, after=None)
             return
         visit = Resumed(cursor.version)
-        self._active[RESUMED] = _Round(visit, sorted(held), 0, _RESUMED_PER_SECOND, now_ms)
+        self._active[RESUMED] = _Round(visit, left, 0, _RESUMED_PER_SECOND, now_ms)
 
     def _is_new(self, plan: Plan) -> bool:
         held = self._cursors.get(plan.name)
