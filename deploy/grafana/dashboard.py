@@ -207,6 +207,18 @@ BUSINESS = Row(
             "short",
             gauge("orchestrator_waits_pending", "partition"),
         ),
+        Panel(
+            "Paused",
+            "Scopes that somebody has paused, as the workers know it; forgotten ones stay here.",
+            "short",
+            gauge("orchestrator_paused", "kind", "action", how="max"),
+        ),
+        Panel(
+            "Customers held",
+            "Whom a pause holds at a step; after a resume it falls to nothing.",
+            "short",
+            gauge("orchestrator_customers_held", "partition"),
+        ),
     ),
 )
 ENGINE = Row(

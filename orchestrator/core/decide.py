@@ -5,9 +5,9 @@ Kafka type. The same arguments give the same decision for ever. It never raises:
 impossible state is a decision with a reason.
 
 The descent: event → dedupe → apply → goals → exits → waits → entries → steps → arbitration. A wait
-that has come due (`TimerFired`) and a journey that looks for customers (`Visit`) go through the
-same function and take only the last part of the way. The rules stand in `core/rules`; they write
-into one `Draft`, which is sealed at the end.
+that has come due (`TimerFired`), a journey that looks for customers (`Visit`) and the end of a
+pause (`Resumed`) go through the same function and take only the last part of the way. The rules
+stand in `core/rules`; they write into one `Draft`, which is sealed at the end.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from orchestrator.core.contact import (
     handed_over,
     uncounted,
 )
-from orchestrator.core.customer import Customer, wake_at_ms
+from orchestrator.core.customer import PAUSED, Customer, wake_at_ms
 from orchestrator.core.decision import Decision, Hold, MessageFinal, Outcome, Rejection
-from orchestrator.core.event import Event, Input, TimerFired, Visit
+from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.profile import attributes_after, orders_after, with_attributes
 from orchestrator.core.rules.advance import go_on, release
 from orchestrator.core.rules.dedupe import (
@@ -36,16 +36,15 @@ from orchestrator.core.rules.dedupe import (
 )
 from orchestrator.core.rules.draft import Draft
 from orchestrator.core.rules.enroll import enter_at, enter_by_event, enter_segments
-from orchestrator.core.rules.exits import end_by_event
-from orchestrator.core.rules.goals import reach_goals
+from orchestrator.core.rules.exits import end_by_event, reach_goals
 from orchestrator.core.rules.guard.arbitration import arbitrate
 from orchestrator.core.rules.hearing import hear, hear_profile
 from orchestrator.core.rules.watching import come_due, introduce, watch_absence, watch_dates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from orchestrator.core.customer import Attribute
+    from orchestrator.core.customer import Attribute, Enrollment
     from orchestrator.core.journeys import Journeys
 
 # Six bytes of milliseconds reach beyond the year 10000; a business key's time is written in them.
@@ -75,6 +74,8 @@ def decide(journeys: Journeys, customer: Customer, event: Input, now_ms: int) ->
             return _decide_timer(journeys, customer, now_ms)
         case Visit():
             return _decide_visit(journeys, customer, event, now_ms)
+        case Resumed():
+            return _decide_resumed(journeys, customer, now_ms)
         case _:
             assert_never(event)
 
@@ -145,19 +146,16 @@ def _settle(draft: Draft, heard: Mapping[str, Attribute]) -> None:
 
 def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decision:
     """Let every enrollment whose wait is over go on, the longest overdue first."""
-    due = [
-        (enrollment.wake_at_ms, enrollment.id, enrollment)
+    due = (
+        (enrollment.wake_at_ms, enrollment)
         for enrollment in customer.enrollments
         if enrollment.wake_at_ms is not None and enrollment.wake_at_ms <= now_ms
-    ]
+    )
     if (wake_at_ms(customer) or now_ms + 1) > now_ms:
         return _nothing(Outcome.APPLIED, customer, now_ms)
     draft = Draft(journeys, customer, now_ms, None)
     draft.forget_expired()
-    for _, enrollment_id, _ in sorted(due):
-        for enrollment in draft.enrollments:
-            if enrollment.id == enrollment_id:
-                go_on(draft, enrollment)
+    _go_on(draft, due)
     if draft.watches:
         come_due(draft)
     arbitrate(draft)
@@ -165,6 +163,27 @@ def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decisi
         _settle(draft, customer.attributes)
         watch_dates(draft)
     return draft.seal()
+
+
+def _decide_resumed(journeys: Journeys, customer: Customer, now_ms: int) -> Decision:
+    """Take the steps again that a pause holds; the same customer when none may go on."""
+    draft = Draft(journeys, customer, now_ms, None)
+    draft.forget_expired()
+    held = ((one.due_ms or 0, one) for one in customer.enrollments if one.held == PAUSED)
+    _go_on(draft, held)
+    arbitrate(draft)
+    if draft.attributes is not customer.attributes:
+        _settle(draft, customer.attributes)
+        watch_dates(draft)
+    return draft.seal() if draft.entries else _nothing(Outcome.APPLIED, customer, now_ms)
+
+
+def _go_on(draft: Draft, due: Iterable[tuple[int, Enrollment]]) -> None:
+    """Let enrollments go on that were due then, the longest overdue first."""
+    for _, enrollment_id in sorted((due_ms, one.id) for due_ms, one in due):
+        for enrollment in draft.enrollments:
+            if enrollment.id == enrollment_id:
+                go_on(draft, enrollment)
 
 
 def _decide_visit(journeys: Journeys, customer: Customer, visit: Visit, now_ms: int) -> Decision:

@@ -12,7 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.core.command import Command
-from orchestrator.core.customer import Customer, FenceEntry
+from orchestrator.core.customer import PAUSED, Customer, FenceEntry
+from orchestrator.core.pauses import Pause
 
 
 class Outcome(StrEnum):
@@ -51,6 +52,7 @@ class Refusal(StrEnum):
     NO_CONSENT = "no_consent"  # None is recorded for this channel and class, or it was withdrawn.
     FREQUENCY_CAP = "frequency_cap"
     ARBITRATION = "arbitration"  # Another promotion went out instead; the detail names it.
+    PAUSED = "paused"  # Somebody has paused it, and lets nothing wait for the resume.
 
 
 class Hold(StrEnum):
@@ -59,6 +61,7 @@ class Hold(StrEnum):
     QUIET_HOURS = "quiet_hours"
     SPACING = "spacing"  # Too soon after the last promotional message.
     HANDOFF = "handoff"  # One of our people talks to the customer.
+    PAUSED = PAUSED  # Somebody has paused it.
 
 
 class Entered(Struct, frozen=True, tag="entered", tag_field="kind", gc=False):
@@ -126,12 +129,15 @@ class SendRefused(Struct, frozen=True, tag="send_refused", tag_field="kind", gc=
 
 
 class Held(Struct, frozen=True, tag="held", tag_field="kind", gc=False):
-    """A step may not act yet; everything is checked again then, or when the reason is gone."""
+    """A step may not act now; it is taken again at `until_ms`, or when the reason is gone."""
 
     enrollment: str
+    journey: str
     step: str
+    channel: str
     reason: Hold
     until_ms: int
+    detail: str | None = None
 
 
 class MessageFinal(Struct, frozen=True, tag="message_final", tag_field="kind", gc=False):
@@ -216,6 +222,7 @@ class Decision(Struct, frozen=True, gc=False):
 
     `fence` is the customer's new fence record when it changed, else None. `exits_dropped` counts
     remembered exits pushed out by the bound. `customer` is the same object when nothing changed.
+    `paused` are the pauses that it has met, by scope: with these alone it comes out the same.
     """
 
     outcome: Outcome
@@ -228,3 +235,4 @@ class Decision(Struct, frozen=True, gc=False):
     rejection: Rejection | None = None
     exits_dropped: int = 0
     told: tuple[ToldEvent, ...] = ()
+    paused: tuple[Pause, ...] = ()

@@ -7,6 +7,7 @@ nothing else is converted or remembered.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from functools import reduce
 from itertools import chain
@@ -18,6 +19,7 @@ import msgspec
 from orchestrator.core.command import CommandClass
 from orchestrator.core.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
 from orchestrator.core.entrances import Entrances
+from orchestrator.core.pauses import NO_PAUSES
 from orchestrator.core.templates import NO_TEMPLATES, Templates
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.core.language.journey import Exit, Journey
     from orchestrator.core.language.shop import Channel, Shop
     from orchestrator.core.language.words import Heard, Until, Wait
+    from orchestrator.core.pauses import Pauses
 
 Mode = Literal["test", "live"]
 
@@ -78,6 +81,7 @@ class Journeys:
 
     `current` holds the highest version of each name, by name: the one that is entered.
     `content_hash` is a SHA-256 over everything loaded, independent of the order of files.
+    `pauses` say what may not go out now; they are no part of the content.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Journeys:
         mode: Mode = "test",
         templates: Templates = NO_TEMPLATES,
     ) -> None:
+        self.pauses: Pauses = NO_PAUSES
         self.shop: Final = shop
         self.templates: Final = templates
         self.channels: Final = dict(channels)
@@ -140,6 +145,12 @@ class Journeys:
         self.caps_ms_max: Final = max((cap.per for cap in shop.caps), default=0)
         owned_for = shop.owned_for
         self.owned_for_ms_max: Final = max(owned_for.default, *owned_for.categories.values(), 0)
+
+    def pausing(self, pauses: Pauses) -> Journeys:
+        """Return the same journeys with these pauses in force."""
+        paused = copy.copy(self)
+        paused.pauses = pauses
+        return paused
 
     def entered_by(self, event_type: str) -> tuple[Journey, ...]:
         """Return the current journeys that this event type enters, by name."""

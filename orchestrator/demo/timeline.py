@@ -30,11 +30,11 @@ from orchestrator.core.decision import (
     SendRefused,
 )
 from orchestrator.demo.sentences import (
-    HELD_BECAUSE,
     channel_noun,
     duration,
     ended_because,
     final_sentence,
+    held_because,
     refused_because,
 )
 
@@ -63,6 +63,8 @@ class LogCause(Struct, frozen=True):
             return "a wait came due"
         if self.kind == "visit":
             return f"the time of {self.journey} had come"
+        if self.kind == "resumed":
+            return "what is paused had changed"
         return f"{self.type or 'an event'} {self.id or ''}".strip()
 
 
@@ -225,10 +227,12 @@ def _fact(
             explanation.refused.append(Refused(record.now, what, entry.reason, because))
             return Fact(Mark.NOT_SENT, f"{what} not sent, because {because}")
         case Held():
-            until = _milliseconds(_moment(entry.until_ms) - record.now)
-            because = HELD_BECAUSE.get(entry.reason, entry.reason)
-            what = f"“{entry.step}” of {_journey(entry.enrollment)}"
-            return Fact(Mark.MOVED, f"{what} waits {duration(max(0, until))}, because {because}")
+            because = _with_detail(held_because(entry.reason), entry.detail)
+            what = f"{channel_noun(entry.channel)} “{entry.step}” of {entry.journey}"
+            until = _moment(entry.until_ms)
+            return Fact(
+                Mark.MOVED, f"{what} held until {until:%Y-%m-%d %H:%M} UTC, because {because}"
+            )
         case MessageFinal():
             return _final(entry, messages)
         case Chosen() | AttributesSet() | EventTold() | GoalReached():

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from orchestrator.core.command import Command
 
 PURCHASE: Final = "purchase"
+# Whose visits those are that let go on whom a pause has held.
+RESUMED: Final = "resume"
 
 Counts = defaultdict[tuple[str, ...], int]
 

@@ -43,8 +43,9 @@ COMMAND_WORDS: Final = {
 _SIGNS: Final = {
     "send": "✉", "task": "☎", "add": "+", "remove": "-", "cancel": "✗", "close_task": "✗",
     "enter": "→", "leave": "■", "wait": "…", "refuse_entry": "✗", "refuse_send": "✗",
+    "hold": "‖",
     "final": "✓", "fence": "▮", "ignore": "·", "dead_letter": "!",
-    "choose": "⑂", "hold_out": "⑂", "hold": "‖", "set": "=", "tell": "⇢", "goal": "★",
+    "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
 }  # fmt: skip
 # An enrollment's name holds its journey and key.
 _IN_ENROLLMENT: Final = frozenset({"journey", "key"})
@@ -202,13 +203,13 @@ class Observer:
                     **_enrollment(entry.enrollment),
                 }
             case Held():
-                until_ms = entry.until_ms - decision.now_ms
-                about = _enrollment(entry.enrollment)
                 return "hold", {
-                    "hold": entry.step,
+                    "hold": entry.channel,
                     "reason": entry.reason.value,
-                    "for": until_ms,
-                    **about,
+                    "detail": entry.detail,
+                    "step": entry.step,
+                    "for": entry.until_ms - decision.now_ms,
+                    **_enrollment(entry.enrollment),
                 }
             case Chosen() | AttributesSet() | EventTold() | GoalReached():
                 return self._of_step(entry, decision)

@@ -21,6 +21,7 @@ from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
 from orchestrator.core.decision import EndReason, Hold, Refusal
 from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
+from orchestrator.core.pauses import GLOBAL
 from orchestrator.simulator.expectation import Expectation
 
 if TYPE_CHECKING:
@@ -100,18 +101,37 @@ class Item(_Model):
     """How long ago it happened when it is learned."""
     backfill: bool = False
     """History: it fills the profile and starts nothing."""
+    pause: Text | None = None
+    """What somebody pauses: `global`, or like `journey/winter_sale`, `channel/sms`."""
+    kill: Text | None = None
+    """What somebody pauses so that it is dropped instead of held."""
+    resume: Text | None = None
+    """What somebody lets go out again."""
+    transactional: bool = False
+    """Whether a pause or kill means transactional messages too."""
     report_on: Name | None = None
     """The step whose last message or task the event is about: fills `command_id` or `task_id`."""
     expect: tuple[Expectation, ...] = Field(default=(), max_length=256)
     """What this event does, or what happens at this moment."""
 
+    @property
+    def order(self) -> tuple[str, str] | None:
+        """What somebody says about what may go out, and of which scope; None when nobody does."""
+        given = {"pause": self.pause, "kill": self.kill, "resume": self.resume}
+        return next(((word, scope) for word, scope in given.items() if scope is not None), None)
+
     @model_validator(mode="after")
     def _is_about_something(self) -> Item:
+        orders = self.model_fields_set & {"pause", "kill", "resume"}
+        if len(orders) + (self.event is not None) > 1:
+            raise ValueError("only one of `event`, `pause`, `kill` and `resume` can happen at once")
+        if self.transactional and not orders & {"pause", "kill"}:
+            raise ValueError("transactional belongs to a pause or a kill")
         if self.event is None:
-            given = self.model_fields_set - {"at", "customer", "expect"}
+            given = self.model_fields_set - {"at", "customer", "expect", "transactional", *orders}
             if given:
                 raise ValueError(f"{min(given)} belongs to an event; say which with `event`")
-            if not self.expect:
+            if not (self.expect or orders):
                 raise ValueError("says neither what happens (`event`) nor what is expected")
         return self
 
@@ -186,6 +206,10 @@ def name_findings(scenario: Scenario, journeys: Journeys) -> list[Finding]:
             message = f"event: {quoted(item.event)} is unknown{instead(item.event, known.events)}"
             line = scenario.line("story", index, "event")
             findings.append(Finding(scenario.path, line, message))
+        if item.order is not None and item.order[1] not in known.scopes:
+            word, scope = item.order
+            message = f"{word}: {quoted(scope)} is unknown{instead(scope, known.scopes)}"
+            findings.append(Finding(scenario.path, scenario.line("story", index, word), message))
         for at, expectation in enumerate(item.expect):
             if expectation.nothing_else:
                 continue
@@ -218,6 +242,8 @@ class _Names:
         self.events = Vocabulary(journeys.shop).types
         self.journeys = {journey.name for journey in versions}
         self.channels = set(journeys.channels)
+        self.scopes = {GLOBAL, *(f"channel/{name}" for name in self.channels)}
+        self.scopes |= {f"journey/{name}" for name in self.journeys}
         self.steps = {"exit"} | {step.id for journey in versions for step in journey.steps}
         self.templates = {name for journey in versions for name in _templates(journey)}
         self.audiences = {name for journey in versions for name in _audiences(journey)}
@@ -229,10 +255,11 @@ class _Names:
                 ("enter", "leave", "refuse_entry", "fence", "journey", "goal"), self.journeys
             ),
             **dict.fromkeys(
-                ("send", "task", "cancel", "close_task", "refuse_send", "channel"), self.channels
+                ("send", "task", "cancel", "close_task", "refuse_send", "hold", "channel"),
+                self.channels,
             ),
             **dict.fromkeys(
-                ("step", "wait", "of", "choose", "hold_out", "hold", "set", "next", "owed_to"),
+                ("step", "wait", "of", "choose", "hold_out", "set", "next", "owed_to"),
                 self.steps,
             ),
             "tell": self.events,

@@ -1,4 +1,4 @@
-"""One enrollment on its way: from a step to the next wait, or to the end.
+"""One enrollment on its way: from a step to the next wait, to a step that is held, or to the end.
 
 `enroll` starts a `Walk` at the first step, `decide` goes on with one when a wait has come due,
 `hearing` when what somebody waits for has happened. What a step does stands in `reach`.
@@ -44,7 +44,10 @@ def start(draft: Draft, plan: Plan, enrollment: Enrollment) -> None:
 
 
 def go_on(draft: Draft, enrollment: Enrollment) -> None:
-    """Run an enrollment whose wait has come due; its messages were due when the wait was."""
+    """Run an enrollment whose wait has come due; its messages were due when the wait was.
+
+    One that is held takes its step again, as due when it was due first.
+    """
     plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
     if plan is None:
         end(draft, enrollment, EndReason.VERSION_GONE, fenced=True)
@@ -53,14 +56,13 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
     if position is None:
         end(draft, enrollment, EndReason.STEP_GONE, fenced=plan.promotional)
         return
-    due_ms = enrollment.wake_at_ms if enrollment.wake_at_ms is not None else draft.now_ms
-    if enrollment.held is not None:
+    held = enrollment.held is not None
+    due_ms = enrollment.due_ms if held else enrollment.wake_at_ms
+    walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms if due_ms is None else due_ms)
+    if held:
         # The step has not acted yet. Everything is asked again, as of when it was due.
-        if enrollment.due_ms is not None:
-            due_ms = enrollment.due_ms
-        Walk(draft, plan, enrollment, due_ms=due_ms).run(position)
+        walk.run(position)
         return
-    walk = Walk(draft, plan, enrollment, due_ms=due_ms)
     wait, best = plan.journey.steps[position].wait, enrollment.best_arm
     if wait is not None and best is not None and best < len(wait.until):
         walk.run(plan.positions.get(wait.until[best].next, len(plan.journey.steps)))
@@ -109,15 +111,15 @@ class Walk:
         self.last_sent_ms = enrollment.last_sent_ms
 
     def run(self, position: int) -> None:
-        """Take steps from `position` until a wait, the end, or a step that fails."""
+        """Take steps from `position` until a wait, the end, or a step that is held or fails."""
         steps = self.plan.journey.steps
         for _ in range(STEPS_PER_WALK_MAX + 1):  # The last round finds only the end.
             if position >= len(steps):
-                complete(self.draft, self._taken(), step=None, label=None)
+                complete(self.draft, self.taken(), step=None, label=None)
                 return
             step = steps[position]
             if step.end is not None:
-                complete(self.draft, self._taken(), step=step.id, label=step.end)
+                complete(self.draft, self.taken(), step=step.id, label=step.end)
                 return
             following = (
                 self._take(step, position)
@@ -139,10 +141,7 @@ class Walk:
 
     def stand(self, step: str, *, wake_at_ms: int | None = None, held: Hold | None = None) -> None:
         """Stand at a step that has not acted yet."""
-        taken = self._taken(step, wake_at_ms)
-        if held is not None:
-            taken = replace(taken, held=held.value, due_ms=self.due_ms)
-        self.draft.put(taken)
+        self.draft.put(self.taken(step, wake_at_ms, held=None if held is None else held.value))
 
     def run_after(self, position: int) -> None:
         """Take steps from where the step at `position` leads."""
@@ -186,8 +185,7 @@ class Walk:
         if step.task is not None:
             return reach.task(self, step.id, step.task)
         if step.audience is not None:
-            reach.audience(self, step.id, step.audience)
-            return None
+            return reach.audience(self, step.id, step.audience)
         if step.set is not None:
             return reach.set_attributes(self, step.id, step.set)
         if step.ask is not None:
@@ -209,7 +207,7 @@ class Walk:
         self.draft.log(Chosen(self.enrollment.id, step.id, holdout.next, held_out=True))
         if holdout.next is not None:
             return self._position(holdout.next)
-        complete(self.draft, self._taken(), step=step.id, label=HELD_OUT)
+        complete(self.draft, self.taken(), step=step.id, label=HELD_OUT)
         return None
 
     def _position(self, name: str) -> int | Failed:
@@ -272,19 +270,20 @@ class Walk:
             return wake_at_ms
         if wake_at_ms <= draft.now_ms:
             return self._after(step, position)
-        draft.put(self._taken(step.id, wake_at_ms, best))
+        draft.put(self.taken(step.id, wake_at_ms, best))
         draft.log(Moved(enrollment=self.enrollment.id, step=step.id, wake_at_ms=wake_at_ms))
         return None
 
     def _fail(self, step: str, failed: Failed) -> None:
-        taken, fenced = self._taken(step), self.plan.promotional
+        taken, fenced = self.taken(step), self.plan.promotional
         end(self.draft, taken, EndReason.STEP_FAILED, fenced=fenced, detail=failed.detail)
 
-    def _taken(
+    def taken(
         self,
         step: str | None = None,
         wake_at_ms: int | None = None,
         best_arm: int | None = None,
+        held: str | None = None,
     ) -> Enrollment:
         """Return the enrollment with everything this walk did."""
         expiries = (command.expires_at_ms for command in self.open_commands)
@@ -297,7 +296,7 @@ class Walk:
             sent=self.sent,
             last_sent_ms=self.last_sent_ms,
             best_arm=best_arm,
-            held=None,
-            due_ms=None,
+            held=held,
+            due_ms=None if held is None else self.due_ms,
             longest_expires_at_ms=max(self.enrollment.longest_expires_at_ms, *expiries, 0),
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.core.customer import Attribute
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Journeys
+    from orchestrator.core.pauses import Pause
     from orchestrator.core.rules.advance import Walk
     from orchestrator.core.rules.guard.checks import Attempt
 
@@ -84,6 +85,7 @@ class Draft:
         "memories",
         "now_ms",
         "orders",
+        "paused",
         "promoted",
         "scope_",
         "seen",
@@ -115,6 +117,7 @@ class Draft:
         self.contenders: list[tuple[Walk, Attempt]] = []
         self.promoted: str | None = None
         self.told: list[ToldEvent] = []
+        self.paused: dict[str, Pause] = {}
         self.exits_dropped = 0
         self.commands: list[Command] = []
         self.entries: list[LogEntry] = []
@@ -294,6 +297,7 @@ class Draft:
             wake_at_ms=earliest_ms(self.enrollments, self.watches),
             exits_dropped=self.exits_dropped,
             told=tuple(self.told),
+            paused=tuple(self.paused[scope] for scope in sorted(self.paused)),
         )
 
 

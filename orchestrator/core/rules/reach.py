@@ -80,7 +80,7 @@ def task(walk: Walk, step: str, word: Task) -> Failed | Verdict | None:
     return _message(walk, step, word, command_class, delivery="at_least_once", kind="task")
 
 
-def audience(walk: Walk, step: str, word: Audience) -> None:
+def audience(walk: Walk, step: str, word: Audience) -> Verdict | None:
     """Add the customer to an audience, or remove them from it."""
     draft, command_class = walk.draft, walk.plan.journey.kind
     adds = word.add is not None
@@ -88,8 +88,9 @@ def audience(walk: Walk, step: str, word: Audience) -> None:
     expires_at_ms = draft.expires_at_ms(command_class, since_ms)
     if adds:
         attempt = Attempt(step, word.channel, command_class, expires_at_ms, "audience")
-        if ask_guard(walk, attempt) is not Verdict.GO:
-            return
+        verdict = ask_guard(walk, attempt)
+        if verdict is not Verdict.GO:
+            return verdict
     name = word.add if adds else word.remove
     instruction = Instruction(
         type=CommandType.AUDIENCE_ADD if adds else CommandType.AUDIENCE_REMOVE,
@@ -112,6 +113,7 @@ def audience(walk: Walk, step: str, word: Audience) -> None:
         walk.emit("audience", instruction)
     else:
         draft.emit(walk.enrollment, instruction)
+    return None
 
 
 def set_attributes(walk: Walk, step: str, word: Mapping[str, Setting]) -> Failed | None:
@@ -165,7 +167,10 @@ def tell(walk: Walk, step: str, word: Emit) -> Failed | None:
 
 
 def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: CommandClass) -> None:
-    """Send the last message of an exit. It is about what happened, so it is never promotional."""
+    """Send the last message of an exit. It is about what happened, so it is never promotional.
+
+    The enrollment is over, so that nothing can hold the message until a resume.
+    """
     command_class = word.command_class or kind
     if command_class is CommandClass.PROMOTIONAL:
         command_class = CommandClass.SERVICE

@@ -1,16 +1,16 @@
 """May this go out? Asked right before a step reaches the customer, in one fixed order.
 
-Expired, suppressed, consent, owned, a person is talking, frequency caps, quiet hours, spacing, and
-arbitration between promotions that are due at once; `reach` renders what passes. What may not go
-is refused with a reason and the journey goes on; what may go later is held at its step, and
-everything is asked again then. Transactional messages know neither consent nor caps nor quiet
+Paused, expired, suppressed, consent, owned, a person is talking, frequency caps, quiet hours,
+spacing, and arbitration between promotions that are due at once; `reach` renders what passes. What
+may not go is refused with a reason and the journey goes on; what may go later is held at its step,
+and everything is asked again then. Transactional messages know neither consent nor caps nor quiet
 hours, unless their journey says so.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -35,8 +35,20 @@ if TYPE_CHECKING:
     from orchestrator.core.customer import Enrollment
     from orchestrator.core.journeys import Plan
     from orchestrator.core.language.shop import QuietHours
+    from orchestrator.core.pauses import Pause
     from orchestrator.core.rules.advance import Walk
     from orchestrator.core.rules.draft import Draft
+
+_Refused = tuple[Refusal, str | None]
+
+
+class _Held(NamedTuple):
+    """Why a step waits, and until when at the latest."""
+
+    reason: Hold
+    until_ms: int
+    detail: str | None = None
+
 
 # Where the profile says that nobody may write to this customer: a list of the shop's own.
 SUPPRESSED_ATTRIBUTE: Final = "suppressed"
@@ -69,25 +81,22 @@ class Attempt(Struct, frozen=True, gc=False):
 def ask_guard(walk: Walk, attempt: Attempt) -> Verdict:
     """Say whether the step may act now; what is refused or held is logged here."""
     draft, enrollment = walk.draft, walk.enrollment
+    held: _Held | None = None
     refused = _refused(draft, enrollment, attempt)
+    if refused is None:
+        held = _paused(draft, enrollment, attempt)
+    if refused is None and held is None and attempt.kind == "message":
+        held = _talking(draft, attempt)
+        if held is None:
+            refused = _capped(draft, enrollment, attempt)
+        if refused is None and held is None:
+            held = _quiet(draft, walk.plan, attempt) or _spacing(draft, enrollment, attempt)
     if refused is not None:
         reason, detail = refused
         refuse(draft, enrollment, attempt.step, attempt.channel, reason=reason, detail=detail)
         return Verdict.REFUSED
-    if attempt.kind != "message" or attempt.command_class is CommandClass.TRANSACTIONAL:
-        held = _quiet(draft, walk.plan, attempt) if attempt.kind == "message" else None
-    else:
-        held = _talking(draft, attempt)
-        if held is None:
-            capped = _capped(draft, enrollment, attempt)
-            if capped is not None:
-                reason = Refusal.FREQUENCY_CAP
-                step, channel = attempt.step, attempt.channel
-                refuse(draft, enrollment, step, channel, reason=reason, detail=capped)
-                return Verdict.REFUSED
-            held = _quiet(draft, walk.plan, attempt) or _spacing(draft, enrollment, attempt)
     if held is not None:
-        hold(walk, attempt.step, held[0], min(held[1], attempt.expires_at_ms + 1))
+        _hold(walk, attempt, held)
         return Verdict.HELD
     return _arbitrated(walk, attempt)
 
@@ -95,8 +104,15 @@ def ask_guard(walk: Walk, attempt: Attempt) -> Verdict:
 def may_say_farewell(
     draft: Draft, enrollment: Enrollment, step: str, channel: str, command_class: CommandClass
 ) -> bool:
-    """Whether the last message of an exit may go: it is part of what happened, and goes now."""
-    refused = _unreachable(draft, channel, command_class)
+    """Whether the last message of an exit may go: it is part of what happened, and goes now.
+
+    The enrollment is over, so that nothing can hold the message.
+    """
+    pause = _pause_on(draft, enrollment, channel, command_class)
+    if pause is not None:
+        refused: _Refused | None = (Refusal.PAUSED, pause.sentence())
+    else:
+        refused = _unreachable(draft, channel, command_class)
     if refused is None:
         return True
     refuse(draft, enrollment, step, channel, reason=refused[0], detail=refused[1])
@@ -125,10 +141,26 @@ def refuse(
     )
 
 
-def hold(walk: Walk, step: str, reason: Hold, until_ms: int) -> None:
-    """Let the enrollment stand at a step that may not act yet."""
-    walk.stand(step, wake_at_ms=until_ms, held=reason)
-    walk.draft.log(Held(walk.enrollment.id, step, reason, until_ms))
+def _hold(walk: Walk, attempt: Attempt, held: _Held) -> None:
+    """Let the enrollment stand at the step until then, at the latest until it has expired."""
+    before, step = walk.enrollment, attempt.step
+    until_ms = min(held.until_ms, attempt.expires_at_ms + 1)
+    walk.stand(step, wake_at_ms=until_ms, held=held.reason)
+    if (before.held, before.step, before.wake_at_ms) == (held.reason, step, until_ms):
+        return  # It was looked at again, and nothing has changed.
+    name, channel = before.journey, attempt.channel
+    walk.draft.log(Held(before.id, name, step, channel, held.reason, until_ms, held.detail))
+
+
+def _pause_on(
+    draft: Draft, enrollment: Enrollment, channel: str, command_class: CommandClass
+) -> Pause | None:
+    """Return the pause that concerns such a command; the decision's log record will name it."""
+    pauses = draft.journeys.pauses
+    pause = pauses.of(journey=enrollment.journey, channel=channel, command_class=command_class)
+    if pause is not None:
+        draft.paused[pause.scope] = pause
+    return pause
 
 
 def count(draft: Draft, command: Command) -> None:
@@ -146,10 +178,19 @@ def count(draft: Draft, command: Command) -> None:
         draft.contact = replace(draft.contact, promoted_ms=draft.now_ms)
 
 
-def _refused(
-    draft: Draft, enrollment: Enrollment, attempt: Attempt
-) -> tuple[Refusal, str | None] | None:
+def _paused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Held | None:
+    pause = _pause_on(draft, enrollment, attempt.channel, attempt.command_class)
+    if pause is None:
+        return None
+    # At the first instant at which it is too late it is asked again, and refused as expired.
+    return _Held(Hold.PAUSED, attempt.expires_at_ms + 1, pause.sentence())
+
+
+def _refused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Refused | None:
     """Return why it may not go at all, whatever the hour."""
+    pause = _pause_on(draft, enrollment, attempt.channel, attempt.command_class)
+    if pause is not None and pause.kill:
+        return Refusal.PAUSED, pause.sentence()
     if draft.now_ms > attempt.expires_at_ms:
         return Refusal.EXPIRED, None
     if attempt.kind in ("message", "audience"):
@@ -164,9 +205,7 @@ def _refused(
     return None
 
 
-def _unreachable(
-    draft: Draft, channel: str, command_class: CommandClass
-) -> tuple[Refusal, str | None] | None:
+def _unreachable(draft: Draft, channel: str, command_class: CommandClass) -> _Refused | None:
     """Return why the customer may not be reached on a channel with this class of messages."""
     if command_class is CommandClass.TRANSACTIONAL:
         return None
@@ -190,14 +229,14 @@ def _unreachable(
     return Refusal.NO_CONSENT, f"{channel}, {command_class.value}: {word}"
 
 
-def _talking(draft: Draft, attempt: Attempt) -> tuple[Hold, int] | None:
+def _talking(draft: Draft, attempt: Attempt) -> _Held | None:
     until_ms = draft.contact.talking_until_ms
     if attempt.promotional and until_ms > draft.now_ms:
-        return Hold.HANDOFF, until_ms
+        return _Held(Hold.HANDOFF, until_ms)
     return None
 
 
-def _capped(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> str | None:
+def _capped(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Refused | None:
     """Return the cap that is reached, as its author wrote it."""
     caps = draft.journeys.shop.caps
     if not caps:
@@ -206,18 +245,19 @@ def _capped(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> str | Non
     for cap in caps:
         if cap_reached(draft.contact, cap, about, draft.now_ms):
             only = [word for word in (cap.channel, cap.journey) if word is not None]
-            return f"{cap.max} in {duration_text(cap.per)}" + "".join(f", {one}" for one in only)
+            detail = ", ".join((f"{cap.max} in {duration_text(cap.per)}", *only))
+            return Refusal.FREQUENCY_CAP, detail
     return None
 
 
-def _quiet(draft: Draft, plan: Plan, attempt: Attempt) -> tuple[Hold, int] | None:
+def _quiet(draft: Draft, plan: Plan, attempt: Attempt) -> _Held | None:
     quiet = _quiet_hours(draft, plan, attempt)
     if quiet is None:
         return None
     zone = zone_of(draft.attributes, draft, plan)
     if not quiet.holds(minute_of_day(draft.now_ms, zone)):
         return None
-    return Hold.QUIET_HOURS, next_time(draft.now_ms, quiet.to, zone)
+    return _Held(Hold.QUIET_HOURS, next_time(draft.now_ms, quiet.to, zone))
 
 
 def _quiet_hours(draft: Draft, plan: Plan, attempt: Attempt) -> QuietHours | None:
@@ -233,12 +273,12 @@ def _quiet_hours(draft: Draft, plan: Plan, attempt: Attempt) -> QuietHours | Non
     return draft.journeys.shop.quiet_hours if own is None else own
 
 
-def _spacing(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> tuple[Hold, int] | None:
+def _spacing(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Held | None:
     spacing_ms = draft.journeys.shop.spacing
     if not spacing_ms or not attempt.promotional or draft.promoted == enrollment.id:
         return None
     until_ms = draft.contact.promoted_ms + spacing_ms
-    return (Hold.SPACING, until_ms) if until_ms > draft.now_ms else None
+    return _Held(Hold.SPACING, until_ms) if until_ms > draft.now_ms else None
 
 
 def _arbitrated(walk: Walk, attempt: Attempt) -> Verdict:
