@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.catalog.folder import VERSIONS_FOLDER, load
 from orchestrator.catalog.templates import FOLDER as TEMPLATES_FOLDER
+from orchestrator.core.language.words import Send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -97,4 +98,6 @@ def _template_files(journey: Journey) -> Iterator[str]:
     words += [one.then for one in journey.exits]
     for word in words:
         if word is not None:
-            yield f"{TEMPLATES_FOLDER}/{word.channel}/{word.template}.yaml"
+            channels = word.channels if isinstance(word, Send) else (word.channel,)
+            for channel in channels:
+                yield f"{TEMPLATES_FOLDER}/{channel}/{word.template}.yaml"

@@ -99,7 +99,8 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     `sent` names the newest messages, where a wait or a goal asks what becomes of them;
     `best_arm` is the best arm of a ranked wait that has come; `goal_ms` says when the goal was
     reached. Who is `held` at a step that may not act yet (the value says why) stands in that step;
-    `due_ms` is when it was due first.
+    `due_ms` is when it was due first, `tried` are the channels on which it went out already, and
+    `awaited` is the message whose delivery decides whether another one is tried.
     """
 
     id: str
@@ -123,6 +124,8 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     goal_ms: int | None = None
     held: str | None = None
     due_ms: int | None = None
+    tried: tuple[str, ...] = ()
+    awaited: str | None = None
 
 
 class JourneyMemory(Struct, frozen=True, array_like=True, gc=False):
@@ -198,12 +201,19 @@ class Sent(Struct, frozen=True, array_like=True, gc=False):
     counts: bool = True
 
 
+class Response(Struct, frozen=True, array_like=True, gc=False):
+    """How much a customer responds on a channel: `score` as it was on a `day` since the epoch."""
+
+    score: int
+    day: int
+
+
 class Contact(Struct, frozen=True, array_like=True, gc=False):
     """Whether and how a customer may be reached.
 
     `consents` are by channel and class (`email/promotional`); `bounced` says by channel since when
     its address is dead; `talking_until_ms` is until when one of our people talks to the customer;
-    `promoted_ms` is when the newest promotional message was emitted.
+    `promoted_ms` is when the newest promotional message was emitted; `responses` are by channel.
     """
 
     consents: Mapping[str, Consent] = field(default_factory=dict)
@@ -211,6 +221,7 @@ class Contact(Struct, frozen=True, array_like=True, gc=False):
     sends: tuple[Sent, ...] = ()
     talking_until_ms: int = 0
     promoted_ms: int = 0
+    responses: Mapping[str, Response] = field(default_factory=dict)
 
 
 NO_CONTACT: Final = Contact()

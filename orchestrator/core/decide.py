@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from orchestrator.core.contact import (
     REACHED,
+    WEIGHTS,
     channel_of,
     contact_after,
     handed_over,
+    responded,
     uncounted,
 )
 from orchestrator.core.customer import PAUSED, Customer, wake_at_ms
@@ -38,7 +40,7 @@ from orchestrator.core.rules.draft import Draft
 from orchestrator.core.rules.enroll import enter_at, enter_by_event, enter_segments
 from orchestrator.core.rules.exits import end_by_event, reach_goals
 from orchestrator.core.rules.guard.arbitration import arbitrate
-from orchestrator.core.rules.hearing import hear, hear_profile
+from orchestrator.core.rules.hearing import hear, hear_profile, hear_report
 from orchestrator.core.rules.watching import come_due, introduce, watch_absence, watch_dates
 
 if TYPE_CHECKING:
@@ -114,6 +116,8 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
         if event_type in journeys.heard:
             known = draft.attributes
             hear(draft, event, occurred_ms)
+        if event_type in FINAL_OUTCOMES:
+            hear_report(draft, event)
         if event_type == "handoff.ended":
             release(draft, Hold.HANDOFF)
         if event_type in journeys.entering:
@@ -244,7 +248,12 @@ def _learn_of_contact(draft: Draft, event: Event) -> None:
 
 
 def _take_report(draft: Draft, event: Event, occurred_ms: int) -> None:
-    """Let a sender's report count for the frequency caps and for the address."""
+    """Let a sender's report count for frequency caps, for the address and for the choice of one."""
+    if event.type in WEIGHTS and draft.journeys.chooses_channels:
+        held = (one for enrollment in draft.enrollments for one in enrollment.open_commands)
+        channel = channel_of(event, held, draft.contact)
+        if channel in draft.journeys.channels:
+            draft.contact = responded(draft.contact, channel, event.type, occurred_ms)
     if event.type == "message.bounced":
         _learn_of_contact(draft, event)
     elif draft.contact.sends:

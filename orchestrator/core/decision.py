@@ -52,6 +52,7 @@ class Refusal(StrEnum):
     NO_CONSENT = "no_consent"  # None is recorded for this channel and class, or it was withdrawn.
     FREQUENCY_CAP = "frequency_cap"
     ARBITRATION = "arbitration"  # Another promotion went out instead; the detail names it.
+    NO_ADDRESS = "no_address"  # Nobody knows where to reach the customer on these channels.
     PAUSED = "paused"  # Somebody has paused it, and lets nothing wait for the resume.
 
 
@@ -62,6 +63,7 @@ class Hold(StrEnum):
     SPACING = "spacing"  # Too soon after the last promotional message.
     HANDOFF = "handoff"  # One of our people talks to the customer.
     PAUSED = PAUSED  # Somebody has paused it.
+    DELIVERY = "delivery"  # It went out; another channel is tried when it does not arrive.
 
 
 class Entered(Struct, frozen=True, tag="entered", tag_field="kind", gc=False):

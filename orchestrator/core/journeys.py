@@ -142,6 +142,11 @@ class Journeys:
         self.reads_of_profile: Final = _converted(
             expression for plan in current for expression in _profile_expressions(plan.journey)
         )
+        self.chooses_channels: Final = any(
+            step.send is not None and step.send.or_
+            for journey in self.versions.values()
+            for step in journey.steps
+        )
         self.caps_ms_max: Final = max((cap.per for cap in shop.caps), default=0)
         owned_for = shop.owned_for
         self.owned_for_ms_max: Final = max(owned_for.default, *owned_for.categories.values(), 0)

@@ -25,6 +25,7 @@ REFUSED_BECAUSE: Final = {
     Refusal.SUPPRESSED: "nothing may be sent to this address",
     Refusal.NO_CONSENT: "the customer has not agreed to it",
     Refusal.FREQUENCY_CAP: "the customer has had as many as the shop allows",
+    Refusal.NO_ADDRESS: "nobody knows where to reach the customer on these channels",
     Refusal.PAUSED: "somebody has stopped it",
     Refusal.ARBITRATION: "another promotion went out at that moment",
 }
@@ -32,6 +33,7 @@ HELD_BECAUSE: Final = {
     Hold.QUIET_HOURS: "these are quiet hours where the customer is",
     Hold.SPACING: "the last promotion was too short a time ago",
     Hold.PAUSED: "somebody has paused it",
+    Hold.DELIVERY: "another channel is tried only when this one brings nothing",
     Hold.HANDOFF: "one of our people is talking to the customer",
 }
 ENDED_BECAUSE: Final = {

@@ -61,7 +61,8 @@ def step_sentence(step: Step) -> str:
         case "send":
             assert step.send is not None
             its_class = f" ({step.send.command_class.value})" if step.send.command_class else ""
-            return f"sends “{step.send.template}” by {step.send.channel}{its_class}"
+            joint = " and " if step.send.all_ else " or "
+            return f"sends “{step.send.template}” by {joint.join(step.send.channels)}{its_class}"
         case "ask":
             assert step.ask is not None
             return f"asks for {step.ask.attribute} by {step.ask.channel}, once"

@@ -141,8 +141,7 @@ def _zones(draft: Draft) -> Iterator[Finding]:
 
 def _channels(draft: Draft, channels: Mapping[str, str | None]) -> Iterator[Finding]:
     named: list[tuple[str, str, Place]] = [
-        (said.message.channel, said.channel_kind, (*said.place, "channel"))
-        for said in messages(draft)
+        (said.message.channel, said.channel_kind, said.channel_place) for said in messages(draft)
     ]
     for at, step in _steps(draft):
         if step.audience is not None:

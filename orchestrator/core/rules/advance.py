@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from orchestrator.core.command import CommandClass
 from orchestrator.core.condition import Failed
 from orchestrator.core.customer import SENT_MAX, Enrollment, OpenCommand
-from orchestrator.core.decision import Chosen, EndReason, Hold, Moved
+from orchestrator.core.decision import Chosen, EndReason, Held, Hold, Moved
 from orchestrator.core.language.journey import STEPS_MAX
 from orchestrator.core.rules import reach
 from orchestrator.core.rules.ending import complete, end
@@ -70,6 +70,18 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
         walk.run_after(position)
 
 
+def arrive(draft: Draft, enrollment: Enrollment) -> None:
+    """Let somebody go on whose message has arrived: no other channel has to be tried."""
+    plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
+    position = None if plan is None else plan.positions.get(enrollment.step or "")
+    if plan is None or position is None:
+        go_on(draft, enrollment)  # It says what is gone.
+        return
+    walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
+    walk.tried = ()
+    walk.run_after(position)
+
+
 def release(draft: Draft, reason: Hold) -> None:
     """Let everybody go on who is held for a reason that is gone."""
     for enrollment in draft.enrollments:
@@ -95,6 +107,7 @@ class Walk:
         "open_commands",
         "plan",
         "sent",
+        "tried",
         "visits",
     )
 
@@ -105,6 +118,8 @@ class Walk:
         self.due_ms: Final = due_ms
         # Whether it has been heard by the arbitration of this decision.
         self.chosen = False
+        # The channels on which the step at hand has gone out already.
+        self.tried = enrollment.tried
         self.open_commands = list(enrollment.open_commands)
         self.visits = dict(enrollment.visits)
         self.sent = enrollment.sent
@@ -143,6 +158,15 @@ class Walk:
         """Stand at a step that has not acted yet."""
         self.draft.put(self.taken(step, wake_at_ms, held=None if held is None else held.value))
 
+    def await_delivery(self, step: str, command: OpenCommand, until_ms: int) -> None:
+        """Stand at a step whose message is out, until it arrives or another channel is tried."""
+        self.tried = (*self.tried, command.channel)
+        held = Hold.DELIVERY
+        taken = self.taken(step, until_ms, held=held.value)
+        self.draft.put(replace(taken, awaited=command.id))
+        name, channel = self.plan.name, command.channel
+        self.draft.log(Held(self.enrollment.id, name, step, channel, held, until_ms))
+
     def run_after(self, position: int) -> None:
         """Take steps from where the step at `position` leads."""
         step = self.plan.journey.steps[position]
@@ -177,6 +201,7 @@ class Walk:
             return done
         if done in (Verdict.HELD, Verdict.CONTENDS):
             return None
+        self.tried = ()
         return self._after(step, position)
 
     def _act(self, step: Step) -> Failed | Verdict | None:
@@ -298,5 +323,7 @@ class Walk:
             best_arm=best_arm,
             held=held,
             due_ms=None if held is None else self.due_ms,
+            tried=self.tried,
+            awaited=None,
             longest_expires_at_ms=max(self.enrollment.longest_expires_at_ms, *expiries, 0),
         )

@@ -13,6 +13,7 @@ from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Attribute
 from orchestrator.core.decision import AttributesSet, EventTold, Refusal, ToldEvent
 from orchestrator.core.rules.draft import Instruction, derived_id
+from orchestrator.core.rules.guard.channels import GRACE_MS, cut_off, in_order
 from orchestrator.core.rules.guard.checks import (
     Attempt,
     Verdict,
@@ -47,7 +48,61 @@ def send(walk: Walk, step: str, word: Send) -> Failed | Verdict | None:
     command_class = word.command_class or walk.plan.journey.kind
     promotional = command_class is CommandClass.PROMOTIONAL
     delivery = word.delivery or ("at_most_once" if promotional else "at_least_once")
-    return _message(walk, step, word, command_class, delivery=delivery)
+    if not word.or_:
+        return _message(walk, step, word, command_class, delivery=delivery)
+    if word.all_:
+        return _to_all(walk, step, word, command_class, delivery=delivery)
+    return _to_one(walk, step, word, command_class, delivery=delivery)
+
+
+def _to_one(
+    walk: Walk, step: str, word: Send, command_class: CommandClass, *, delivery: str
+) -> Failed | Verdict | None:
+    """Emit a message on the best channel that reaches the customer and was not tried before."""
+    draft, cut = walk.draft, None
+    open_channels: list[str] = []
+    for channel in in_order(draft, word):
+        if channel not in walk.tried:
+            reason = cut_off(draft, channel, command_class)
+            cut = cut or reason
+            if reason is None:
+                open_channels.append(channel)
+    if not open_channels:
+        if cut is not None:
+            refuse(draft, walk.enrollment, step, word.channel, reason=cut[0], detail=cut[1])
+        return None
+    first, *others = open_channels
+    patience_ms = word.patience if others else None
+    born = draft.sequence
+    variant = word.variants[first]
+    done = _message(walk, step, variant, command_class, delivery=delivery, patience_ms=patience_ms)
+    if done is not None or draft.sequence == born or patience_ms is None:
+        return done
+    command = walk.open_commands[-1]
+    walk.await_delivery(step, command, command.expires_at_ms + GRACE_MS)
+    return Verdict.HELD
+
+
+def _to_all(
+    walk: Walk, step: str, word: Send, command_class: CommandClass, *, delivery: str
+) -> Failed | Verdict | None:
+    """Emit a message on every channel that reaches the customer, or wait with all of them."""
+    expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
+    going = []
+    for channel in word.channels:
+        verdict = ask_guard(walk, Attempt(step, channel, command_class, expires_at_ms))
+        if verdict in (Verdict.HELD, Verdict.CONTENDS):
+            return verdict
+        if verdict is Verdict.GO:
+            going.append(channel)
+    for channel in going:
+        variant = word.variants[channel]
+        failed = _emit(
+            walk, step, variant, command_class, delivery=delivery, expires_at_ms=expires_at_ms
+        )
+        if failed is not None:
+            return failed
+    return None
 
 
 def ask(walk: Walk, step: str, word: Ask) -> Failed | Verdict | None:
@@ -174,6 +229,9 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
     command_class = word.command_class or kind
     if command_class is CommandClass.PROMOTIONAL:
         command_class = CommandClass.SERVICE
+    if word.or_:
+        reached = (one for one in in_order(draft, word) if not cut_off(draft, one, command_class))
+        word = word.variants[next(reached, word.channel)]
     if not may_say_farewell(draft, enrollment, FAREWELL_STEP, word.channel, command_class):
         return
     filled = _filled(draft, enrollment, FAREWELL_STEP, word)
@@ -208,11 +266,36 @@ def _message(
     *,
     delivery: str,
     kind: str = "message",
+    patience_ms: int | None = None,
 ) -> Failed | Verdict | None:
     expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
     verdict = ask_guard(walk, Attempt(step, word.channel, command_class, expires_at_ms, kind))
     if verdict is not Verdict.GO:
         return verdict
+    if patience_ms is not None:
+        expires_at_ms = min(expires_at_ms, walk.draft.now_ms + patience_ms)
+    return _emit(
+        walk,
+        step,
+        word,
+        command_class,
+        delivery=delivery,
+        expires_at_ms=expires_at_ms,
+        kind=kind,
+    )
+
+
+def _emit(
+    walk: Walk,
+    step: str,
+    word: Send | Ask | Task | Webhook,
+    command_class: CommandClass,
+    *,
+    delivery: str,
+    expires_at_ms: int,
+    kind: str = "message",
+) -> Failed | None:
+    """Render what may go and let it go; what cannot be rendered is refused."""
     filled = _filled(walk.draft, walk.enrollment, step, word)
     if filled is None or isinstance(filled, Failed):
         return filled

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from orchestrator.core.rules.advance import Walk
     from orchestrator.core.rules.draft import Draft
 
-_Refused = tuple[Refusal, str | None]
+# A refusal and its detail.
+Reason = tuple[Refusal, str | None]
 
 
 class _Held(NamedTuple):
@@ -110,9 +111,9 @@ def may_say_farewell(
     """
     pause = _pause_on(draft, enrollment, channel, command_class)
     if pause is not None:
-        refused: _Refused | None = (Refusal.PAUSED, pause.sentence())
+        refused: Reason | None = (Refusal.PAUSED, pause.sentence())
     else:
-        refused = _unreachable(draft, channel, command_class)
+        refused = unreachable(draft, channel, command_class)
     if refused is None:
         return True
     refuse(draft, enrollment, step, channel, reason=refused[0], detail=refused[1])
@@ -186,7 +187,7 @@ def _paused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Held | N
     return _Held(Hold.PAUSED, attempt.expires_at_ms + 1, pause.sentence())
 
 
-def _refused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Refused | None:
+def _refused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | None:
     """Return why it may not go at all, whatever the hour."""
     pause = _pause_on(draft, enrollment, attempt.channel, attempt.command_class)
     if pause is not None and pause.kill:
@@ -194,9 +195,9 @@ def _refused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Refused
     if draft.now_ms > attempt.expires_at_ms:
         return Refusal.EXPIRED, None
     if attempt.kind in ("message", "audience"):
-        unreachable = _unreachable(draft, attempt.channel, attempt.command_class)
-        if unreachable is not None:
-            return unreachable
+        cut = unreachable(draft, attempt.channel, attempt.command_class)
+        if cut is not None:
+            return cut
     products = enrollment.products
     if attempt.promotional and products:
         owned_for = draft.journeys.shop.owned_for
@@ -205,7 +206,7 @@ def _refused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Refused
     return None
 
 
-def _unreachable(draft: Draft, channel: str, command_class: CommandClass) -> _Refused | None:
+def unreachable(draft: Draft, channel: str, command_class: CommandClass) -> Reason | None:
     """Return why the customer may not be reached on a channel with this class of messages."""
     if command_class is CommandClass.TRANSACTIONAL:
         return None
@@ -236,7 +237,7 @@ def _talking(draft: Draft, attempt: Attempt) -> _Held | None:
     return None
 
 
-def _capped(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Refused | None:
+def _capped(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | None:
     """Return the cap that is reached, as its author wrote it."""
     caps = draft.journeys.shop.caps
     if not caps:
