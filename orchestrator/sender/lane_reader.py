@@ -73,6 +73,7 @@ class Shared:
     ledger: Ledger
     telemetry: Telemetry
     failpoint: Failpoint
+    session_seconds: float
     by: str
     wake: Callable[[], None]
     """Tells the sender that something may be handed over."""
@@ -105,6 +106,8 @@ class LaneReader(ConsumerRebalanceListener):
             enable_auto_commit=False,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
+            session_timeout_ms=int(self._shared.session_seconds * 1000),
+            heartbeat_interval_ms=int(self._shared.session_seconds * 250),
             # A rebalance waits for the calls under way, so that their outcome is not in doubt.
             rebalance_timeout_ms=int((options.call_seconds + 2 * _REVOKE_GRACE_SECONDS) * 1000),
         )

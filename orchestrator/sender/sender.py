@@ -114,6 +114,7 @@ class Sender:
             ledger=ledger,
             telemetry=self.telemetry,
             failpoint=self._failpoint,
+            session_seconds=self._settings.session_timeout_seconds,
             by=by,
             wake=self._news.set,
         )

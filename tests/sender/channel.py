@@ -1,4 +1,4 @@
-"""A channel under test: its topics on the shared broker, what the orchestrator writes, a provider."""
+"""A channel under test: its topics, what the orchestrator writes to them, and a provider."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ async def test_what_is_no_command_is_put_aside_and_holds_up_nobody(channel):
     )
     channel.send(channel.command("c1", command_class="transactional"))
     async with channel.sender(provider):
-        await until(lambda: channel.reports(), "a report")
+        await until(channel.reports, "a report")
 
     letters = [(value, headers["dl_reason"]) for _, value, headers in channel.read("dead-letters")]
     assert letters == [(b"{", b"invalid_json"), ({"type": "message.send"}, b"schema")]
@@ -121,9 +121,11 @@ async def test_a_restart_repeats_nothing(channel):
 
 async def test_what_was_handed_over_is_offered_for_recall(channel):
     provider, recall = Provider(), Provider()
-    channel.send(channel.command("sent"), channel.command("waits", not_before="2099-01-01T00:00:00Z"))
+    channel.send(
+        channel.command("sent"), channel.command("waits", not_before="2099-01-01T00:00:00Z")
+    )
     async with channel.sender(provider, recall=recall):
-        await until(lambda: channel.reports(), "a report")
+        await until(channel.reports, "a report")
         channel.send(channel.command("x", type="message.cancel", cancels=["sent", "waits"]))
         await until(lambda: recall.calls and len(channel.reports()) == 2, "a recall")
 
