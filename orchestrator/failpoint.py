@@ -26,6 +26,7 @@ WORKER: Final = (
 )
 SENDER: Final = (
     "loaded",
+    "before_claim",
     "claimed",
     "before_call",
     "after_call",

@@ -118,6 +118,7 @@ class HandOver:
         """Claim what must not be tried twice, then read all that was visible by now."""
         started = time.monotonic()
         if command.once:
+            self._shared.failpoint.reach("before_claim")
             await self._shared.ledger.record(command, State.ATTEMPTING)
             self._shared.failpoint.reach("claimed")
         follower = reader.follower

@@ -290,6 +290,9 @@ class LaneReader(ConsumerRebalanceListener):
                     self._shared.telemetry.dead_letter(self.label)
                     _log.warning("not a command", reason=error.reason, **_where(record))
                     command = None
+                else:
+                    if command is None:
+                        self._shared.telemetry.count(self.label, "ignored")
                 if command is None:
                     self.lane.passed(record.partition, record.offset)
                     continue
@@ -325,7 +328,7 @@ class LaneReader(ConsumerRebalanceListener):
         view = self.view
         view.fences.forget(now_ms())
         view.cancels.prune(self.lane)
-        for command_id, attempt in list(view.attempts.expired(now_ms())):
+        for command_id, attempt in view.attempts.pop_expired(now_ms()):
             await self._shared.ledger.forget(command_id, attempt)
 
 

@@ -57,10 +57,15 @@ class Ledger:
         return attempt
 
     async def forget(self, command_id: str, attempt: Attempt) -> None:
-        """Remove an attempt that nobody needs any more."""
-        await self._attempt(command_id, attempt.place.partition, None)
+        """Remove an attempt that nobody needs any more; it does no harm if this is lost."""
+        await self._producer.send(
+            self._names.attempts,
+            None,
+            key=command_id.encode(),
+            partition=attempt.place.partition % self._partitions,
+        )
 
-    async def _attempt(self, command_id: str, partition: int, value: bytes | None) -> None:
+    async def _attempt(self, command_id: str, partition: int, value: bytes) -> None:
         await self._producer.send_and_wait(
             self._names.attempts,
             value,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import orjson
 
+from bench.senders import channel as bench
+from bench.senders.channel import fence, rfc3339
 from orchestrator.sender.rules.attempts import Attempts
 from orchestrator.sender.rules.command import Command, Place, decode_command
 from orchestrator.sender.rules.obstacles import Cancels, Controls, Fences
 from orchestrator.sender.rules.verdict import View
+
+__all__ = ["command", "control", "envelope", "fence", "rfc3339", "view"]
 
 NOW_MS = 1_790_000_000_000
 HOUR_MS = 3_600_000
@@ -17,44 +19,9 @@ LANE = "commands.email"
 PROMOTIONAL_LANE = "commands.email.promotional"
 
 
-def rfc3339(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
-
-
 def envelope(command_id: str = "c1", **changes) -> dict:
-    """Return a command's CloudEvent; `changes` replace fields of its data, or of the envelope."""
-    data = {
-        "channel": "email",
-        "class": "promotional",
-        "mode": "live",
-        "journey": "winter_sale",
-        "journey_version": 1,
-        "step": "offer",
-        "enrollment": "winter_sale/#1",
-        "recipient": {"address_ref": "profile.email"},
-        "locale": "en-GB",
-        "template": "winter_sale",
-        "variables": {},
-        "content": {"subject": "Tents", "text": "Hello Ana"},
-        "offer": None,
-        "not_before": None,
-        "expires_at": rfc3339(NOW_MS + HOUR_MS),
-        "delivery": "at_least_once",
-        "caused_by": {"source": "/shop", "id": "e1"},
-        "sequence": 5,
-    }
-    event = {
-        "specversion": "1.0",
-        "id": command_id,
-        "source": "/orchestrator",
-        "type": "message.send",
-        "subject": "ana",
-        "time": rfc3339(NOW_MS),
-    }
-    for name, value in changes.items():
-        target = event if name in event else data
-        target["class" if name == "command_class" else name] = value
-    return event | {"data": data}
+    """Return a command's CloudEvent, born at NOW_MS."""
+    return bench.envelope(command_id, now_ms=NOW_MS, **changes)
 
 
 def command(command_id: str = "c1", *, place: Place | None = None, **changes) -> Command:
@@ -74,22 +41,6 @@ def view(*, allowed=frozenset(), by="us", topic=PROMOTIONAL_LANE) -> View:
         controls=Controls(),
         allowed=allowed,
         by=by,
-    )
-
-
-def fence(enrollment="winter_sale/#1", sequence=5, expires_at="2099-01-01T00:00:00Z") -> bytes:
-    """Return the value of a fence record."""
-    return orjson.dumps(
-        {
-            "enrollments": [
-                {
-                    "enrollment": enrollment,
-                    "ended_at": rfc3339(NOW_MS),
-                    "sequence": sequence,
-                    "expires_at": expires_at,
-                }
-            ]
-        }
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.sender.rules.attempts import Attempt, State, attempt_of, encode_attempt
+from orchestrator.sender.rules.attempts import GRACE_MS, Attempt, State, attempt_of, encode_attempt
 from orchestrator.sender.rules.command import Place
 from orchestrator.sender.rules.verdict import DROP_REASONS, Drop, Go, Hold, Lost, Repeat, Wait
 from tests.sender.builders import (
@@ -215,3 +215,15 @@ def test_whatever_the_log_says_at_most_one_sender_may_call_at_most_once(log):
     going = [by for by, seen in readers.items() if isinstance(seen.verdict(once, NOW_MS), Go)]
 
     assert len(going) <= 1
+
+
+def test_attempts_are_forgotten_a_day_after_their_command_expired_and_not_before():
+    seen = view()
+    note(seen, command(), State.DELIVERED)
+    note(seen, command("open", delivery="at_most_once"), State.ATTEMPTING)
+    end_ms = NOW_MS + HOUR_MS + GRACE_MS
+
+    assert list(seen.attempts.pop_expired(end_ms)) == []
+    assert [name for name, _ in seen.attempts.pop_expired(end_ms + 1)] == ["c1"]
+    assert seen.attempts.get("c1") is None
+    assert seen.attempts.get("open") is not None

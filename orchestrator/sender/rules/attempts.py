@@ -7,10 +7,13 @@ a claim, reads up to the end, and the first claim in the log holds. Pure; `follo
 
 from __future__ import annotations
 
+import heapq
+import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from msgspec import MsgspecError, Struct, json
+from msgspec.structs import replace
 
 from orchestrator.protocol.outputs import rfc3339
 from orchestrator.sender.rules.command import Place, Unreadable, time_ms
@@ -101,6 +104,8 @@ class Attempts:
     def __init__(self, topic: str) -> None:
         self._topic = topic
         self._by_id: dict[str, Attempt] = {}
+        # When a final attempt may be forgotten, soonest first.
+        self._ends: list[tuple[int, str]] = []
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -127,15 +132,23 @@ class Attempts:
             return None
         if attempt.place.topic != self._topic:
             return None
+        # A million attempts hold few different runs and one topic.
+        place = attempt.place._replace(topic=self._topic)
+        attempt = replace(attempt, by=sys.intern(attempt.by), place=place)
         before = self._by_id.get(command_id)
         if before is None or _follows(before, attempt):
             self._by_id[command_id] = attempt
+            if attempt.final:
+                ends_ms = max(_read_ms(attempt.expires_at), _read_ms(attempt.at)) + GRACE_MS
+                heapq.heappush(self._ends, (ends_ms, command_id))
         return attempt
 
-    def expired(self, now_ms: int) -> Iterator[tuple[str, Attempt]]:
-        """Yield what nobody needs any more."""
-        for command_id, attempt in self._by_id.items():
-            if attempt.final and _expires_at_ms(attempt) + GRACE_MS < now_ms:
+    def pop_expired(self, now_ms: int) -> Iterator[tuple[str, Attempt]]:
+        """Forget what nobody needs any more, and yield it: the caller removes it from the log."""
+        while self._ends and self._ends[0][0] < now_ms:
+            _, command_id = heapq.heappop(self._ends)
+            attempt = self._by_id.pop(command_id, None)
+            if attempt is not None:
                 yield command_id, attempt
 
 
@@ -147,8 +160,8 @@ def _follows(before: Attempt, after: Attempt) -> bool:
     return not claimed or after.final or after.by == before.by
 
 
-def _expires_at_ms(attempt: Attempt) -> int:
+def _read_ms(text: str) -> int:
     try:
-        return time_ms("expires_at", attempt.expires_at)
+        return time_ms("", text)
     except Unreadable:
         return 0
