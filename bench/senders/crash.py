@@ -130,7 +130,7 @@ async def run(channel, *, count, places, nth, folder):
     try:
         while time.monotonic() - started < SECONDS_MAX:
             failpoint = failpoints.pop(0) if failpoints else ""
-            process = await _start(channel, receiver.url, failpoint, folder)
+            process = await start(channel, receiver.url, failpoint, folder)
             if await _ended(process, channel, count):
                 if process.returncode != -signal.SIGKILL:
                     raise RuntimeError(f"the sender ended with {process.returncode}; see {folder}")
@@ -152,7 +152,8 @@ async def run(channel, *, count, places, nth, folder):
     return Trial(dict(kills), verdicts, time.monotonic() - started)
 
 
-async def _start(channel, url, failpoint, folder):
+async def start(channel, url, failpoint, folder):
+    """Start a sender as a process of its own."""
     with (folder / "sender.log").open("ab") as log:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "orchestrator", "sender", channel.name, "--to", url),

@@ -28,7 +28,7 @@ class FollowerStopped(Exception):
 
 
 class Ends:
-    """Asks where logs end for committed readers, on a connection where no fetch waits before it."""
+    """Asks where logs begin and end, on a connection where no fetch waits before it."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._consumer = AIOKafkaConsumer(
@@ -42,6 +42,11 @@ class Ends:
     async def stop(self) -> None:
         """Disconnect."""
         await self._consumer.stop()
+
+    async def first(self, places: list[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return the first offset that is left of each partition."""
+        found: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets(places)
+        return found
 
     async def of(self, places: list[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Return the last stable offset of each partition."""

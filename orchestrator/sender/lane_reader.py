@@ -74,6 +74,7 @@ class Shared:
     telemetry: Telemetry
     failpoint: Failpoint
     session_seconds: float
+    heartbeat_seconds: float
     by: str
     wake: Callable[[], None]
     """Tells the sender that something may be handed over."""
@@ -107,7 +108,7 @@ class LaneReader(ConsumerRebalanceListener):
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             session_timeout_ms=int(self._shared.session_seconds * 1000),
-            heartbeat_interval_ms=int(self._shared.session_seconds * 250),
+            heartbeat_interval_ms=int(self._shared.heartbeat_seconds * 1000),
             # A rebalance waits for the calls under way, so that their outcome is not in doubt.
             rebalance_timeout_ms=int((options.call_seconds + 2 * _REVOKE_GRACE_SECONDS) * 1000),
         )
@@ -180,7 +181,7 @@ class LaneReader(ConsumerRebalanceListener):
             self._assigned = None
             return
         started = time.monotonic()
-        first = await self._consumer.beginning_offsets(list(assigned))
+        first = await self._shared.ends.first(list(assigned))
         offsets = {}
         for tp in assigned:
             committed = await self._consumer.committed(tp)

@@ -115,6 +115,7 @@ class Sender:
             telemetry=self.telemetry,
             failpoint=self._failpoint,
             session_seconds=self._settings.session_timeout_seconds,
+            heartbeat_seconds=self._settings.heartbeat_interval_seconds,
             by=by,
             wake=self._news.set,
         )

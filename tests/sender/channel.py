@@ -20,7 +20,11 @@ class Channel(bench.Channel):
 
     @property
     def settings(self):
-        return Settings.load(bootstrap_servers=self.bootstrap_servers, topic_prefix=self.prefix)
+        return Settings.load(
+            bootstrap_servers=self.bootstrap_servers,
+            topic_prefix=self.prefix,
+            heartbeat_interval_seconds=0.3,
+        )
 
     def committed(self, lane):
         """Return how many records of a lane the sender will not read again."""
