@@ -72,6 +72,7 @@ class Provider:
 async def until(true, what, seconds=SECONDS_MAX):
     """Wait for a condition, or fail and say for what."""
     deadline = time.monotonic() + seconds
-    while not true():
+    # Who asks the broker waits for it, and must not hold up the senders of this loop meanwhile.
+    while not await asyncio.to_thread(true):
         assert time.monotonic() < deadline, f"no {what} within {seconds} s"
         await asyncio.sleep(0.02)
