@@ -12,7 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.core.command import Command
-from orchestrator.core.customer import Customer, FenceEntry
+from orchestrator.core.customer import PAUSED, Customer, FenceEntry
+from orchestrator.core.pauses import Pause
 
 
 class Outcome(StrEnum):
@@ -47,6 +48,20 @@ class Refusal(StrEnum):
     MISSING_VARIABLE = "missing_variable"
     RENDERING_FAILED = "rendering_failed"  # The template could not be filled in.
     ALREADY_ASKED = "already_asked"  # An `ask` asks once for each attribute.
+    SUPPRESSED = "suppressed"  # The address is dead, or the shop's profile says so.
+    NO_CONSENT = "no_consent"  # None is recorded for this channel and class, or it was withdrawn.
+    FREQUENCY_CAP = "frequency_cap"
+    ARBITRATION = "arbitration"  # Another promotion went out instead; the detail names it.
+    PAUSED = "paused"  # Somebody has paused it, and lets nothing wait for the resume.
+
+
+class Hold(StrEnum):
+    """Why a step waits although its time has come. A closed list."""
+
+    QUIET_HOURS = "quiet_hours"
+    SPACING = "spacing"  # Too soon after the last promotional message.
+    HANDOFF = "handoff"  # One of our people talks to the customer.
+    PAUSED = PAUSED  # Somebody has paused it.
 
 
 class Entered(Struct, frozen=True, tag="entered", tag_field="kind", gc=False):
@@ -113,6 +128,18 @@ class SendRefused(Struct, frozen=True, tag="send_refused", tag_field="kind", gc=
     detail: str | None = None
 
 
+class Held(Struct, frozen=True, tag="held", tag_field="kind", gc=False):
+    """A step may not act now; it is taken again at `until_ms`, or when the reason is gone."""
+
+    enrollment: str
+    journey: str
+    step: str
+    channel: str
+    reason: Hold
+    until_ms: int
+    detail: str | None = None
+
+
 class MessageFinal(Struct, frozen=True, tag="message_final", tag_field="kind", gc=False):
     """A sender reported a command delivered, bounced, failed or dropped."""
 
@@ -163,6 +190,7 @@ LogEntry = (
     | Emitted
     | EntryRefused
     | SendRefused
+    | Held
     | MessageFinal
     | Chosen
     | AttributesSet
@@ -194,6 +222,7 @@ class Decision(Struct, frozen=True, gc=False):
 
     `fence` is the customer's new fence record when it changed, else None. `exits_dropped` counts
     remembered exits pushed out by the bound. `customer` is the same object when nothing changed.
+    `paused` are the pauses that it has met, by scope: with these alone it comes out the same.
     """
 
     outcome: Outcome
@@ -206,3 +235,4 @@ class Decision(Struct, frozen=True, gc=False):
     rejection: Rejection | None = None
     exits_dropped: int = 0
     told: tuple[ToldEvent, ...] = ()
+    paused: tuple[Pause, ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.core.decision import EndReason, Refusal
+from orchestrator.core.decision import EndReason, Hold, Refusal
 
 # Each completes "… , because".
 REFUSED_BECAUSE: Final = {
@@ -22,6 +22,17 @@ REFUSED_BECAUSE: Final = {
     Refusal.MISSING_VARIABLE: "the template needs a value that nobody knows and has no default for",
     Refusal.RENDERING_FAILED: "its template could not be filled in with these values",
     Refusal.ALREADY_ASKED: "this question was asked before, and is asked only once",
+    Refusal.SUPPRESSED: "nothing may be sent to this address",
+    Refusal.NO_CONSENT: "the customer has not agreed to it",
+    Refusal.FREQUENCY_CAP: "the customer has had as many as the shop allows",
+    Refusal.PAUSED: "somebody has stopped it",
+    Refusal.ARBITRATION: "another promotion went out at that moment",
+}
+HELD_BECAUSE: Final = {
+    Hold.QUIET_HOURS: "these are quiet hours where the customer is",
+    Hold.SPACING: "the last promotion was too short a time ago",
+    Hold.PAUSED: "somebody has paused it",
+    Hold.HANDOFF: "one of our people is talking to the customer",
 }
 ENDED_BECAUSE: Final = {
     EndReason.COMPLETED: "it ran to its end",
@@ -61,6 +72,12 @@ CHANNELS: Final = {
 def refused_because(reason: str) -> str:
     """Return the sentence of a refusal; a word of a newer release is quoted as it is."""
     known = {refusal.value: text for refusal, text in REFUSED_BECAUSE.items()}
+    return known.get(reason, f"of a reason this release does not know: {reason}")
+
+
+def held_because(reason: str) -> str:
+    """Return the sentence of a hold; a word of a newer release is quoted as it is."""
+    known = {hold.value: text for hold, text in HELD_BECAUSE.items()}
     return known.get(reason, f"of a reason this release does not know: {reason}")
 
 

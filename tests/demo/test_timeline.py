@@ -6,6 +6,7 @@ from orchestrator.core.decision import (
     EndReason,
     Entered,
     EntryRefused,
+    Held,
     MessageFinal,
     Moved,
     Refusal,
@@ -139,6 +140,24 @@ def test_refusals_are_told_as_sentences_with_their_detail():
         "already_owned",
         "missing_variable",
     ]
+
+
+def test_a_hold_is_told_with_until_when_by_whom_and_why():
+    detail = "channel/email by eva: wrong price"
+    held = Held(CART, "cart_abandonment", "reminder", "email", "paused", NOON_MS + 1, detail)
+    came = log(by_event("cart.abandoned", "c-9", NOON_MS), NOON_MS, held)
+    again = read_record(
+        b'{"customer":"ana","now":"2026-11-22T12:00:00.000Z","cause":{"kind":"resumed",'
+        b'"revision":4},"outcome":"applied","definitions":"d","entries":[]}'
+    )
+
+    first, second = explain("ana", [came, again]).moments
+
+    assert first.facts[0].text == (
+        "e-mail “reminder” of cart_abandonment held until 2026-11-22 12:00 UTC, because "
+        "somebody has paused it (channel/email by eva: wrong price)"
+    )
+    assert second.cause.sentence() == "what is paused had changed"
 
 
 def test_a_repeat_and_an_event_that_nobody_asked_for_are_told_too():

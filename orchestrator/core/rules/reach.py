@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.core.command import SOURCE, CommandClass, CommandType
 from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Attribute
-from orchestrator.core.decision import AttributesSet, EventTold, Refusal, SendRefused, ToldEvent
-from orchestrator.core.profile import is_owned
+from orchestrator.core.decision import AttributesSet, EventTold, Refusal, ToldEvent
 from orchestrator.core.rules.draft import Instruction, derived_id
+from orchestrator.core.rules.guard.checks import (
+    Attempt,
+    Verdict,
+    ask_guard,
+    may_say_farewell,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
 FAREWELL_STEP: Final = "exit"
 
 
-def send(walk: Walk, step: str, word: Send) -> Failed | None:
+def send(walk: Walk, step: str, word: Send) -> Failed | Verdict | None:
     """Emit one message, unless something forbids it."""
     command_class = word.command_class or walk.plan.journey.kind
     promotional = command_class is CommandClass.PROMOTIONAL
@@ -44,7 +50,7 @@ def send(walk: Walk, step: str, word: Send) -> Failed | None:
     return _message(walk, step, word, command_class, delivery=delivery)
 
 
-def ask(walk: Walk, step: str, word: Ask) -> Failed | None:
+def ask(walk: Walk, step: str, word: Ask) -> Failed | Verdict | None:
     """Ask a question, unless its answer is known or it was asked before."""
     draft, attribute = walk.draft, word.attribute
     held = draft.attributes.get(attribute)
@@ -56,39 +62,35 @@ def ask(walk: Walk, step: str, word: Ask) -> Failed | None:
         return None
     command_class = word.command_class or walk.plan.journey.kind
     born = draft.sequence
-    failed = _message(walk, step, word, command_class, delivery="at_most_once")
-    if failed is None and draft.sequence > born:
+    done = _message(walk, step, word, command_class, delivery="at_most_once")
+    if done is None and draft.sequence > born:
         draft.asked = {**draft.asked, attribute: draft.commands[-1].id}
-    return failed
+    return done
 
 
-def webhook(walk: Walk, step: str, word: Webhook) -> Failed | None:
+def webhook(walk: Walk, step: str, word: Webhook) -> Failed | Verdict | None:
     """Tell another system."""
-    return _message(walk, step, word, walk.plan.journey.kind, delivery="at_least_once")
+    command_class = walk.plan.journey.kind
+    return _message(walk, step, word, command_class, delivery="at_least_once", kind="webhook")
 
 
-def task(walk: Walk, step: str, word: Task) -> Failed | None:
+def task(walk: Walk, step: str, word: Task) -> Failed | Verdict | None:
     """Let a person do something."""
-    return _message(
-        walk,
-        step,
-        word,
-        walk.plan.journey.kind,
-        delivery="at_least_once",
-        kind="task",
-        promotional=walk.plan.promotional,
-    )
+    command_class = walk.plan.journey.kind
+    return _message(walk, step, word, command_class, delivery="at_least_once", kind="task")
 
 
-def audience(walk: Walk, step: str, word: Audience) -> None:
+def audience(walk: Walk, step: str, word: Audience) -> Verdict | None:
     """Add the customer to an audience, or remove them from it."""
     draft, command_class = walk.draft, walk.plan.journey.kind
     adds = word.add is not None
     since_ms = walk.due_ms if adds else draft.now_ms  # It is never too late to remove.
     expires_at_ms = draft.expires_at_ms(command_class, since_ms)
-    promotional = adds and walk.plan.promotional
-    if not _may_go(walk, step, word.channel, expires_at_ms, promotional=promotional):
-        return
+    if adds:
+        attempt = Attempt(step, word.channel, command_class, expires_at_ms, "audience")
+        verdict = ask_guard(walk, attempt)
+        if verdict is not Verdict.GO:
+            return verdict
     name = word.add if adds else word.remove
     instruction = Instruction(
         type=CommandType.AUDIENCE_ADD if adds else CommandType.AUDIENCE_REMOVE,
@@ -111,6 +113,7 @@ def audience(walk: Walk, step: str, word: Audience) -> None:
         walk.emit("audience", instruction)
     else:
         draft.emit(walk.enrollment, instruction)
+    return None
 
 
 def set_attributes(walk: Walk, step: str, word: Mapping[str, Setting]) -> Failed | None:
@@ -164,10 +167,15 @@ def tell(walk: Walk, step: str, word: Emit) -> Failed | None:
 
 
 def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: CommandClass) -> None:
-    """Send the last message of an exit. It is about what happened, so it is never promotional."""
+    """Send the last message of an exit. It is about what happened, so it is never promotional.
+
+    The enrollment is over, so that nothing can hold the message until a resume.
+    """
     command_class = word.command_class or kind
     if command_class is CommandClass.PROMOTIONAL:
         command_class = CommandClass.SERVICE
+    if not may_say_farewell(draft, enrollment, FAREWELL_STEP, word.channel, command_class):
+        return
     filled = _filled(draft, enrollment, FAREWELL_STEP, word)
     if filled is None:
         return
@@ -192,28 +200,6 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
     )
 
 
-def refuse(
-    draft: Draft,
-    enrollment: Enrollment,
-    step: str,
-    channel: str,
-    *,
-    reason: Refusal,
-    detail: str | None = None,
-) -> None:
-    """Log that something was not sent, and why."""
-    draft.log(
-        SendRefused(
-            enrollment=enrollment.id,
-            journey=enrollment.journey,
-            step=step,
-            channel=channel,
-            reason=reason,
-            detail=detail,
-        )
-    )
-
-
 def _message(
     walk: Walk,
     step: str,
@@ -222,19 +208,17 @@ def _message(
     *,
     delivery: str,
     kind: str = "message",
-    promotional: bool | None = None,
-) -> Failed | None:
-    if promotional is None:
-        promotional = command_class is CommandClass.PROMOTIONAL
+) -> Failed | Verdict | None:
     expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
-    if not _may_go(walk, step, word.channel, expires_at_ms, promotional=promotional):
-        return None
+    verdict = ask_guard(walk, Attempt(step, word.channel, command_class, expires_at_ms, kind))
+    if verdict is not Verdict.GO:
+        return verdict
     filled = _filled(walk.draft, walk.enrollment, step, word)
     if filled is None or isinstance(filled, Failed):
         return filled
     variables, content = filled
     walk.emit(
-        kind,
+        "task" if kind == "task" else "message",
         Instruction(
             type=CommandType.TASK_CREATE if kind == "task" else CommandType.MESSAGE_SEND,
             step=step,
@@ -249,22 +233,6 @@ def _message(
         ),
     )
     return None
-
-
-def _may_go(walk: Walk, step: str, channel: str, expires_at_ms: int, *, promotional: bool) -> bool:
-    """Whether nothing forbids the step to reach the customer; log what does."""
-    draft, products = walk.draft, walk.enrollment.products
-    if draft.now_ms > expires_at_ms:
-        refuse(draft, walk.enrollment, step, channel, reason=Refusal.EXPIRED)
-        return False
-    if promotional and products:
-        owned_for = draft.journeys.shop.owned_for
-        if all(is_owned(one, draft.orders, owned_for, draft.now_ms) for one in products):
-            skus = ", ".join(product.sku for product in products)
-            reason = Refusal.ALREADY_OWNED
-            refuse(draft, walk.enrollment, step, channel, reason=reason, detail=skus)
-            return False
-    return True
 
 
 def _filled(
