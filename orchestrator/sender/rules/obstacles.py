@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from msgspec import MsgspecError, Struct, json
+from msgspec import MsgspecError, json
 
+from orchestrator.errors import DependencyError
+from orchestrator.protocol.control import decode_control
 from orchestrator.protocol.outputs import Fence
 from orchestrator.sender.rules.command import CANCELLING, TRANSACTIONAL, Unreadable, time_ms
 
 if TYPE_CHECKING:
+    from orchestrator.protocol.control import Control
     from orchestrator.sender.rules.command import Command, Place
     from orchestrator.sender.rules.lane import Lane
 
@@ -90,22 +93,11 @@ class Fences:
                 del self._by_customer[customer]
 
 
-class _Control(Struct, frozen=True, gc=False):
-    """The value of a record on `control`; its key is the scope."""
-
-    scope: str
-    paused: bool
-    kill: bool = False
-    transactional: bool = False
-    by: str = ""
-    reason: str = ""
-
-
 class Controls:
     """What is paused or killed, by scope, from the topic `control`."""
 
     def __init__(self) -> None:
-        self._by_scope: dict[str, _Control] = {}
+        self._by_scope: dict[str, Control] = {}
 
     def apply(self, key: bytes | None, value: bytes | None) -> bool:
         """Take in a record; return False when it cannot be read, which leaves what was known."""
@@ -116,8 +108,8 @@ class Controls:
             self._by_scope.pop(scope, None)
             return True
         try:
-            control = json.decode(value, type=_Control)
-        except (MsgspecError, UnicodeDecodeError):
+            control = decode_control(key, value, where="control")
+        except DependencyError:
             return False
         if control.paused:
             self._by_scope[scope] = control
@@ -149,7 +141,7 @@ def _scopes(command: Command) -> tuple[str, ...]:
     return ("global", *(f"{kind}/{name}" for kind, name in named if name))
 
 
-def _concerns(scope: str, control: _Control, command: Command) -> bool:
+def _concerns(scope: str, control: Control, command: Command) -> bool:
     """Order confirmations go on unless the whole channel or everything is to stand still."""
     if command.command_class != TRANSACTIONAL:
         return True
