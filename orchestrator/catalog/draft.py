@@ -25,7 +25,7 @@ from orchestrator.catalog.findings import (
     quoted,
     shortened,
 )
-from orchestrator.core.condition import ROOTS
+from orchestrator.core.expressions.condition import ROOTS
 from orchestrator.core.language.journey import Journey
 
 if typing.TYPE_CHECKING:

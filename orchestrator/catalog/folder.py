@@ -19,10 +19,10 @@ from orchestrator.catalog.rules.pressure import pressure_findings, ring_findings
 from orchestrator.catalog.templates import read_templates
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
+from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
 from orchestrator.core.journeys import Journeys
 from orchestrator.core.language.scalars import NAME_PATTERN
 from orchestrator.core.language.shop import Channel, Shop
-from orchestrator.core.templates import NO_TEMPLATES, Templates
 from orchestrator.errors import JourneyError, UsageError
 
 if TYPE_CHECKING:

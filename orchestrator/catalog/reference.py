@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.catalog.rules.expressions import FUNCTIONS, MEMBERS
 from orchestrator.catalog.schema import model_schema
+from orchestrator.core.expressions.templates import FILTERS, TAGS
 from orchestrator.core.language import journey, shop, words
 from orchestrator.core.language.journey import STEP_WORDS
-from orchestrator.core.templates import FILTERS, TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.catalog.draft import Draft, where
 from orchestrator.catalog.findings import Finding, instead, quoted
 from orchestrator.catalog.rules.uses import messages
+from orchestrator.core.expressions.templates import (
+    SNIPPETS,
+    Content,
+    Templates,
+    compile_part,
+    first_language,
+)
 from orchestrator.core.language.scalars import LOCALE_PATTERN, NAME_PATTERN
-from orchestrator.core.templates import SNIPPETS, Content, Templates, compile_part, first_language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
 from orchestrator.core.entrances import Entrances
+from orchestrator.core.expressions.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
+from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
 from orchestrator.core.pauses import NO_PAUSES
-from orchestrator.core.templates import NO_TEMPLATES, Templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from orchestrator import __version__
 from orchestrator.catalog.rules.pressure import pressures
 from orchestrator.core.calendar import first_zone, next_occurrence
-from orchestrator.core.condition import Failed
+from orchestrator.core.expressions.condition import Failed
 from orchestrator.protocol.commit.rounds import schedule_zone
 from orchestrator.simulator.report import timeline
 from orchestrator.site.picture import picture

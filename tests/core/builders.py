@@ -10,10 +10,10 @@ import orjson
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event, Input, TimerFired, Visit
+from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
 from orchestrator.core.journeys import Journeys, Mode
 from orchestrator.core.language.journey import Journey
 from orchestrator.core.language.shop import Channel, Shop
-from orchestrator.core.templates import NO_TEMPLATES, Templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

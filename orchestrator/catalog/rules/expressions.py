@@ -17,12 +17,12 @@ from orchestrator.catalog.draft import Draft, where
 from orchestrator.catalog.findings import Finding, instead, nearest, quoted
 from orchestrator.catalog.rules.uses import Use, uses
 from orchestrator.catalog.vocabulary import Vocabulary, known
-from orchestrator.core.condition import calculable
+from orchestrator.core.expressions.condition import calculable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What `core/condition.py` puts under each root.
+# What `core/expressions/condition.py` puts under each root.
 MEMBERS: Final = {
     "event": frozenset({"data", "type", "source", "id", "time_ms"}),
     "trigger": frozenset({"data"}),

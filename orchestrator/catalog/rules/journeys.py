@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from orchestrator.catalog.tree import Node
     from orchestrator.catalog.vocabulary import Vocabulary
+    from orchestrator.core.expressions.templates import Templates
     from orchestrator.core.language.journey import Step
     from orchestrator.core.language.shop import Shop
-    from orchestrator.core.templates import Templates
 
 _LOCALE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", re.ASCII)
 

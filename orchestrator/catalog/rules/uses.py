@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from orchestrator.catalog.draft import Draft, Place
-    from orchestrator.core.condition import Expression
+    from orchestrator.core.expressions.condition import Expression
     from orchestrator.core.language.journey import Step
     from orchestrator.core.language.words import (
         Ask,

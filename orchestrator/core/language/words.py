@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.condition import Expression
+from orchestrator.core.expressions.condition import Expression
 from orchestrator.core.language.scalars import (
     Condition,
     Duration,

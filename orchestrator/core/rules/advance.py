@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.condition import Failed
 from orchestrator.core.customer import SENT_MAX, Enrollment, OpenCommand
 from orchestrator.core.decision import Chosen, EndReason, Held, Hold, Moved
+from orchestrator.core.expressions.condition import Failed
 from orchestrator.core.language.journey import STEPS_MAX
 from orchestrator.core.rules import reach
 from orchestrator.core.rules.ending import complete, end

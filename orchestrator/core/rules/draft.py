@@ -14,7 +14,6 @@ from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from orchestrator.core.command import Command, CommandClass, CommandType
-from orchestrator.core.condition import Scope
 from orchestrator.core.customer import (
     Cause,
     Customer,
@@ -25,6 +24,7 @@ from orchestrator.core.customer import (
     earliest_ms,
 )
 from orchestrator.core.decision import Decision, Emitted, LogEntry, Outcome, ToldEvent
+from orchestrator.core.expressions.condition import Scope
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import Attribute

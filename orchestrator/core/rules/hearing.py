@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from orchestrator.core.condition import Failed
 from orchestrator.core.contact import REACHED
 from orchestrator.core.decision import Moved
+from orchestrator.core.expressions.condition import Failed
 from orchestrator.core.rules.advance import arrive, go_on, lead
 from orchestrator.core.rules.waiting import over_at_ms
 

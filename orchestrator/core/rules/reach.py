@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.core.command import SOURCE, CommandClass, CommandType
-from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Attribute
 from orchestrator.core.decision import AttributesSet, EventTold, Refusal, ToldEvent
+from orchestrator.core.expressions.condition import Failed, is_empty, plain
 from orchestrator.core.rules.draft import Instruction, derived_id
 from orchestrator.core.rules.guard.channels import GRACE_MS, cut_off, in_order
 from orchestrator.core.rules.guard.checks import (

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.core.condition import is_empty
 from orchestrator.core.contact import response_score
 from orchestrator.core.decision import Refusal
+from orchestrator.core.expressions.condition import is_empty
 from orchestrator.core.rules.guard.checks import unreachable
 
 if TYPE_CHECKING:

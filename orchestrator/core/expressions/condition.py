@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import cel
 from msgspec import Struct
 
-from orchestrator.core.comparison import (
+from orchestrator.core.expressions.comparison import (
     MISSING,
     MONEY_FIELDS,
     all_hold,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from liquid import Environment, Mode, StrictDefaultUndefined
 from liquid.exceptions import LiquidError
 
-from orchestrator.core.condition import Failed
+from orchestrator.core.expressions.condition import Failed
 
 if TYPE_CHECKING:
     from liquid.template import BoundTemplate
