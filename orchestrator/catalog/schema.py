@@ -27,7 +27,7 @@ _SHORT: Final[dict[str, dict[str, Any]]] = {
     "Heard": {"type": "string", "description": "An event type."},
 }
 # Lists for which one of them may stand alone.
-_SINGLE: Final = {"Wait": ("weekday", "reset_on")}
+_SINGLE: Final = {"Wait": ("weekday", "reset_on"), "Send": ("or",)}
 
 
 def journey_schema() -> dict[str, Any]:
