@@ -11,12 +11,14 @@ import hashlib
 from functools import reduce
 from itertools import chain
 from operator import or_
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from orchestrator.core.command import CommandClass
 from orchestrator.core.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
+from orchestrator.core.offers.terms import Offers
 from orchestrator.core.templates import NO_TEMPLATES, Templates
 
 if TYPE_CHECKING:
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from orchestrator.core.language.journey import Exit, Journey
+    from orchestrator.core.language.offers import Offer
     from orchestrator.core.language.shop import Channel, Shop
     from orchestrator.core.language.words import Heard, Until, Wait
 
 Mode = Literal["test", "live"]
+NO_OFFERS: Final[Mapping[str, Offer]] = MappingProxyType({})
 
 
 class Plan:
@@ -86,8 +90,11 @@ class Journeys:
         journeys: Iterable[Journey],
         mode: Mode = "test",
         templates: Templates = NO_TEMPLATES,
+        *,
+        offers: Mapping[str, Offer] = NO_OFFERS,
     ) -> None:
         self.shop: Final = shop
+        self.offers: Final = Offers(offers, shop.zone)
         self.templates: Final = templates
         self.channels: Final = dict(channels)
         self.recipients: Final[Mapping[str, Mapping[str, str]]] = {
@@ -123,12 +130,16 @@ class Journeys:
         self.exit_fields: Final = _exit_fields(self.versions.values())
         self.exit_types: Final = frozenset(self.exit_fields)
         self.heard: Final = frozenset(chain(*map(_heard, self.versions.values())))
-        self.reads_set_off: Final = _reads_set_off(self.versions.values())
+        # An acquisition offer may be taken back by any event that says who somebody is.
+        self.reads_set_off: Final = _reads_set_off(self.versions.values()) | self.offers.says
         self.reads_on: Final = _reads_on(self.versions.values(), self.reads_set_off)
-        self.reads_when_due: Final = _converted(
-            expression
-            for journey in self.versions.values()
-            for expression in (*_step_expressions(journey), *_entry_expressions(journey))
+        self.reads_when_due: Final = (
+            _converted(
+                expression
+                for journey in self.versions.values()
+                for expression in (*_step_expressions(journey), *_entry_expressions(journey))
+            )
+            | self.offers.says
         )
         self.reads_of_profile: Final = _converted(
             expression for plan in current for expression in _profile_expressions(plan.journey)
@@ -273,12 +284,15 @@ def _reads_on(journeys: Iterable[Journey], set_off: Reads) -> Mapping[str, Reads
 
 
 def _content_hash(journeys: Journeys) -> str:
+    offers = {one.name: _said(one.offer) for one in journeys.offers}
     document: dict[str, Any] = {
         "shop": _said(journeys.shop),
         "channels": {name: _said(channel) for name, channel in journeys.channels.items()},
         "journeys": [_said(journey) for journey in journeys.versions.values()],
         "templates": journeys.templates.sources(),
     }
+    if offers:  # What a shop does not use changes no hash.
+        document["offers"] = offers
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 

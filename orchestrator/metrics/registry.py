@@ -46,7 +46,7 @@ DEAD_LETTER_REASONS: Final = (
 )
 FORWARD_REASONS: Final = ("partition", "topic")
 TRANSACTION_RESULTS: Final = ("committed", "aborted", "fenced", "unknown")
-REFUSED_AT: Final = ("entry", "send")
+REFUSED_AT: Final = ("entry", "send", "offer", "redemption")
 # A customer's record that is this near to its bound gets a warning before it gets dead letters.
 NEAR_LIMIT: Final = 0.8
 
@@ -129,7 +129,9 @@ class Metrics:
             *(journeys, tuple(EndReason)),
         )
         self._refusals = _CountedBy(
-            self._counter("refusals", "Entries and sends not made.", "at", "reason"),
+            self._counter(
+                "refusals", "Entries, sends, offers and redemptions not made.", "at", "reason"
+            ),
             *(REFUSED_AT, tuple(Refusal)),
         )
         self._dead_letters = _CountedBy(

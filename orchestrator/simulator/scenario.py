@@ -19,7 +19,7 @@ from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import instead, quoted
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
-from orchestrator.core.decision import EndReason, Refusal
+from orchestrator.core.decision import EndReason, PromiseEnd, Refusal
 from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
 from orchestrator.simulator.expectation import Expectation
 
@@ -210,8 +210,14 @@ class _Names:
         self.events = Vocabulary(journeys.shop).types
         self.journeys = {journey.name for journey in versions}
         self.channels = set(journeys.channels)
-        self.steps = {"exit"} | {step.id for journey in versions for step in journey.steps}
+        self.offers = {terms.name for terms in journeys.offers}
+        self.steps = {"exit", "otherwise"} | {
+            step.id for journey in versions for step in journey.steps
+        }
         self.templates = {name for journey in versions for name in _templates(journey)}
+        self.templates |= {
+            terms.offer.otherwise.template for terms in journeys.offers if terms.offer.otherwise
+        }
         self.audiences = {name for journey in versions for name in _audiences(journey)}
 
     def asked_by(self, expectation: Expectation) -> Iterator[tuple[str, str, set[str]]]:
@@ -228,15 +234,25 @@ class _Names:
             ),
             "tell": self.events,
             **dict.fromkeys(("add", "remove"), self.audiences),
-            "template": self.templates,
+            **dict.fromkeys(("template", "otherwise"), self.templates),
             "ignore": {"duplicate"},
-            "reason": {one.value for one in (EndReason if expectation.leave else Refusal)},
+            **dict.fromkeys(
+                ("offer", "promise", "grant", "confirm", "withdraw", "redeem", "undo_redemption"),
+                self.offers,
+            ),
+            "reason": {one.value for one in _reasons(expectation)},
             "class": {"transactional", "service", "promotional"},
         }
         for name, value in expectation.wanted().items():
             if (allowed := by_name.get(name)) is not None:
                 for one in value if isinstance(value, list | tuple) else (value,):
                     yield name, one, set(allowed)
+
+
+def _reasons(expectation: Expectation) -> type[EndReason | PromiseEnd | Refusal]:
+    if expectation.leave:
+        return EndReason
+    return PromiseEnd if expectation.withdraw else Refusal
 
 
 def _templates(journey: Journey) -> Iterator[str]:

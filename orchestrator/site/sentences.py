@@ -61,7 +61,8 @@ def step_sentence(step: Step) -> str:
         case "send":
             assert step.send is not None
             its_class = f" ({step.send.command_class.value})" if step.send.command_class else ""
-            return f"sends “{step.send.template}” by {step.send.channel}{its_class}"
+            offer = f", with the offer {step.send.offer}" if step.send.offer else ""
+            return f"sends “{step.send.template}” by {step.send.channel}{its_class}{offer}"
         case "ask":
             assert step.ask is not None
             return f"asks for {step.ask.attribute} by {step.ask.channel}, once"

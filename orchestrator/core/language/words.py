@@ -55,6 +55,10 @@ class Send(Model):
     """After this time, counted from when the step was due, it is not sent. Default: the shop's."""
     delivery: Literal["at_least_once", "at_most_once"] | None = None
     """Default `at_most_once` for promotional, `at_least_once` for the others."""
+    offer: Name | None = None
+    """The offer of `offers.yaml` that it tells. It goes out only if that may be promised to this
+    customer now; the template sees `offer.text`, `offer.until`, `offer.code` (when there is one)
+    and `offer.provisional`. It expires with the promise."""
 
 
 class Audience(Model):

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from orchestrator.core.condition import Failed
 from orchestrator.core.customer import SENT_MAX, Enrollment, OpenCommand
-from orchestrator.core.decision import Chosen, EndReason, Moved
+from orchestrator.core.decision import Chosen, EndReason, Moved, Refusal
 from orchestrator.core.language.journey import STEPS_MAX
 from orchestrator.core.rules import reach
 from orchestrator.core.rules.ending import complete, end
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.core.journeys import Plan
     from orchestrator.core.language.journey import Step
     from orchestrator.core.language.words import Arm, Holdout, Share, Wait
+    from orchestrator.core.offers.promises import Withdrawn
     from orchestrator.core.rules.draft import Draft, Instruction
 
 # A walk takes each step at most once; what runs longer has not passed `check`.
@@ -32,6 +33,8 @@ STEPS_PER_WALK_MAX: Final = STEPS_MAX
 # A way round may send faster than its messages expire. The oldest one is then let go: an exit
 # does not cancel it any more, but the fence still holds it back.
 OPEN_COMMANDS_MAX: Final = 64
+# The step name of what is said in place of an offer; it belongs to no step of the journey.
+OTHERWISE_STEP: Final = "otherwise"
 # The label of an enrollment that a holdout ends.
 HELD_OUT: Final = "holdout"
 
@@ -64,6 +67,27 @@ def lead(draft: Draft, plan: Plan, enrollment: Enrollment, name: str) -> None:
     """Let an enrollment go on with a step, because what it waited for has happened."""
     walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
     walk.run(plan.positions.get(name, len(plan.journey.steps)))
+
+
+def say_otherwise(draft: Draft, withdrawn: Withdrawn) -> None:
+    """Tell who turned out not to qualify for an offer what is said in its place, once.
+
+    In the run that had told the offer, while it is there; a page is told by the journey log.
+    """
+    offer, promise = withdrawn.terms.offer, withdrawn.promise
+    enrollment = next((e for e in draft.enrollments if e.id == promise.enrollment), None)
+    if enrollment is None or promise.channel is None or offer.otherwise is None:
+        return
+    plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
+    if plan is None:
+        return
+    walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
+    failed = reach.send(walk, OTHERWISE_STEP, reach.instead_of(offer.otherwise, promise.channel))
+    if failed is not None:
+        reason, detail = Refusal.MISSING_VARIABLE, failed.detail
+        channel = promise.channel
+        reach.refuse(draft, enrollment, OTHERWISE_STEP, channel, reason=reason, detail=detail)
+    draft.put(walk.standing())
 
 
 class Walk:
@@ -241,6 +265,11 @@ class Walk:
     def _fail(self, step: str, failed: Failed) -> None:
         taken, fenced = self._taken(step), self.plan.promotional
         end(self.draft, taken, EndReason.STEP_FAILED, fenced=fenced, detail=failed.detail)
+
+    def standing(self) -> Enrollment:
+        """Return the enrollment where it stood, with what was sent beside its steps."""
+        held = self.enrollment
+        return self._taken(held.step, held.wake_at_ms, held.best_arm)
 
     def _taken(
         self,

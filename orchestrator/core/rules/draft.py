@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
-from orchestrator.core.command import Command, CommandClass, CommandType
+from orchestrator.core.command import Command, CommandClass, CommandPromise, CommandType
 from orchestrator.core.condition import Scope
 from orchestrator.core.customer import (
     Cause,
@@ -27,7 +27,7 @@ from orchestrator.core.customer import (
 from orchestrator.core.decision import Decision, Emitted, LogEntry, Outcome, ToldEvent
 
 if TYPE_CHECKING:
-    from orchestrator.core.customer import Attribute
+    from orchestrator.core.customer import Attribute, Promise
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Journeys
 
@@ -55,6 +55,8 @@ class Instruction(Struct, frozen=True, gc=False):
     content: Mapping[str, str] | None = None
     audience: str | None = None
     cancels: tuple[str, ...] = ()
+    offer: str | None = None
+    promise: CommandPromise | None = None
 
 
 class Draft:
@@ -80,6 +82,7 @@ class Draft:
         "memories",
         "now_ms",
         "orders",
+        "promises",
         "scope_",
         "seen",
         "sequence",
@@ -105,6 +108,7 @@ class Draft:
         self.sequence = customer.sequence
         self.watches = customer.watches
         self.asked = customer.asked
+        self.promises = customer.promises
         self.told: list[ToldEvent] = []
         self.exits_dropped = 0
         self.commands: list[Command] = []
@@ -131,11 +135,17 @@ class Draft:
             reads = journeys.reads_when_due
         else:
             reads = journeys.reads_on.get(event.type, journeys.reads_set_off)
-        return Scope(self.attributes, self.now_ms, event=event, reads=reads)
+        promises = self.promises
+        return Scope(self.attributes, self.now_ms, event=event, reads=reads, promises=promises)
 
     def change_attributes(self, attributes: Mapping[str, Attribute]) -> None:
         """Replace the profile; what is evaluated from here on sees the new one."""
         self.attributes = attributes
+        self.scope_ = None
+
+    def change_promises(self, promises: Mapping[str, Promise]) -> None:
+        """Replace the promise ledger; what is evaluated from here on sees the new one."""
+        self.promises = promises
         self.scope_ = None
 
     def cause_of(self, enrollment: Enrollment) -> Cause:
@@ -232,6 +242,8 @@ class Draft:
             content=instruction.content,
             audience=instruction.audience,
             cancels=instruction.cancels,
+            offer=instruction.offer,
+            promise=instruction.promise,
             traceparent=None if self.event is None else self.event.traceparent,
         )
         self.commands.append(command)
@@ -273,6 +285,7 @@ class Draft:
             extensions=before.extensions,
             watches=self.watches,
             asked=self.asked,
+            promises=self.promises,
         )
         return Decision(
             outcome=Outcome.APPLIED,

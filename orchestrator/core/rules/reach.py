@@ -6,24 +6,30 @@ a reason in the log, and the walk goes on; only what cannot be evaluated fails t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.core.command import SOURCE, CommandClass, CommandType
 from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Attribute
 from orchestrator.core.decision import AttributesSet, EventTold, Refusal, SendRefused, ToldEvent
+from orchestrator.core.language.words import Send
+from orchestrator.core.offers import promises
+from orchestrator.core.offers.promises import Refused
 from orchestrator.core.profile import is_owned
 from orchestrator.core.rules.draft import Instruction, derived_id
+from orchestrator.core.rules.waiting import zone_of
+from orchestrator.core.templates import OFFER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.core.customer import Enrollment
+    from orchestrator.core.command import CommandPromise
+    from orchestrator.core.customer import Enrollment, Promise
+    from orchestrator.core.language.offers import Otherwise
     from orchestrator.core.language.words import (
         Ask,
         Audience,
         Emit,
-        Send,
         Setting,
         Task,
         Variable,
@@ -36,12 +42,27 @@ if TYPE_CHECKING:
 FAREWELL_STEP: Final = "exit"
 
 
+class Told(NamedTuple):
+    """An offer that a message tells, the promise that it makes, and what is said of it."""
+
+    offer: str
+    promise: Promise
+    said: CommandPromise
+
+
 def send(walk: Walk, step: str, word: Send) -> Failed | None:
     """Emit one message, unless something forbids it."""
     command_class = word.command_class or walk.plan.journey.kind
     promotional = command_class is CommandClass.PROMOTIONAL
     delivery = word.delivery or ("at_most_once" if promotional else "at_least_once")
     return _message(walk, step, word, command_class, delivery=delivery)
+
+
+def instead_of(otherwise: Otherwise, channel: str, word: Send | None = None) -> Send:
+    """Return the message that is sent in place of one that tells an offer."""
+    like = Send(channel=channel, template=otherwise.template) if word is None else word
+    said = {"template": otherwise.template, "variables": otherwise.variables, "offer": None}
+    return like.model_copy(update=said)
 
 
 def ask(walk: Walk, step: str, word: Ask) -> Failed | None:
@@ -168,7 +189,15 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
     command_class = word.command_class or kind
     if command_class is CommandClass.PROMOTIONAL:
         command_class = CommandClass.SERVICE
-    filled = _filled(draft, enrollment, FAREWELL_STEP, word)
+    told = _told(draft, enrollment, word)
+    if isinstance(told, Refused):
+        instead = _instead(draft, enrollment, FAREWELL_STEP, word, told)
+        if instead is not None:
+            born = draft.sequence
+            send_farewell(draft, enrollment, instead, kind=kind)
+            _note_greeted(draft, word, born)
+        return
+    filled = _filled(draft, enrollment, FAREWELL_STEP, word, told)
     if filled is None:
         return
     if isinstance(filled, Failed):
@@ -176,6 +205,7 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
         refuse(draft, enrollment, FAREWELL_STEP, word.channel, reason=reason, detail=detail)
         return
     variables, content = filled
+    expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms, word.expires_after)
     draft.emit(
         enrollment,
         Instruction(
@@ -183,13 +213,16 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
             step=FAREWELL_STEP,
             channel=word.channel,
             command_class=command_class,
-            expires_at_ms=draft.expires_at_ms(command_class, draft.now_ms, word.expires_after),
+            expires_at_ms=_bounded(expires_at_ms, told),
             delivery=word.delivery or "at_least_once",
             template=word.template,
             variables=variables,
             content=content,
+            offer=None if told is None else told.offer,
+            promise=None if told is None else told.said,
         ),
     )
+    _grant(draft, told)
 
 
 def refuse(
@@ -229,7 +262,11 @@ def _message(
     expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
     if not _may_go(walk, step, word.channel, expires_at_ms, promotional=promotional):
         return None
-    filled = _filled(walk.draft, walk.enrollment, step, word)
+    told = _told(walk.draft, walk.enrollment, word)
+    if isinstance(told, Refused):
+        assert isinstance(word, Send), "only a send tells an offer"
+        return _send_instead(walk, step, word, told)
+    filled = _filled(walk.draft, walk.enrollment, step, word, told)
     if filled is None or isinstance(filled, Failed):
         return filled
     variables, content = filled
@@ -240,15 +277,70 @@ def _message(
             step=step,
             channel=word.channel,
             command_class=command_class,
-            expires_at_ms=expires_at_ms,
+            expires_at_ms=_bounded(expires_at_ms, told),
             delivery=delivery,
             visit=walk.visit(step),
             template=word.template,
             variables=variables,
             content=content,
+            offer=None if told is None else told.offer,
+            promise=None if told is None else told.said,
         ),
     )
+    _grant(walk.draft, told)
     return None
+
+
+def _send_instead(walk: Walk, step: str, word: Send, refused: Refused) -> Failed | None:
+    instead = _instead(walk.draft, walk.enrollment, step, word, refused)
+    if instead is None:
+        return None
+    born = walk.draft.sequence
+    failed = send(walk, step, instead)
+    _note_greeted(walk.draft, word, born)
+    return failed
+
+
+def _note_greeted(draft: Draft, word: Send, born: int) -> None:
+    """Remember that something else was said in place of an offer, if it was."""
+    if draft.sequence > born and word.offer is not None:
+        promises.note_greeted(draft, word.offer)
+
+
+def _told(
+    draft: Draft, enrollment: Enrollment, word: Send | Ask | Task | Webhook
+) -> Told | Refused | None:
+    """Return what the message tells of its offer, if it has one and it may be told now."""
+    if not isinstance(word, Send) or word.offer is None:
+        return None
+    name, channel = word.offer, word.channel
+    may = promises.may_promise(draft, name, channel=channel, enrollment=enrollment.id)
+    return may if isinstance(may, Refused) else Told(name, may, promises.told(draft, name, may))
+
+
+def _instead(
+    draft: Draft, enrollment: Enrollment, step: str, word: Send, refused: Refused
+) -> Send | None:
+    """Log that an offer was not told; return what is sent in its place, once for each offer."""
+    refuse(draft, enrollment, step, word.channel, reason=refused.reason, detail=refused.detail)
+    if refused.reason is not Refusal.OFFER_NOT_QUALIFIED or word.offer is None:
+        return None
+    terms = draft.journeys.offers.get(word.offer)
+    otherwise = None if terms is None else terms.offer.otherwise
+    if otherwise is None or promises.is_greeted(draft, word.offer):
+        return None
+    return instead_of(otherwise, word.channel, word)
+
+
+def _grant(draft: Draft, told: Told | None) -> None:
+    """Make the promise of a message that goes out in this decision."""
+    if told is not None:
+        promises.grant(draft, told.offer, told.promise, command=draft.commands[-1].id)
+
+
+def _bounded(expires_at_ms: int, told: Told | None) -> int:
+    """Return until when a message may go out: what it promises must hold when it arrives."""
+    return expires_at_ms if told is None else min(expires_at_ms, told.promise.expires_at_ms)
 
 
 def _may_go(walk: Walk, step: str, channel: str, expires_at_ms: int, *, promotional: bool) -> bool:
@@ -268,7 +360,11 @@ def _may_go(walk: Walk, step: str, channel: str, expires_at_ms: int, *, promotio
 
 
 def _filled(
-    draft: Draft, enrollment: Enrollment, step: str, word: Send | Ask | Task | Webhook
+    draft: Draft,
+    enrollment: Enrollment,
+    step: str,
+    word: Send | Ask | Task | Webhook,
+    told: Told | None = None,
 ) -> tuple[dict[str, Any], dict[str, str] | None] | Failed | None:
     """Return the variables and the rendered content; None when it is refused, which is logged."""
     variables = _variables(draft, enrollment, word.variables)
@@ -282,12 +378,18 @@ def _filled(
     if (word.channel, word.template) not in templates:
         return variables, None
     languages = (draft.locale(), draft.journeys.shop.locale)
-    content = templates.render(word.channel, word.template, languages, variables)
+    values = variables | ({} if told is None else {OFFER: _shown(draft, enrollment, told)})
+    content = templates.render(word.channel, word.template, languages, values)
     if isinstance(content, Failed):
         reason, detail = Refusal.RENDERING_FAILED, content.detail
         refuse(draft, enrollment, step, word.channel, reason=reason, detail=detail)
         return None
     return variables, content
+
+
+def _shown(draft: Draft, enrollment: Enrollment, told: Told) -> dict[str, Any]:
+    plan = draft.journeys.plans[enrollment.journey, enrollment.version]
+    return promises.shown(told.said, zone_of(draft.attributes, draft, plan))
 
 
 def _variables(
