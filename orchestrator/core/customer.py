@@ -74,7 +74,8 @@ class Order(Struct, frozen=True, array_like=True, gc=False):
 class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     """A command that was emitted and is not final: an exit has to cancel it.
 
-    `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`.
+    `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`,
+    `offer` the offer that a message tells.
     """
 
     id: str
@@ -85,6 +86,7 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     sequence: int
     expires_at_ms: int
     audience: str | None = None
+    offer: str | None = None
 
 
 class Enrollment(Struct, frozen=True, array_like=True, gc=False):

@@ -188,12 +188,16 @@ class PromiseConfirmed(Struct, frozen=True, tag="promise_confirmed", tag_field="
 
 
 class PromiseEnded(Struct, frozen=True, tag="promise_ended", tag_field="kind", gc=False):
-    """A promise was taken back before its time; `otherwise` is the template to show instead."""
+    """A promise was taken back before its time; `otherwise` is the template to show instead.
+
+    `cancelled` holds the command ids recalled: what told it and was still on its way.
+    """
 
     offer: str
     reason: PromiseEnd
     channel: str | None = None
     otherwise: str | None = None
+    cancelled: tuple[str, ...] = ()
 
 
 class OfferGranted(Struct, frozen=True, tag="offer_granted", tag_field="kind", gc=False):

@@ -238,7 +238,7 @@ def _fact(
         case Chosen() | AttributesSet() | EventTold() | GoalReached():
             return _step_taken(entry)
         case _:
-            return _of_offer(entry, record, explanation)
+            return _of_offer(entry, record, messages, explanation)
 
 
 def _step_taken(entry: Chosen | AttributesSet | EventTold | GoalReached) -> Fact:
@@ -260,7 +260,9 @@ def _step_taken(entry: Chosen | AttributesSet | EventTold | GoalReached) -> Fact
             assert_never(entry)
 
 
-def _of_offer(entry: OfferEntry, record: LogRecord, explanation: Explanation) -> Fact:
+def _of_offer(
+    entry: OfferEntry, record: LogRecord, messages: dict[str, Message], explanation: Explanation
+) -> Fact:
     match entry:
         case Promised():
             until = instant_text(entry.expires_at_ms)
@@ -270,6 +272,9 @@ def _of_offer(entry: OfferEntry, record: LogRecord, explanation: Explanation) ->
             return Fact(Mark.MOVED, f"the promise of {entry.offer} holds: we know who this is")
         case PromiseEnded():
             because = PROMISE_ENDED_BECAUSE[entry.reason]
+            for message in (messages[one] for one in entry.cancelled if one in messages):
+                message.fate = "cancelled"
+                message.because = f"the promise of {entry.offer} was taken back; {because}"
             return Fact(Mark.ENDED, f"lost the promise of {entry.offer}, because {because}")
         case OfferGranted():
             return Fact(Mark.MOVED, f"who asked may tell the offer {entry.offer}")

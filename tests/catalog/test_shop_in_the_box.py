@@ -73,7 +73,11 @@ def test_the_content_hash_does_not_depend_on_the_order_of_files(tmp_path: Path) 
     [
         ("welcome.yaml", "priority: 40", "priority: 41"),
         ("welcome.yaml", "wait: 7d", "wait: 8d"),
-        ("winter_sale.yaml", "      offer: winter_sale\n    next: second_week", "    next: second_week"),
+        (
+            "winter_sale.yaml",
+            "      offer: winter_sale\n    next: second_week",
+            "    next: second_week",
+        ),
         ("offers.yaml", "percent_off: 10", "percent_off: 11"),
         ("offers.yaml", "until: 2026-11-30", "until: 2026-11-29"),
         ("welcome.yaml", "expires_after: 30d", "expires_after: 31d"),

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from orchestrator.core.rules.draft import Draft
 
 # What may concern a customer to whom nothing is promised.
-ASKED: Final = frozenset({"offer.requested", "offer.redeemed", "purchase"})
+ASKED: Final = frozenset({"offer.requested", "offer.rejected", "offer.redeemed", "purchase"})
 # One order redeems a handful; the rest of a longer list is a mistake of its producer.
 _REDEEMED_MAX: Final = 16
 # The sender has sent it before, so it was told.
@@ -83,9 +83,17 @@ def _offers_named(event: Event) -> Iterator[Any]:
 
 
 def _reject(draft: Draft, name: str) -> None:
-    held = draft.promises.get(name)
-    if held is not None and is_open(held, draft.now_ms):
+    now_ms, held = draft.now_ms, draft.promises.get(name)
+    if held is not None and is_open(held, now_ms):
         close(draft, name, held, PromiseEnd.REJECTED)
+        return
+    terms = draft.journeys.offers.get(name)
+    if terms is not None and terms.valid_at(now_ms):
+        # They were asked elsewhere. A no is a no, for as long as a promise would have lasted.
+        no = held or Promise(granted_ms=now_ms, expires_at_ms=now_ms)
+        until_ms, reason = terms.expires_at_ms(now_ms), PromiseEnd.REJECTED.value
+        no = replace(no, granted_ms=now_ms, expires_at_ms=until_ms, closed_ms=now_ms, closed=reason)
+        keep(draft, name, no)
 
 
 def _never_told(draft: Draft, command_id: object) -> None:

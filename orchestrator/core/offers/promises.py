@@ -33,6 +33,7 @@ from orchestrator.core.offers.ledger import (
     is_open,
     pruned,
 )
+from orchestrator.core.rules.ending import recall_offer
 from orchestrator.core.templates import first_language
 
 if TYPE_CHECKING:
@@ -151,12 +152,14 @@ def confirm(draft: Draft) -> list[Withdrawn]:
 
 
 def close(draft: Draft, name: str, promise: Promise, reason: PromiseEnd) -> None:
-    """Take a promise back before its time."""
+    """Take a promise back before its time, and recall what tells it and is still on its way."""
     keep(draft, name, replace(promise, closed_ms=draft.now_ms, closed=reason.value))
     otherwise = None
     if reason is PromiseEnd.NOT_QUALIFIED:
         otherwise = greeting(draft.journeys.offers.get(name))
-    draft.log(PromiseEnded(name, reason, promise.channel, otherwise))
+    is_history = draft.event is not None and draft.event.backfill
+    cancelled = () if is_history else recall_offer(draft, name)
+    draft.log(PromiseEnded(name, reason, promise.channel, otherwise, cancelled))
 
 
 def is_greeted(draft: Draft, name: str) -> bool:

@@ -238,6 +238,7 @@ class Walk:
                 sequence=command.sequence,
                 expires_at_ms=command.expires_at_ms,
                 audience=command.audience,
+                offer=command.offer,
             )
         )
         if len(self.open_commands) > OPEN_COMMANDS_MAX:

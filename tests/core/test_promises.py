@@ -1,0 +1,682 @@
+"""Offers at one customer: what is promised, what is refused and why, and what becomes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.core.command import CommandType
+from orchestrator.core.customer import Promise
+from orchestrator.core.decision import (
+    OfferGranted,
+    OfferRedeemed,
+    OfferRefused,
+    PromiseConfirmed,
+    Promised,
+    PromiseEnd,
+    PromiseEnded,
+    RedemptionRefused,
+    RedemptionUndone,
+    Refusal,
+    SendRefused,
+)
+from orchestrator.core.language.shop import Shop
+from orchestrator.core.offers.ledger import PROMISES_MAX, open_names
+from orchestrator.core.templates import Templates, compile_part
+from tests.core.builders import (
+    DAY,
+    HOUR,
+    MINUTE,
+    START,
+    Story,
+    event,
+    item,
+    journey,
+    purchase,
+    send,
+    shop_of,
+    wait,
+)
+
+FREE = {"gives": {"free_shipping": True}}
+NOT_GOLD = 'has(profile.tier) == false || profile.tier != "gold"'
+WELCOME = {
+    "acquisition": True,
+    "qualifies": NOT_GOLD,
+    "otherwise": {"template": "hello_again", "variables": {"tier": "profile.tier"}},
+    "code": "W10",
+}
+
+
+def telling(offer="ten", *, on="seen", steps=None, **fields):
+    """Return a journey that tells an offer by e-mail and then waits for a day."""
+    told = [send("told", offer=offer, **fields), *(steps or [wait("day", "1d")])]
+    return journey("tells", on, told, kind="service")
+
+
+def asked(name, event_id=None, *, at=START, **data):
+    return event("offer.requested", event_id or f"ask-{name}", at=at, offer=name, **data)
+
+
+def known(event_id="known", *, at=START, **attributes):
+    return event("profile.updated", event_id, at=at, attributes=attributes)
+
+
+def of(story, *kinds):
+    return [entry for entry in story.entries if isinstance(entry, kinds)]
+
+
+def held(story):
+    return open_names(story.customer.promises, story.now)
+
+
+def test_a_message_that_tells_an_offer_makes_the_promise_in_the_same_decision():
+    story = Story(shop_of(telling(), offers={"ten": {"code": "TEN", "valid_for": "2d"}}))
+
+    decision = story.tell(event("seen", "e"))
+
+    (command,) = decision.commands
+    assert command.offer == "ten"
+    assert command.promise is not None
+    assert (command.promise.text, command.promise.code) == ("ten per cent off", "TEN")
+    assert command.promise.valid_until_ms == START + 2 * DAY
+    (promised,) = of(story, Promised)
+    assert promised == Promised("ten", "email", "tells#1", START + 2 * DAY)
+    assert held(story) == ["ten"]
+
+
+def test_a_message_does_not_go_out_when_its_promise_is_over():
+    offers = {"ten": {"valid_for": "1h"}}
+
+    (command,) = Story(shop_of(telling(), offers=offers)).tell(event("seen", "e")).commands
+
+    assert command.expires_at_ms == START + HOUR
+
+
+def test_every_channel_tells_the_same_promise():
+    steps = [send("push", "push", offer="ten"), wait("hour", "1h"), send("sms", "sms", offer="ten")]
+    story = Story(shop_of(telling(steps=steps), offers={"ten": {}}))
+
+    story.tell(event("seen", "e"))
+    story.pass_time(2 * HOUR)
+
+    assert story.sent == ["told", "push", "sms"]
+    assert len({command.promise.valid_until_ms for command in story.commands}) == 1
+    assert len(of(story, Promised)) == 1
+
+
+@pytest.mark.parametrize(
+    ("offer", "reason", "detail"),
+    [
+        ({"from": "2026-11-23"}, Refusal.OFFER_NOT_VALID, "not before 2026-11-23T00:00:00Z"),
+        ({"until": "2026-11-21"}, Refusal.OFFER_NOT_VALID, "ended 2026-11-22T00:00:00Z"),
+        ({"channels": ["sms", "push"]}, Refusal.OFFER_NOT_VALID, "not by email"),
+        ({"qualifies": 'profile.tier == "gold"'}, Refusal.OFFER_NOT_QUALIFIED, None),
+        ({"qualifies": "profile.tier > 5"}, Refusal.OFFER_NOT_QUALIFIED, None),
+        (None, Refusal.OFFER_NOT_VALID, "there is no offer ten"),
+    ],
+)
+def test_an_offer_that_cannot_be_promised_is_not_told_and_the_journey_goes_on(
+    offer, reason, detail
+):
+    story = Story(shop_of(telling(), offers={} if offer is None else {"ten": offer}))
+
+    story.tell(known(tier="silver"), event("seen", "e"))
+
+    (refused,) = of(story, SendRefused)
+    assert (refused.reason, refused.detail) == (reason, detail)
+    assert story.commands == []
+    assert held(story) == []
+    assert story.standing_in == {"tells#1": "day"}
+
+
+def test_days_of_an_offer_are_days_of_the_shops_zone_and_the_last_one_counts_to_its_end():
+    offers = {"ten": {"from": "2026-11-24", "until": "2026-11-24"}}
+    journeys = shop_of(offers=offers, shop=Shop(zone="Asia/Tokyo"))
+    begins, ends = START + 29 * HOUR, START + 53 * HOUR
+    answers = []
+    for now in (begins - 1, begins, ends - 1, ends):
+        story = Story(journeys, now=now)
+        story.tell(asked("ten"))
+        answers.append(bool(of(story, OfferGranted)))
+
+    assert answers == [False, True, True, False]
+
+
+def test_two_discounts_contradict_each_other_until_the_first_has_expired():
+    offers = {"ten": {"valid_for": "2h"}, "free": FREE}
+    story = Story(shop_of(telling(), offers=offers))
+
+    story.tell(event("seen", "e"), asked("free"))
+    story.pass_time(2 * HOUR)
+    story.tell(asked("free", "later"))
+
+    (refused,) = of(story, OfferRefused)
+    assert refused.reason is Refusal.OFFER_CONTRADICTED
+    assert refused.detail == "ten until 2026-11-22T12:00:00Z"
+    assert held(story) == ["free"]
+
+
+def test_or_until_it_is_redeemed():
+    story = Story(shop_of(offers={"ten": {}, "free": FREE}))
+
+    story.tell(asked("ten"), asked("free"), purchase("1", "tent", offers=["ten"]))
+    story.tell(asked("free", "later"))
+
+    assert [entry.offer for entry in of(story, OfferGranted)] == ["ten", "free"]
+
+
+@pytest.mark.parametrize(
+    ("ten", "other", "both"),
+    [
+        ({}, {"gives": {"other": "early access"}}, True),
+        ({}, {"gives": {"gift": "socks"}}, False),
+        ({"stacks_with": ["other"]}, {}, True),
+        ({}, {"stacks_with": ["ten"]}, True),
+        ({"stacks_with": ["prices"]}, {"groups": ["prices"]}, True),
+        ({"excludes": ["other"]}, {"gives": {"other": "early access"}}, False),
+        ({"excludes": ["first"]}, {"gives": {"other": "access"}, "groups": ["first"]}, False),
+    ],
+)
+def test_what_contradicts_and_what_stacks_is_declared_on_either_side(ten, other, both):
+    journeys = shop_of(offers={"ten": ten, "other": other})
+    for first, second in (("ten", "other"), ("other", "ten")):
+        story = Story(journeys)
+        story.tell(asked(first), asked(second))
+
+        assert held(story) == (sorted([first, second]) if both else [first])
+
+
+@pytest.mark.parametrize(
+    ("again", "after_a_day", "after_a_year"),
+    [("once", False, False), ("always", True, True), ({"after": "90d"}, False, True)],
+)
+def test_an_offer_is_promised_again_as_often_as_it_says(again, after_a_day, after_a_year):
+    story = Story(shop_of(offers={"ten": {"again": again, "valid_for": "1h"}}))
+    story.tell(asked("ten"))
+    answers = []
+    for number, duration in enumerate((DAY, 364 * DAY)):
+        story.pass_time(duration)
+        story.tell(asked("ten", f"again-{number}", at=story.now))
+        answers.append(held(story) == ["ten"])
+
+    assert answers == [after_a_day, after_a_year]
+
+
+def test_one_that_was_redeemed_counts_from_then_on():
+    story = Story(shop_of(offers={"ten": {"again": {"after": "10d"}}}))
+    story.tell(asked("ten"))
+    story.pass_time(5 * DAY)
+    story.tell(purchase("1", "tent", at=story.now, offer="ten"))
+    story.pass_time(9 * DAY)
+    story.tell(asked("ten", "too early", at=story.now))
+    story.pass_time(2 * DAY)
+    story.tell(asked("ten", "in time", at=story.now))
+
+    (refused,) = of(story, OfferRefused)
+    assert refused.reason is Refusal.OFFER_USED
+    assert refused.detail == "not before 2026-12-07T10:00:00Z"
+    assert len(of(story, OfferGranted)) == 2
+
+
+def test_who_asks_twice_is_answered_twice_and_promised_once():
+    story = Story(shop_of(offers={"ten": {}}))
+
+    story.tell(asked("ten", "tab 1", channel="web"), asked("ten", "tab 2", channel="web"))
+
+    assert len(of(story, OfferGranted)) == 2
+    assert len(of(story, Promised)) == 1
+
+
+def test_what_nobody_has_declared_is_refused_to_who_asks():
+    story = Story(shop_of())
+
+    story.tell(asked("eleven"))
+
+    assert of(story, OfferRefused) == [
+        OfferRefused("eleven", None, Refusal.OFFER_NOT_VALID, "there is no offer eleven")
+    ]
+
+
+def test_history_asks_for_nothing():
+    story = Story(shop_of(offers={"ten": {}}))
+
+    story.tell(event("offer.requested", "old", offer="ten", backfill=True))
+
+    assert story.entries == []
+    assert held(story) == []
+
+
+def test_history_of_redemptions_counts_for_the_limit():
+    story = Story(shop_of(offers={"ten": {}}))
+
+    story.tell(event("offer.redeemed", "old", offer="ten", order_id="7", backfill=True))
+    story.tell(asked("ten"))
+
+    assert [entry.reason for entry in of(story, OfferRefused)] == [Refusal.OFFER_USED]
+
+
+class TestAcquisition:
+    def test_a_stranger_is_promised_provisionally_and_without_the_code(self):
+        story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
+
+        (command,) = story.tell(event("seen", "e")).commands
+
+        assert command.promise.provisional
+        assert command.promise.code is None
+
+    def test_who_turns_out_to_be_new_keeps_the_promise_and_gets_the_code(self):
+        steps = [wait("hour", "1h"), send("code", offer="welcome"), wait("day", "1d")]
+        story = Story(shop_of(telling("welcome", steps=steps), offers={"welcome": WELCOME}))
+
+        story.tell(event("seen", "e"), known(email="a@b.example"))
+        story.pass_time(2 * HOUR)
+
+        assert of(story, PromiseConfirmed) == [PromiseConfirmed("welcome")]
+        assert story.commands[-1].promise.code == "W10"
+        assert len(of(story, Promised)) == 1
+
+    def test_who_turns_out_to_be_loyal_is_greeted_otherwise_in_that_decision(self):
+        story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
+        story.tell(event("seen", "e"))
+
+        decision = story.tell(known(email="a@b.example", tier="gold"))
+
+        recall, greeting = decision.commands
+        assert recall.type is CommandType.MESSAGE_CANCEL
+        assert recall.cancels == (story.commands[0].id,)
+        assert (greeting.template, greeting.offer) == ("hello_again", None)
+        assert greeting.variables == {"tier": "gold"}
+        (ended,) = of(story, PromiseEnded)
+        assert ended.reason is PromiseEnd.NOT_QUALIFIED
+        assert ended.otherwise == "hello_again"
+        assert held(story) == []
+        assert story.standing_in == {"tells#1": "day"}
+
+    def test_what_was_said_instead_is_recalled_by_an_exit_like_anything_else(self):
+        tells = journey(
+            "tells", "seen", [send("told", offer="welcome"), wait("day", "1d")], exits=["purchase"]
+        )
+        story = Story(shop_of(tells, offers={"welcome": WELCOME}))
+        story.tell(event("seen", "e"), known(email="a@b.example", tier="gold"))
+
+        (cancel,) = story.tell(purchase("1", "tent")).commands
+
+        assert cancel.cancels == (story.commands[-2].id,)
+
+    def test_who_is_known_to_be_loyal_gets_the_greeting_in_place_of_the_offer_and_once(self):
+        steps = [send("again", offer="welcome"), wait("day", "1d")]
+        story = Story(shop_of(telling("welcome", steps=steps), offers={"welcome": WELCOME}))
+
+        story.tell(known(email="a@b.example", tier="gold"), event("seen", "e"))
+
+        assert story.sent == ["hello_again"]
+        refused = of(story, SendRefused)
+        assert [(r.step, r.reason) for r in refused] == [
+            ("told", Refusal.OFFER_NOT_QUALIFIED),
+            ("again", Refusal.OFFER_NOT_QUALIFIED),
+        ]
+
+    def test_a_step_that_writes_the_profile_may_take_the_promise_back(self):
+        steps = [
+            wait("hour", "1h"),
+            {"id": "s", "set": {"tier": {"to": "gold"}, "email": {"to": "a@b"}}},
+            wait("day", "1d"),
+        ]
+        story = Story(shop_of(telling("welcome", steps=steps), offers={"welcome": WELCOME}))
+        story.tell(event("seen", "e"))
+        story.pass_time(HOUR)
+
+        assert story.sent == ["told", "hello_again"]
+        assert held(story) == []
+
+    def test_history_that_says_who_it_is_takes_back_and_sends_nothing(self):
+        story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
+        story.tell(event("seen", "e"))
+
+        attributes = {"email": "a@b.example", "tier": "gold"}
+        old = event("profile.updated", "p", backfill=True, attributes=attributes)
+        decision = story.tell(old)
+
+        assert decision.commands == ()
+        assert held(story) == []
+
+    def test_it_says_itself_when_somebody_is_known(self):
+        offers = {"welcome": {**WELCOME, "known_when": "has(profile.member)"}}
+        story = Story(shop_of(offers=offers))
+
+        story.tell(asked("welcome"), known(email="a@b.example", tier="gold"))
+        assert held(story) == ["welcome"]
+
+        story.tell(known("m", member=True))
+        assert held(story) == []
+
+    def test_a_provisional_promise_cannot_be_redeemed(self):
+        story = Story(shop_of(offers={"welcome": WELCOME}))
+
+        story.tell(asked("welcome"), purchase("1", "tent", offer="W10"))
+
+        (refused,) = of(story, RedemptionRefused)
+        assert (refused.reason, refused.detail) == (Refusal.OFFER_NOT_QUALIFIED, "is provisional")
+
+    def test_who_became_loyal_before_redeeming_does_not_qualify_any_more(self):
+        story = Story(shop_of(offers={"welcome": WELCOME}))
+        story.tell(known(email="a@b.example"), asked("welcome"), known("later", tier="gold"))
+        assert held(story) == ["welcome"]
+
+        story.tell(purchase("1", "tent", offer="W10"))
+
+        (refused,) = of(story, RedemptionRefused)
+        assert refused.reason is Refusal.OFFER_NOT_QUALIFIED
+
+    def test_who_did_not_qualify_once_may_qualify_later(self):
+        story = Story(shop_of(offers={"welcome": WELCOME}))
+        story.tell(asked("welcome"), known(email="a@b.example", tier="gold"))
+
+        story.tell(known("later", tier="none", at=START + 1))
+        story.tell(asked("welcome", "once more"))
+        story.tell(purchase("1", "tent", offer="W10"))
+
+        assert of(story, OfferRedeemed) == [OfferRedeemed("welcome", "1")]
+
+    def test_the_last_message_of_an_exit_may_tell_an_offer_or_what_is_said_instead(self):
+        goodbye = {"channel": "email", "template": "bye", "offer": "welcome"}
+        tells = journey(
+            "tells",
+            "seen",
+            [wait("day", "1d")],
+            kind="service",
+            exits=[{"on": "left", "then": goodbye}],
+        )
+        for attributes, said in (({}, "bye"), ({"email": "a@b", "tier": "gold"}, "hello_again")):
+            story = Story(shop_of(tells, offers={"welcome": WELCOME}))
+            story.tell(known(**attributes), event("seen", "e"), event("left", "l"))
+
+            assert story.sent == [said]
+            assert held(story) == (["welcome"] if said == "bye" else [])
+
+
+class TestRedemption:
+    def test_a_checkout_names_an_offer_by_its_name_or_its_code(self):
+        for word in ("ten", "TEN"):
+            story = Story(shop_of(offers={"ten": {"code": "TEN"}}))
+            story.tell(asked("ten"), event("offer.redeemed", "r", offer=word, order_id="1"))
+
+            assert of(story, OfferRedeemed) == [OfferRedeemed("ten", "1")]
+
+    def test_an_order_that_both_sides_tell_redeems_once(self):
+        story = Story(shop_of(offers={"ten": {}}))
+        told = purchase("1", "tent", offers=["ten"], offer="ten")
+
+        story.tell(asked("ten"), event("offer.redeemed", "r", offer="ten", order_id="1"), told)
+
+        assert len(of(story, OfferRedeemed, RedemptionRefused)) == 1
+
+    @pytest.mark.parametrize(
+        ("before", "reason", "detail"),
+        [
+            ([], Refusal.OFFER_NOT_VALID, "was not promised"),
+            ([asked("ten"), purchase("0", "mug", offer="ten")], Refusal.OFFER_USED, None),
+            (
+                [asked("ten"), event("offer.rejected", "no", offer="ten")],
+                Refusal.OFFER_NOT_VALID,
+                "rejected",
+            ),
+        ],
+    )
+    def test_what_nobody_can_count_on_is_refused(self, before, reason, detail):
+        story = Story(shop_of(offers={"ten": {}}))
+        for one in before:
+            story.tell(one)
+
+        story.tell(purchase("1", "tent", offer="ten"))
+
+        (refused,) = of(story, RedemptionRefused)
+        assert refused.reason is reason
+        assert detail in (None, refused.detail)
+
+    def test_it_counts_when_it_happened_and_not_when_we_hear_of_it(self):
+        for at, redeemed in ((START + HOUR - 1, True), (START + HOUR, False)):
+            story = Story(shop_of(offers={"ten": {"valid_for": "1h"}}))
+            story.tell(asked("ten"))
+            story.pass_time(5 * HOUR)
+            story.tell(purchase("1", "tent", at=at, offer="ten"))
+
+            assert bool(of(story, OfferRedeemed)) is redeemed
+
+    def test_a_promise_counts_also_when_the_offer_is_not_declared_any_more(self):
+        story = Story(shop_of(offers={"ten": {}}))
+        story.tell(asked("ten"))
+
+        story.journeys = shop_of(offers={"free": FREE})
+        story.tell(asked("free"), purchase("1", "tent", offer="ten"))
+
+        assert of(story, OfferRedeemed) == [OfferRedeemed("ten", "1")]
+        assert [entry.detail for entry in of(story, OfferRefused)] == [
+            "ten until 2026-12-22T10:00:00Z"
+        ]
+
+    @pytest.mark.parametrize(
+        "back",
+        [
+            event("order.cancelled", "c", order_id="1"),
+            event("order.returned", "r", order_id="1"),
+            event("order.returned", "r", order_id="1", items=[item("tent"), item("mug")]),
+        ],
+        ids=["cancelled", "returned", "returned line by line"],
+    )
+    def test_an_order_that_comes_back_whole_gives_the_promise_back(self, back):
+        story = Story(shop_of(offers={"ten": {}}))
+        story.tell(asked("ten"), purchase("1", "tent", "mug", offer="ten"))
+
+        story.tell(back)
+
+        assert of(story, RedemptionUndone) == [RedemptionUndone("ten", "1", open=True)]
+        assert held(story) == ["ten"]
+
+    def test_a_part_of_an_order_gives_nothing_back_and_the_last_part_does(self):
+        story = Story(shop_of(offers={"ten": {}}))
+        story.tell(asked("ten"), purchase("1", "tent", "mug", offer="ten"))
+
+        story.tell(event("order.returned", "r1", order_id="1", items=[item("tent")]))
+        assert held(story) == []
+
+        story.tell(event("order.returned", "r2", order_id="1", items=[item("mug")]))
+        assert held(story) == ["ten"]
+
+    def test_an_order_that_was_back_before_we_heard_of_it_redeems_nothing(self):
+        story = Story(shop_of(offers={"ten": {}}))
+
+        story.tell(asked("ten"), event("order.cancelled", "c", order_id="1"))
+        story.tell(purchase("1", "tent", offer="ten"))
+
+        assert held(story) == ["ten"]
+
+    def test_what_comes_back_too_late_is_over(self):
+        story = Story(shop_of(offers={"ten": {"valid_for": "1h"}}))
+        story.tell(asked("ten"), purchase("1", "tent", offer="ten"))
+        story.pass_time(2 * HOUR)
+
+        story.tell(event("order.cancelled", "c", order_id="1"))
+
+        assert of(story, RedemptionUndone) == [RedemptionUndone("ten", "1", open=False)]
+
+    def test_two_that_contradict_do_not_come_back_together(self):
+        story = Story(shop_of(offers={"ten": {}, "free": FREE}))
+        redeem = event("offer.redeemed", "r", offer="free", order_id="1")
+        story.tell(asked("ten"), purchase("1", "tent", offer="ten"), asked("free"), redeem)
+
+        story.tell(event("order.cancelled", "c", order_id="1"))
+
+        assert [entry.open for entry in of(story, RedemptionUndone)] == [True, False]
+        assert len(held(story)) == 1
+
+
+class TestTakenBack:
+    def test_who_rejects_it_is_not_asked_again_before_it_would_have_expired(self):
+        story = Story(shop_of(offers={"ten": {"again": "always", "valid_for": "1d"}}))
+        story.tell(asked("ten"), event("offer.rejected", "no", offer="ten"))
+
+        story.tell(asked("ten", "soon"))
+        story.pass_time(2 * DAY)
+        story.tell(asked("ten", "later", at=story.now))
+
+        assert [entry.offer for entry in of(story, OfferRefused)] == ["ten"]
+        assert held(story) == ["ten"]
+
+    def test_a_no_counts_also_when_nothing_was_promised(self):
+        tells = telling(on="offer.rejected")
+        story = Story(shop_of(tells, offers={"ten": {"again": "always"}}))
+
+        story.tell(event("offer.rejected", "no", offer="ten"))
+
+        assert story.commands == []
+        assert [entry.reason for entry in of(story, SendRefused)] == [Refusal.OFFER_USED]
+        assert held(story) == []
+
+    def test_what_was_rejected_forbids_no_other(self):
+        story = Story(shop_of(offers={"ten": {}, "free": FREE}))
+
+        story.tell(asked("ten"), event("offer.rejected", "no", offer="ten"), asked("free"))
+
+        assert held(story) == ["free"]
+
+    @pytest.mark.parametrize(
+        ("reason", "open_"),
+        [("fenced", []), ("expired", []), ("killed", []), ("duplicate", ["ten"])],
+    )
+    def test_what_only_a_dropped_message_told_was_never_promised(self, reason, open_):
+        story = Story(shop_of(telling(), offers={"ten": {}}))
+        (command,) = story.tell(event("seen", "e")).commands
+
+        story.tell(event("message.dropped", "d", command_id=command.id, reason=reason))
+
+        assert held(story) == open_
+        story.tell(asked("ten"))
+        assert held(story) == ["ten"], "it counts as never had"
+
+    def test_what_two_channels_told_stays_when_one_drops_it(self):
+        story = Story(shop_of(telling(), offers={"ten": {}}))
+        (command,) = story.tell(event("seen", "e")).commands
+
+        story.tell(asked("ten", channel="web"))
+        story.tell(event("message.dropped", "d", command_id=command.id, reason="expired"))
+
+        assert held(story) == ["ten"]
+
+
+class TestWhatIsSeen:
+    def test_conditions_see_the_names_of_open_promises(self):
+        steps = [
+            {"id": "b", "branch": [{"when": '"ten" in offers', "next": "yes"}, {"next": "no"}]},
+            send("yes"),
+            {"id": "end", "end": "x"},
+            send("no"),
+        ]
+        for first, said in (([], ["no"]), ([asked("ten")], ["yes"])):
+            story = Story(shop_of(journey("j", "seen", steps), offers={"ten": {}}))
+            for one in first:
+                story.tell(one)
+            story.tell(event("seen", "e"))
+
+            assert story.sent == said
+
+    def test_also_those_of_the_same_decision(self):
+        steps = [
+            {"id": "b", "branch": [{"when": "size(offers) > 0", "next": "x"}, {"next": "told"}]},
+            send("told", offer="ten"),
+            {"id": "b2", "branch": [{"when": '"ten" in offers', "next": "yes"}, {"next": "x"}]},
+            send("yes"),
+            {"id": "x", "end": "x"},
+        ]
+        story = Story(shop_of(journey("j", "seen", steps), offers={"ten": {}}))
+
+        story.tell(event("seen", "e"))
+
+        assert story.sent == ["told", "yes"]
+
+    def test_an_entry_and_an_exit_see_them(self):
+        enters = journey("j", "seen", [wait("w", "1d")], when='"ten" in offers')
+        exits = journey(
+            "k", "seen", [wait("w", "1d")], exits=[{"on": "left", "when": '"ten" in offers'}]
+        )
+        story = Story(shop_of(enters, exits, offers={"ten": {"valid_for": "1h"}}))
+
+        story.tell(event("seen", "e"), event("left", "l1"))
+        assert set(story.standing_in) == {"k#1"}
+
+        story.tell(asked("ten"), event("seen", "e2"), event("left", "l2"))
+        assert set(story.standing_in) == {"j#1"}
+
+    def test_templates_show_the_offers_words_in_the_customers_language(self):
+        text = "{{ offer.text }} {{ offer.until }} {{ offer.code }}"
+        parts = {"en": {"text": compile_part("text", text)}}
+        templates = Templates({("email", "told"): parts}, {})
+        told = {"en": "ten", "es": "diez"}
+        offers = {"ten": {"text": told, "code": "TEN", "valid_for": "13h30m"}}
+        story = Story(shop_of(telling(), templates=templates, offers=offers))
+
+        story.tell(known(locale="es-MX", zone="Asia/Kathmandu"), event("seen", "e"))
+
+        (command,) = story.commands
+        assert command.content == {"text": "diez 2026-11-23 TEN"}
+        assert command.promise.text == "diez"
+        assert command.variables == {}
+
+    def test_a_code_that_there_is_not_yet_is_asked_for_and_never_shown_empty(self):
+        text = "{% if offer.provisional %}soon{% else %}{{ offer.code }}{% endif %}"
+        careless = "{{ offer.code }}"
+        for source, sent in ((text, ["told"]), (careless, [])):
+            templates = Templates(
+                {("email", "told"): {"en": {"text": compile_part("text", source)}}}, {}
+            )
+            story = Story(
+                shop_of(telling("welcome"), templates=templates, offers={"welcome": WELCOME})
+            )
+            story.tell(event("seen", "e"))
+
+            assert story.sent == sent
+            assert held(story) == (["welcome"] if sent else [])
+
+
+def test_the_ledger_is_bounded_and_keeps_what_is_open():
+    access = {"gives": {"other": "access"}, "valid_for": "1h"}
+    offers = {f"o{n}": access for n in range(PROMISES_MAX + 20)} | {"ten": {}}
+    story = Story(shop_of(offers=offers))
+    story.tell(asked("ten"))
+    for n in range(PROMISES_MAX + 20):
+        story.tell(asked(f"o{n}", at=story.now))
+        story.pass_time(61 * MINUTE)
+
+    assert len(story.customer.promises) == PROMISES_MAX
+    assert held(story) == ["ten"]
+    assert f"o{PROMISES_MAX + 19}" in story.customer.promises, "the longest over went first"
+
+
+def test_nobody_holds_more_open_promises_than_the_bound():
+    access = {"gives": {"other": "access"}}
+    offers = {f"o{n}": access for n in range(PROMISES_MAX + 1)}
+    story = Story(shop_of(offers=offers))
+    for n in range(PROMISES_MAX + 1):
+        story.tell(asked(f"o{n}"))
+
+    assert len(held(story)) == PROMISES_MAX
+    assert of(story, OfferRefused)[0].detail == f"holds {PROMISES_MAX} promises"
+
+
+def test_what_no_limit_and_no_return_needs_any_more_is_forgotten():
+    offers = {"ten": {"again": "always", "valid_for": "1h"}, "free": {**FREE, "valid_for": "1h"}}
+    story = Story(shop_of(offers=offers))
+    story.tell(asked("ten"))
+    story.pass_time(2 * HOUR)
+    story.tell(asked("free", at=story.now))
+
+    assert set(story.customer.promises) == {"free"}
+
+
+def test_a_promise_that_a_page_asked_for_says_nothing_that_is_not_so():
+    story = Story(shop_of(offers={"ten": {}}))
+    story.tell(asked("ten"))
+
+    assert story.customer.promises == {
+        "ten": Promise(granted_ms=START, expires_at_ms=START + 30 * DAY)
+    }
