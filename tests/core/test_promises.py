@@ -1,26 +1,19 @@
-"""Offers at one customer: what is promised, what is refused and why, and what becomes of it."""
+"""Offers at one customer: what is promised, what is refused and why, and what is seen of it."""
 
 from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.command import CommandType
 from orchestrator.core.customer import Promise
 from orchestrator.core.decision import (
     OfferGranted,
-    OfferRedeemed,
     OfferRefused,
-    PromiseConfirmed,
     Promised,
-    PromiseEnd,
-    PromiseEnded,
-    RedemptionRefused,
-    RedemptionUndone,
     Refusal,
     SendRefused,
 )
 from orchestrator.core.language.shop import Shop
-from orchestrator.core.offers.ledger import PROMISES_MAX, open_names
+from orchestrator.core.offers.ledger import PROMISES_MAX
 from orchestrator.core.templates import Templates, compile_part
 from tests.core.builders import (
     DAY,
@@ -29,44 +22,13 @@ from tests.core.builders import (
     START,
     Story,
     event,
-    item,
     journey,
     purchase,
     send,
     shop_of,
     wait,
 )
-
-FREE = {"gives": {"free_shipping": True}}
-NOT_GOLD = 'has(profile.tier) == false || profile.tier != "gold"'
-WELCOME = {
-    "acquisition": True,
-    "qualifies": NOT_GOLD,
-    "otherwise": {"template": "hello_again", "variables": {"tier": "profile.tier"}},
-    "code": "W10",
-}
-
-
-def telling(offer="ten", *, on="seen", steps=None, **fields):
-    """Return a journey that tells an offer by e-mail and then waits for a day."""
-    told = [send("told", offer=offer, **fields), *(steps or [wait("day", "1d")])]
-    return journey("tells", on, told, kind="service")
-
-
-def asked(name, event_id=None, *, at=START, **data):
-    return event("offer.requested", event_id or f"ask-{name}", at=at, offer=name, **data)
-
-
-def known(event_id="known", *, at=START, **attributes):
-    return event("profile.updated", event_id, at=at, attributes=attributes)
-
-
-def of(story, *kinds):
-    return [entry for entry in story.entries if isinstance(entry, kinds)]
-
-
-def held(story):
-    return open_names(story.customer.promises, story.now)
+from tests.core.promising import FREE, WELCOME, asked, held, known, of, telling
 
 
 def test_a_message_that_tells_an_offer_makes_the_promise_in_the_same_decision():
@@ -253,315 +215,6 @@ def test_history_of_redemptions_counts_for_the_limit():
     story.tell(asked("ten"))
 
     assert [entry.reason for entry in of(story, OfferRefused)] == [Refusal.OFFER_USED]
-
-
-class TestAcquisition:
-    def test_a_stranger_is_promised_provisionally_and_without_the_code(self):
-        story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
-
-        (command,) = story.tell(event("seen", "e")).commands
-
-        assert command.promise.provisional
-        assert command.promise.code is None
-
-    def test_who_turns_out_to_be_new_keeps_the_promise_and_gets_the_code(self):
-        steps = [wait("hour", "1h"), send("code", offer="welcome"), wait("day", "1d")]
-        story = Story(shop_of(telling("welcome", steps=steps), offers={"welcome": WELCOME}))
-
-        story.tell(event("seen", "e"), known(email="a@b.example"))
-        story.pass_time(2 * HOUR)
-
-        assert of(story, PromiseConfirmed) == [PromiseConfirmed("welcome")]
-        assert story.commands[-1].promise.code == "W10"
-        assert len(of(story, Promised)) == 1
-
-    def test_who_turns_out_to_be_loyal_is_greeted_otherwise_in_that_decision(self):
-        story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
-        story.tell(event("seen", "e"))
-
-        decision = story.tell(known(email="a@b.example", tier="gold"))
-
-        recall, greeting = decision.commands
-        assert recall.type is CommandType.MESSAGE_CANCEL
-        assert recall.cancels == (story.commands[0].id,)
-        assert (greeting.template, greeting.offer) == ("hello_again", None)
-        assert greeting.variables == {"tier": "gold"}
-        (ended,) = of(story, PromiseEnded)
-        assert ended.reason is PromiseEnd.NOT_QUALIFIED
-        assert ended.otherwise == "hello_again"
-        assert held(story) == []
-        assert story.standing_in == {"tells#1": "day"}
-
-    def test_what_was_said_instead_is_recalled_by_an_exit_like_anything_else(self):
-        tells = journey(
-            "tells", "seen", [send("told", offer="welcome"), wait("day", "1d")], exits=["purchase"]
-        )
-        story = Story(shop_of(tells, offers={"welcome": WELCOME}))
-        story.tell(event("seen", "e"), known(email="a@b.example", tier="gold"))
-
-        (cancel,) = story.tell(purchase("1", "tent")).commands
-
-        assert cancel.cancels == (story.commands[-2].id,)
-
-    def test_who_is_known_to_be_loyal_gets_the_greeting_in_place_of_the_offer_and_once(self):
-        steps = [send("again", offer="welcome"), wait("day", "1d")]
-        story = Story(shop_of(telling("welcome", steps=steps), offers={"welcome": WELCOME}))
-
-        story.tell(known(email="a@b.example", tier="gold"), event("seen", "e"))
-
-        assert story.sent == ["hello_again"]
-        refused = of(story, SendRefused)
-        assert [(r.step, r.reason) for r in refused] == [
-            ("told", Refusal.OFFER_NOT_QUALIFIED),
-            ("again", Refusal.OFFER_NOT_QUALIFIED),
-        ]
-
-    def test_a_step_that_writes_the_profile_may_take_the_promise_back(self):
-        steps = [
-            wait("hour", "1h"),
-            {"id": "s", "set": {"tier": {"to": "gold"}, "email": {"to": "a@b"}}},
-            wait("day", "1d"),
-        ]
-        story = Story(shop_of(telling("welcome", steps=steps), offers={"welcome": WELCOME}))
-        story.tell(event("seen", "e"))
-        story.pass_time(HOUR)
-
-        assert story.sent == ["told", "hello_again"]
-        assert held(story) == []
-
-    def test_history_that_says_who_it_is_takes_back_and_sends_nothing(self):
-        story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
-        story.tell(event("seen", "e"))
-
-        attributes = {"email": "a@b.example", "tier": "gold"}
-        old = event("profile.updated", "p", backfill=True, attributes=attributes)
-        decision = story.tell(old)
-
-        assert decision.commands == ()
-        assert held(story) == []
-
-    def test_it_says_itself_when_somebody_is_known(self):
-        offers = {"welcome": {**WELCOME, "known_when": "has(profile.member)"}}
-        story = Story(shop_of(offers=offers))
-
-        story.tell(asked("welcome"), known(email="a@b.example", tier="gold"))
-        assert held(story) == ["welcome"]
-
-        story.tell(known("m", member=True))
-        assert held(story) == []
-
-    def test_a_provisional_promise_cannot_be_redeemed(self):
-        story = Story(shop_of(offers={"welcome": WELCOME}))
-
-        story.tell(asked("welcome"), purchase("1", "tent", offer="W10"))
-
-        (refused,) = of(story, RedemptionRefused)
-        assert (refused.reason, refused.detail) == (Refusal.OFFER_NOT_QUALIFIED, "is provisional")
-
-    def test_who_became_loyal_before_redeeming_does_not_qualify_any_more(self):
-        story = Story(shop_of(offers={"welcome": WELCOME}))
-        story.tell(known(email="a@b.example"), asked("welcome"), known("later", tier="gold"))
-        assert held(story) == ["welcome"]
-
-        story.tell(purchase("1", "tent", offer="W10"))
-
-        (refused,) = of(story, RedemptionRefused)
-        assert refused.reason is Refusal.OFFER_NOT_QUALIFIED
-
-    def test_who_did_not_qualify_once_may_qualify_later(self):
-        story = Story(shop_of(offers={"welcome": WELCOME}))
-        story.tell(asked("welcome"), known(email="a@b.example", tier="gold"))
-
-        story.tell(known("later", tier="none", at=START + 1))
-        story.tell(asked("welcome", "once more"))
-        story.tell(purchase("1", "tent", offer="W10"))
-
-        assert of(story, OfferRedeemed) == [OfferRedeemed("welcome", "1")]
-
-    def test_the_last_message_of_an_exit_may_tell_an_offer_or_what_is_said_instead(self):
-        goodbye = {"channel": "email", "template": "bye", "offer": "welcome"}
-        tells = journey(
-            "tells",
-            "seen",
-            [wait("day", "1d")],
-            kind="service",
-            exits=[{"on": "left", "then": goodbye}],
-        )
-        for attributes, said in (({}, "bye"), ({"email": "a@b", "tier": "gold"}, "hello_again")):
-            story = Story(shop_of(tells, offers={"welcome": WELCOME}))
-            story.tell(known(**attributes), event("seen", "e"), event("left", "l"))
-
-            assert story.sent == [said]
-            assert held(story) == (["welcome"] if said == "bye" else [])
-
-
-class TestRedemption:
-    def test_a_checkout_names_an_offer_by_its_name_or_its_code(self):
-        for word in ("ten", "TEN"):
-            story = Story(shop_of(offers={"ten": {"code": "TEN"}}))
-            story.tell(asked("ten"), event("offer.redeemed", "r", offer=word, order_id="1"))
-
-            assert of(story, OfferRedeemed) == [OfferRedeemed("ten", "1")]
-
-    def test_an_order_that_both_sides_tell_redeems_once(self):
-        story = Story(shop_of(offers={"ten": {}}))
-        told = purchase("1", "tent", offers=["ten"], offer="ten")
-
-        story.tell(asked("ten"), event("offer.redeemed", "r", offer="ten", order_id="1"), told)
-
-        assert len(of(story, OfferRedeemed, RedemptionRefused)) == 1
-
-    @pytest.mark.parametrize(
-        ("before", "reason", "detail"),
-        [
-            ([], Refusal.OFFER_NOT_VALID, "was not promised"),
-            ([asked("ten"), purchase("0", "mug", offer="ten")], Refusal.OFFER_USED, None),
-            (
-                [asked("ten"), event("offer.rejected", "no", offer="ten")],
-                Refusal.OFFER_NOT_VALID,
-                "rejected",
-            ),
-        ],
-    )
-    def test_what_nobody_can_count_on_is_refused(self, before, reason, detail):
-        story = Story(shop_of(offers={"ten": {}}))
-        for one in before:
-            story.tell(one)
-
-        story.tell(purchase("1", "tent", offer="ten"))
-
-        (refused,) = of(story, RedemptionRefused)
-        assert refused.reason is reason
-        assert detail in (None, refused.detail)
-
-    def test_it_counts_when_it_happened_and_not_when_we_hear_of_it(self):
-        for at, redeemed in ((START + HOUR - 1, True), (START + HOUR, False)):
-            story = Story(shop_of(offers={"ten": {"valid_for": "1h"}}))
-            story.tell(asked("ten"))
-            story.pass_time(5 * HOUR)
-            story.tell(purchase("1", "tent", at=at, offer="ten"))
-
-            assert bool(of(story, OfferRedeemed)) is redeemed
-
-    def test_a_promise_counts_also_when_the_offer_is_not_declared_any_more(self):
-        story = Story(shop_of(offers={"ten": {}}))
-        story.tell(asked("ten"))
-
-        story.journeys = shop_of(offers={"free": FREE})
-        story.tell(asked("free"), purchase("1", "tent", offer="ten"))
-
-        assert of(story, OfferRedeemed) == [OfferRedeemed("ten", "1")]
-        assert [entry.detail for entry in of(story, OfferRefused)] == [
-            "ten until 2026-12-22T10:00:00Z"
-        ]
-
-    @pytest.mark.parametrize(
-        "back",
-        [
-            event("order.cancelled", "c", order_id="1"),
-            event("order.returned", "r", order_id="1"),
-            event("order.returned", "r", order_id="1", items=[item("tent"), item("mug")]),
-        ],
-        ids=["cancelled", "returned", "returned line by line"],
-    )
-    def test_an_order_that_comes_back_whole_gives_the_promise_back(self, back):
-        story = Story(shop_of(offers={"ten": {}}))
-        story.tell(asked("ten"), purchase("1", "tent", "mug", offer="ten"))
-
-        story.tell(back)
-
-        assert of(story, RedemptionUndone) == [RedemptionUndone("ten", "1", open=True)]
-        assert held(story) == ["ten"]
-
-    def test_a_part_of_an_order_gives_nothing_back_and_the_last_part_does(self):
-        story = Story(shop_of(offers={"ten": {}}))
-        story.tell(asked("ten"), purchase("1", "tent", "mug", offer="ten"))
-
-        story.tell(event("order.returned", "r1", order_id="1", items=[item("tent")]))
-        assert held(story) == []
-
-        story.tell(event("order.returned", "r2", order_id="1", items=[item("mug")]))
-        assert held(story) == ["ten"]
-
-    def test_an_order_that_was_back_before_we_heard_of_it_redeems_nothing(self):
-        story = Story(shop_of(offers={"ten": {}}))
-
-        story.tell(asked("ten"), event("order.cancelled", "c", order_id="1"))
-        story.tell(purchase("1", "tent", offer="ten"))
-
-        assert held(story) == ["ten"]
-
-    def test_what_comes_back_too_late_is_over(self):
-        story = Story(shop_of(offers={"ten": {"valid_for": "1h"}}))
-        story.tell(asked("ten"), purchase("1", "tent", offer="ten"))
-        story.pass_time(2 * HOUR)
-
-        story.tell(event("order.cancelled", "c", order_id="1"))
-
-        assert of(story, RedemptionUndone) == [RedemptionUndone("ten", "1", open=False)]
-
-    def test_two_that_contradict_do_not_come_back_together(self):
-        story = Story(shop_of(offers={"ten": {}, "free": FREE}))
-        redeem = event("offer.redeemed", "r", offer="free", order_id="1")
-        story.tell(asked("ten"), purchase("1", "tent", offer="ten"), asked("free"), redeem)
-
-        story.tell(event("order.cancelled", "c", order_id="1"))
-
-        assert [entry.open for entry in of(story, RedemptionUndone)] == [True, False]
-        assert len(held(story)) == 1
-
-
-class TestTakenBack:
-    def test_who_rejects_it_is_not_asked_again_before_it_would_have_expired(self):
-        story = Story(shop_of(offers={"ten": {"again": "always", "valid_for": "1d"}}))
-        story.tell(asked("ten"), event("offer.rejected", "no", offer="ten"))
-
-        story.tell(asked("ten", "soon"))
-        story.pass_time(2 * DAY)
-        story.tell(asked("ten", "later", at=story.now))
-
-        assert [entry.offer for entry in of(story, OfferRefused)] == ["ten"]
-        assert held(story) == ["ten"]
-
-    def test_a_no_counts_also_when_nothing_was_promised(self):
-        tells = telling(on="offer.rejected")
-        story = Story(shop_of(tells, offers={"ten": {"again": "always"}}))
-
-        story.tell(event("offer.rejected", "no", offer="ten"))
-
-        assert story.commands == []
-        assert [entry.reason for entry in of(story, SendRefused)] == [Refusal.OFFER_USED]
-        assert held(story) == []
-
-    def test_what_was_rejected_forbids_no_other(self):
-        story = Story(shop_of(offers={"ten": {}, "free": FREE}))
-
-        story.tell(asked("ten"), event("offer.rejected", "no", offer="ten"), asked("free"))
-
-        assert held(story) == ["free"]
-
-    @pytest.mark.parametrize(
-        ("reason", "open_"),
-        [("fenced", []), ("expired", []), ("killed", []), ("duplicate", ["ten"])],
-    )
-    def test_what_only_a_dropped_message_told_was_never_promised(self, reason, open_):
-        story = Story(shop_of(telling(), offers={"ten": {}}))
-        (command,) = story.tell(event("seen", "e")).commands
-
-        story.tell(event("message.dropped", "d", command_id=command.id, reason=reason))
-
-        assert held(story) == open_
-        story.tell(asked("ten"))
-        assert held(story) == ["ten"], "it counts as never had"
-
-    def test_what_two_channels_told_stays_when_one_drops_it(self):
-        story = Story(shop_of(telling(), offers={"ten": {}}))
-        (command,) = story.tell(event("seen", "e")).commands
-
-        story.tell(asked("ten", channel="web"))
-        story.tell(event("message.dropped", "d", command_id=command.id, reason="expired"))
-
-        assert held(story) == ["ten"]
 
 
 class TestWhatIsSeen:
