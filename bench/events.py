@@ -114,9 +114,16 @@ def population(workload: Workload) -> Iterator[tuple[bytes, bytes]]:
         )
         identity = event_id(started_ns, customer)
         yield key, _envelope("profile.updated", f"{identity}-profile", customer, now_ns, profile)
+        yield key, consent_bytes(customer, "email", identity, now_ns)
         if customer % 2:
             sale = '{"campaign":"winter_sale","discount_text":"up to 30 %"}'
             yield key, _envelope("campaign.started", f"{identity}-sale", customer, now_ns, sale)
+
+
+def consent_bytes(customer: int, channel: str, identity: str, at_ns: int) -> bytes:
+    """Return the customer's word that promotions on a channel are welcome."""
+    data = f'{{"channel":"{channel}","class":"promotional","granted":true,"proof":"form"}}'
+    return _envelope("consent.updated", f"{identity}-{channel}", customer, at_ns, data)
 
 
 def event_bytes(

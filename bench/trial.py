@@ -19,7 +19,7 @@ from typing import Final
 
 import click
 
-from bench.events import MIXES, event_bytes
+from bench.events import MIXES, consent_bytes, event_bytes
 from bench.report import RESULTS
 from bench.systems import ROOT
 
@@ -34,6 +34,8 @@ def write_history(path: Path, events: int, customers: int, seed: int) -> None:
     kinds, shares = zip(*MIXES["mixed"], strict=True)
     step_ns = DAYS * 86_400 * 10**9 // events
     with path.open("wb") as file:
+        for customer in range(customers):
+            file.write(consent_bytes(customer, "email", f"t-{customer}", START_NS) + b"\n")
         for number in range(events):
             kind = chance.choices(kinds, shares)[0]
             at_ns = START_NS + number * step_ns
@@ -67,7 +69,7 @@ def main(events: int, customers: int, seed: int) -> None:
         rows = []
         for share in SHARES:
             with history.open("rb") as file:
-                lines = [next(file) for _ in range(round(events * share))]
+                lines = [next(file) for _ in range(customers + round(events * share))]
             seconds, peak_kib = play(lines)
             rows.append((len(lines), seconds, peak_kib))
             click.echo(f"{len(lines):,} events: {seconds:.0f} s, {peak_kib / 1024:,.0f} MiB")

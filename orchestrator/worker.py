@@ -21,6 +21,7 @@ from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.definitions import Definitions, prepare
 from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.followed.pauses import PauseFollower
 from orchestrator.runtime.publications import Publications, event_triggers, rules_of, topic_names
 from orchestrator.runtime.security import client_options
 from orchestrator.runtime.shell.app import Shell, create_shell
@@ -107,8 +108,11 @@ def build_worker(
         state_bytes_max=settings.state_bytes_max,
     )
     driver = Driver(settings, options, rules_of(settings, journeys, names), metrics)
-    publications = Publications(settings, driver, metrics, published)
-    shell = create_shell(settings, options, driver, publications)
+    followers = (
+        Publications(settings, driver, metrics, published),
+        PauseFollower(settings, driver, metrics),
+    )
+    shell = create_shell(settings, options, driver, followers)
     metrics.built(
         version=__version__,
         journeys=journeys.content_hash,

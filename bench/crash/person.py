@@ -82,6 +82,7 @@ class Stay:
     journey: Mapping[str, Any]
     key: str | None
     entry_ms: int
+    entered_ms: int
     products: list[Mapping[str, Any]]
     trigger: Mapping[str, Any]
     step: str | None = None
@@ -119,6 +120,8 @@ class Person:
     """Per journey, the last entry or end, whichever is later."""
     used: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     exits: list[tuple[int, Occurrence]] = field(default_factory=list)
+    bounced: dict[str, int] = field(default_factory=dict)
+    """Since when the address of a channel is dead."""
 
     def differences(self, state: Customer) -> list[str]:
         """Compare with the state that the changelog ends with."""

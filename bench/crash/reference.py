@@ -26,6 +26,7 @@ from bench.crash.person import (
     duration_ms,
 )
 from bench.crash.records import milliseconds
+from bench.crash.wording import form, kind_of, text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +103,8 @@ class Turn:
         self.now_ms = now_ms
         self.event = event
         self.told: list[tuple[Any, ...]] = []
+        self.promoted: str | None = None
+        self.waiting: list[tuple[tuple[Any, ...], Stay, int, int]] = []
         self.occurred_ms = min(event.time_ms, now_ms) if event is not None else now_ms
 
     def take(self) -> None:
@@ -117,6 +120,7 @@ class Turn:
             due = [one for one in person.stays.values() if (one.wake_at_ms or 1e18) <= self.now_ms]
             for stay in sorted(due, key=lambda one: (one.wake_at_ms, one.id)):
                 self._walk(stay, self._after(stay.journey, stay.step), stay.wake_at_ms or 0)
+            self._choose()
             return
         person.seen[event.source, event.id] = person.ever[event.source, event.id] = event.body
         if len(person.seen) > SEEN_MAX:
@@ -128,6 +132,14 @@ class Turn:
         if not event.backfill:
             self._exit(event)
             self._enter(event)
+            self._choose()
+
+    def _choose(self) -> None:
+        """Let one promotion of this turn out, and everybody who waited for that go on."""
+        while self.waiting:
+            heard, self.waiting = sorted(self.waiting, key=lambda one: one[0]), []
+            for _, stay, position, due_ms in heard:
+                self._walk(stay, position, due_ms, heard=True)
 
     def _apply(self, event: Occurrence) -> None:
         person = self.person
@@ -149,7 +161,25 @@ class Turn:
                 order.returned[item["sku"]] += item.get("quantity", 10**6)
             order.cancelled = order.cancelled or not event.data.get("items")
         elif event.type in FINALS:
+            if event.type == "message.bounced":
+                self._bounce(event)
             self._finish(event.data["command_id"], FINALS[event.type])
+
+    def _bounce(self, event: Occurrence) -> None:
+        for stay in self.person.stays.values():
+            for one in stay.open:
+                if one.id == event.data["command_id"]:
+                    before = self.person.bounced.get(one.channel, 0)
+                    self.person.bounced[one.channel] = max(before, event.time_ms)
+
+    def _unreachable(self, channel: str, command_class: str) -> bool:
+        """Whether the channel's address is dead, and none newer is known."""
+        dead_ms = self.person.bounced.get(channel)
+        if dead_ms is None or command_class == "transactional":
+            return False
+        name = self.model.channels[channel].get("address_ref", "").removeprefix("profile.")
+        known = self.person.attributes.get(name)
+        return known is None or known[0][0] <= dead_ms
 
     def _finish(self, command: str, outcome: str) -> None:
         for stay in list(self.person.stays.values()):
@@ -242,7 +272,8 @@ class Turn:
             if product["sku"] not in {one["sku"] for one in products}:
                 products.append(product)
         enrollment = f"{name}/{key}#{ordinal}" if key is not None else f"{name}#{ordinal}"
-        return Stay(enrollment, journey, key, self.occurred_ms, products, event.data)
+        times = (self.occurred_ms, self.now_ms)
+        return Stay(enrollment, journey, key, *times, products, event.data)
 
     def _refusals(self, stay: Stay) -> set[str]:
         """Return every reason that speaks against an entry; the worker names one of them."""
@@ -278,10 +309,16 @@ class Turn:
     def _owns_all(self, stay: Stay) -> bool:
         return bool(stay.products) and all(self._owns(one) for one in stay.products)
 
-    def _walk(self, stay: Stay, position: int, due_ms: int) -> None:
+    def _walk(self, stay: Stay, position: int, due_ms: int, *, heard: bool = False) -> None:
         steps = stay.journey["steps"]
         while position < len(steps):
             step = steps[position]
+            if not heard and self._contends(stay, step, due_ms):
+                stay.step, stay.wake_at_ms = step["id"], None
+                order = -stay.journey.get("priority", 50), self._expiry(stay, step["send"], due_ms)
+                who = stay.entered_ms, stay.journey["name"], stay.id
+                self.waiting.append(((*order, *who), stay, position, due_ms))
+                return
             if "wait" in step:
                 stay.step = step["id"]
                 stay.wake_at_ms = self.now_ms + duration_ms(step["wait"])
@@ -308,20 +345,43 @@ class Turn:
             self._audience(stay, step)
         return self._after(journey, step["id"])
 
+    def _contends(self, stay: Stay, step: Mapping[str, Any], due_ms: int) -> bool:
+        """Whether a step is a promotion that may go, if no other one of this turn does."""
+        word = step.get("send")
+        return (
+            word is not None
+            and self.promoted is None
+            and word.get("class", stay.journey["kind"]) == "promotional"
+            and self.now_ms <= self._expiry(stay, word, due_ms)
+            and not self._unreachable(word["channel"], "promotional")
+            and not self._owns_all(stay)
+        )
+
+    def _expiry(self, stay: Stay, word: Mapping[str, Any], due_ms: int) -> int:
+        command_class = word.get("class", stay.journey["kind"])
+        lasts = word.get("expires_after") or self.model.shop["expires_after"][command_class]
+        return due_ms + duration_ms(lasts)
+
     def _speak(self, stay: Stay, step: Mapping[str, Any], due_ms: int) -> None:
         kind = "message.send" if "send" in step else "task.create"
         word = step["send"] if "send" in step else step["task"]
         command_class = word.get("class", stay.journey["kind"])
-        lasts = word.get("expires_after") or self.model.shop["expires_after"][command_class]
-        expires_at_ms = due_ms + duration_ms(lasts)
+        expires_at_ms = self._expiry(stay, word, due_ms)
+        promotes = kind == "message.send" and command_class == "promotional"
         variables = self._variables(stay, word)
         if self.now_ms > expires_at_ms:
             self.told.append(("silent", stay.id, step["id"], "expired"))
+        elif "send" in step and self._unreachable(word["channel"], command_class):
+            self.told.append(("silent", stay.id, step["id"], "suppressed"))
         elif command_class == "promotional" and self._owns_all(stay):
             self.told.append(("silent", stay.id, step["id"], "already_owned"))
+        elif promotes and self.promoted not in {None, stay.id}:
+            self.told.append(("silent", stay.id, step["id"], "arbitration"))
         elif variables is None:
             self.told.append(("silent", stay.id, step["id"], "missing_variable"))
         else:
+            if promotes:
+                self.promoted = stay.id
             said = (word["channel"], command_class, step["id"], word["template"])
             self.told.append(
                 (kind, stay.id, *said, expires_at_ms, json.dumps(variables, sort_keys=True))
@@ -329,6 +389,9 @@ class Turn:
 
     def _farewell(self, stay: Stay, word: Mapping[str, Any]) -> None:
         command_class = word["class"]
+        if self._unreachable(word["channel"], command_class):
+            self.told.append(("silent", stay.id, "exit", "suppressed"))
+            return
         expires_at_ms = self.now_ms + duration_ms(self.model.shop["expires_after"][command_class])
         said = (word["channel"], command_class, "exit", word["template"])
         self.told.append(("message.send", stay.id, *said, expires_at_ms, "{}"))
@@ -389,7 +452,7 @@ class Turn:
         sequence = self.person.sequence
         faults = []
         for entry in line.entries:
-            actual[_form(entry, commands)] += 1
+            actual[form(entry, commands)] += 1
             if entry["kind"] == "emitted":
                 sequence += 1
                 if entry["sequence"] != sequence:
@@ -399,8 +462,8 @@ class Turn:
                 if entry["reason"] not in allowed:
                     faults.append(("wrong", f"{entry['journey']}: refused {entry['reason']}"))
         missing, extra = expected - actual, actual - expected
-        faults += [(_kind(one, "lost"), f"not done: {_text(one)}") for one in missing]
-        faults += [(_kind(one, "doubled"), f"not to be done: {_text(one)}") for one in extra]
+        faults += [(kind_of(one, "lost"), f"not done: {text_of(one)}") for one in missing]
+        faults += [(kind_of(one, "doubled"), f"not to be done: {text_of(one)}") for one in extra]
         return faults
 
     def adopt(self, line: LogLine, commands: Mapping[str, CommandLine]) -> None:
@@ -429,52 +492,3 @@ class Turn:
                 )
         for stay in list(self.person.stays.values()):
             self._leave_when_empty(stay)
-
-
-def _form(entry: Mapping[str, Any], commands: Mapping[str, CommandLine]) -> tuple[Any, ...]:
-    """Write a log entry, with the command it names, the way `Turn` tells it."""
-    match entry["kind"]:
-        case "entered":
-            return ("entered", entry["enrollment"])
-        case "moved":
-            return ("moved", entry["enrollment"], entry["step"], entry["wake_at_ms"])
-        case "ended":
-            recalled = frozenset(entry.get("cancelled", ()))
-            return ("ended", entry["enrollment"], entry["reason"], recalled)
-        case "entry_refused":
-            return ("refused", entry["journey"])
-        case "send_refused":
-            return ("silent", entry["enrollment"], entry["step"], entry["reason"])
-        case "message_final":
-            return ("final", entry["command"], entry["enrollment"], entry["outcome"])
-        case "emitted":
-            return _emitted_form(entry, commands.get(entry["command"]))
-        case kind:
-            return (kind,)
-
-
-def _emitted_form(entry: Mapping[str, Any], command: CommandLine | None) -> tuple[Any, ...]:
-    kind, stay, channel = entry["type"], entry["enrollment"], entry["channel"]
-    data: Mapping[str, Any] = command.data if command is not None else defaultdict(str)
-    match kind:
-        case "message.cancel" | "task.close":
-            promotional = entry["command_class"] == "promotional"
-            recalled = frozenset(data.get("cancels", ()))
-            return ("recalled", stay, kind, channel, promotional, recalled)
-        case "audience.add":
-            return ("added", stay, channel, data["audience"])
-        case "audience.remove":
-            return ("removed", stay, channel, data["audience"])
-    said = (channel, entry["command_class"], entry["step"], data["template"])
-    expires_at_ms = milliseconds(data["expires_at"]) if command is not None else 0
-    return (kind, stay, *said, expires_at_ms, json.dumps(data["variables"] or {}, sort_keys=True))
-
-
-def _kind(told: tuple[Any, ...], otherwise: str) -> str:
-    """Which of the report's kinds a missing or an additional effect belongs to."""
-    return "wrong" if told[0] in {"refused", "silent"} else otherwise
-
-
-def _text(told: tuple[Any, ...]) -> str:
-    parts = (sorted(one) if isinstance(one, frozenset) else one for one in told)
-    return " ".join(map(str, parts))

@@ -124,6 +124,13 @@ PROMISE = Row(
             1000,
         ),
         Panel(
+            "Visits left",
+            "Customers whom journeys with a time table have still to visit in their rounds.",
+            "short",
+            gauge("orchestrator_visits_left"),
+            1_000_000,
+        ),
+        Panel(
             "Dead letters, last hour",
             "Records put aside. `orchestrator dead-letters list` shows them.",
             "short",
@@ -199,6 +206,18 @@ BUSINESS = Row(
             "By partition.",
             "short",
             gauge("orchestrator_waits_pending", "partition"),
+        ),
+        Panel(
+            "Paused",
+            "Scopes that somebody has paused, as the workers know it; forgotten ones stay here.",
+            "short",
+            gauge("orchestrator_paused", "kind", "action", how="max"),
+        ),
+        Panel(
+            "Customers held",
+            "Whom a pause holds at a step; after a resume it falls to nothing.",
+            "short",
+            gauge("orchestrator_customers_held", "partition"),
         ),
     ),
 )

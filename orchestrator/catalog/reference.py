@@ -79,6 +79,9 @@ def _page(folder: Path) -> Iterator[str]:
         yield from _quoted(_step_example(folder, word))
     yield "## shop.yaml\n"
     yield from _fields(shop.Shop)
+    for model in (shop.QuietHours, shop.Cap):
+        yield f"Each `{model.__name__.lower()}`:\n"
+        yield from _fields(model)
     yield "## channels.yaml\n"
     yield "A mapping from the name of each channel to:\n"
     yield from _fields(shop.Channel)

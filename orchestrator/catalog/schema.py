@@ -43,7 +43,8 @@ def shop_schema() -> dict[str, Any]:
 
 def channels_schema() -> dict[str, Any]:
     """Return the schema of `channels.yaml`: channels by name."""
-    channel = Channel.model_json_schema(mode="validation")
+    channel = model_schema(Channel)
+    definitions = channel.pop("$defs", {})
     return {
         "$schema": DIALECT,
         "title": "Channels",
@@ -51,6 +52,7 @@ def channels_schema() -> dict[str, Any]:
         "type": "object",
         "propertyNames": {"pattern": NAME_PATTERN},
         "additionalProperties": channel,
+        "$defs": definitions,
     }
 
 

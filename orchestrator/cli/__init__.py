@@ -33,6 +33,8 @@ VERBS: dict[str, tuple[str, str]] = {
         "orchestrator.cli.authoring.publish:publish",
         "Make a folder of journeys the one that runs.",
     ),
+    "pause": ("orchestrator.cli.pause:pause", "Hold back what goes out, or drop it."),
+    "resume": ("orchestrator.cli.pause:resume", "Let go out again what is paused."),
     "simulate": ("orchestrator.cli.authoring.simulate:simulate", "Play scenarios in virtual time."),
     "explain": ("orchestrator.cli.explain:explain", "Say what a customer got or not, and why."),
     "replay": ("orchestrator.cli.replay:replay", "Make recorded decisions again and compare them."),

@@ -22,7 +22,7 @@ from orchestrator.catalog.findings import shortened
 from orchestrator.cli.options import with_settings
 from orchestrator.demo.stage import Received, consumer, partitions_of, read_to_end
 from orchestrator.protocol.home import home_partition
-from orchestrator.protocol.outputs import EventCause, LogRecord, VisitCause
+from orchestrator.protocol.outputs import EventCause, LogRecord, ResumedCause, VisitCause
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.definitions import Definitions
 from orchestrator.runtime.records import install_lenient_records
@@ -275,6 +275,8 @@ def _story(log: Recorded, step: Step, observer: Observer) -> list[str]:
         cause = f"{named.type} {named.id}"
     elif isinstance(named, VisitCause):
         cause = f"the time of {named.journey} had come"
+    elif isinstance(named, ResumedCause):
+        cause = "what is paused had changed"
     where = f"{step.cause.place} → {log.place}" if step.cause is not None else log.place
     if step.decision is None:
         return [f"{record.now}  {cause}  ({where}; not made again)"]

@@ -123,6 +123,14 @@ def next_time(after_ms: int, minute: int, zone: ZoneInfo, weekdays: Collection[i
     return after_ms + DAY_MS
 
 
+def minute_of_day(instant_ms: int, zone: ZoneInfo) -> int:
+    """Return which minute of the local day it is, 0 to 1439."""
+    if not 0 <= instant_ms < _LAST_MS:
+        return 0
+    local = _local(instant_ms, zone)
+    return local.hour * 60 + local.minute
+
+
 def date_instant(
     value: object, minute: int | None, zone: ZoneInfo, *, shift_ms: int = 0
 ) -> int | None:

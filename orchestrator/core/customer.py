@@ -21,6 +21,8 @@ REMEMBERED_EXIT_MS: Final = 72 * 3_600_000
 ENDED_KEYS_MAX: Final = 256
 SENT_MAX: Final = 16
 ENDED_KEY_MS: Final = 30 * 86_400_000
+# Why an enrollment is held at a step: somebody has paused what the step would send.
+PAUSED: Final = "paused"
 
 
 class UnknownStateFormat(Exception):
@@ -98,7 +100,8 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     the decision's now. `trigger` holds the part of the entering event's data that steps read.
     `sent` names the newest messages, where a wait or a goal asks what becomes of them;
     `best_arm` is the best arm of a ranked wait that has come; `goal_ms` says when the goal was
-    reached.
+    reached. Who is `held` at a step that may not act yet (the value says why) stands in that step;
+    `due_ms` is when it was due first.
     """
 
     id: str
@@ -120,6 +123,8 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     last_sent_ms: int | None = None
     best_arm: int | None = None
     goal_ms: int | None = None
+    held: str | None = None
+    due_ms: int | None = None
 
 
 class JourneyMemory(Struct, frozen=True, array_like=True, gc=False):
@@ -190,6 +195,50 @@ class FenceEntry(Struct, frozen=True, array_like=True, gc=False):
     expires_at_ms: int
 
 
+class Consent(Struct, frozen=True, array_like=True, gc=False):
+    """The customer's word on one class of messages on one channel; the newest counts."""
+
+    granted: bool
+    time_ms: int
+    source: str
+    id: str
+
+
+class Sent(Struct, frozen=True, array_like=True, gc=False):
+    """A message that frequency caps count.
+
+    `time_ms` is when it was emitted, or when it reached the customer once a sender has said so.
+    Until `expires_at_ms` it may still be handed over; 0 when it is final. One that was cancelled or
+    dropped does not count.
+    """
+
+    id: str
+    time_ms: int
+    channel: str
+    command_class: str
+    journey: str
+    expires_at_ms: int = 0
+    counts: bool = True
+
+
+class Contact(Struct, frozen=True, array_like=True, gc=False):
+    """Whether and how a customer may be reached.
+
+    `consents` are by channel and class (`email/promotional`); `bounced` says by channel since when
+    its address is dead; `talking_until_ms` is until when one of our people talks to the customer;
+    `promoted_ms` is when the newest promotional message was emitted.
+    """
+
+    consents: Mapping[str, Consent] = field(default_factory=dict)
+    bounced: Mapping[str, int] = field(default_factory=dict)
+    sends: tuple[Sent, ...] = ()
+    talking_until_ms: int = 0
+    promoted_ms: int = 0
+
+
+NO_CONTACT: Final = Contact()
+
+
 class Customer(Struct, frozen=True, array_like=True, gc=False):
     """Everything `decide` knows about one customer id.
 
@@ -214,6 +263,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     extensions: Mapping[str, Raw] = field(default_factory=dict)
     watches: Mapping[str, Watch] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)
+    contact: Contact = NO_CONTACT
     promises: Mapping[str, Promise] = field(default_factory=dict)
 
 
@@ -221,13 +271,18 @@ _encoder = msgpack.Encoder()
 _decoder = msgpack.Decoder(Customer)
 _FORMAT_BYTE: Final = bytes((STATE_FORMAT,))
 # The earliest due time stands in front of the record, so that recovery can rebuild the index of
-# waits from millions of records without decoding any of them.
+# waits from millions of records without decoding any of them. Times need six of its eight bytes;
+# the first bit says whether a pause holds the customer.
 _HEADER_BYTES: Final = 9
+_PAUSED_BIT: Final = 1 << 63
 
 
 def encode_customer(customer: Customer) -> bytes:
     """Return the changelog value of a customer: format byte, earliest due time, state."""
     due = wake_at_ms(customer) or 0
+    for one in customer.enrollments:
+        if one.held == PAUSED:
+            due |= _PAUSED_BIT
     return _FORMAT_BYTE + due.to_bytes(8, "big") + _encoder.encode(customer)
 
 
@@ -247,7 +302,12 @@ def check_state_format(value: bytes) -> None:
 
 def encoded_wake_at_ms(value: bytes) -> int | None:
     """Return the earliest due time of an encoded customer without decoding it."""
-    return int.from_bytes(value[1:_HEADER_BYTES], "big") or None
+    return int.from_bytes(value[1:_HEADER_BYTES], "big") & ~_PAUSED_BIT or None
+
+
+def encoded_is_paused(value: bytes) -> bool:
+    """Whether a pause holds an encoded customer, without decoding it."""
+    return value[1] >= _PAUSED_BIT >> 56
 
 
 def wake_at_ms(customer: Customer) -> int | None:

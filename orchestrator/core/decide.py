@@ -4,23 +4,31 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → dedupe → apply → promises → goals → exits → waits → entries → steps. A wait
-that has come due (`TimerFired`) and a journey that looks for customers (`Visit`) go through the
-same function and take only the last part of the way. The rules stand in `core/rules` and
-`core/offers`; they write into one `Draft`, which is sealed at the end.
+The descent: event → dedupe → apply → promises → goals → exits → waits → entries → steps →
+arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers (`Visit`)
+and the end of a pause (`Resumed`) go through the same function and take only the last part of the
+way. The rules stand in `core/rules` and `core/offers`; they write into one `Draft`, which is sealed
+at the end.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-from orchestrator.core.customer import Customer, wake_at_ms
-from orchestrator.core.decision import Decision, MessageFinal, Outcome, Rejection
-from orchestrator.core.event import Event, Input, TimerFired, Visit
+from orchestrator.core.contact import (
+    REACHED,
+    channel_of,
+    contact_after,
+    handed_over,
+    uncounted,
+)
+from orchestrator.core.customer import PAUSED, Customer, wake_at_ms
+from orchestrator.core.decision import Decision, Hold, MessageFinal, Outcome, Rejection
+from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.offers import outcomes
 from orchestrator.core.offers.promises import confirm
 from orchestrator.core.profile import attributes_after, orders_after, with_attributes
-from orchestrator.core.rules.advance import go_on, say_otherwise
+from orchestrator.core.rules.advance import go_on, release, say_otherwise
 from orchestrator.core.rules.dedupe import (
     Seen,
     business_key,
@@ -31,15 +39,15 @@ from orchestrator.core.rules.dedupe import (
 )
 from orchestrator.core.rules.draft import Draft
 from orchestrator.core.rules.enroll import enter_at, enter_by_event, enter_segments
-from orchestrator.core.rules.exits import end_by_event
-from orchestrator.core.rules.goals import reach_goals
+from orchestrator.core.rules.exits import end_by_event, reach_goals
+from orchestrator.core.rules.guard.arbitration import arbitrate
 from orchestrator.core.rules.hearing import hear, hear_profile
 from orchestrator.core.rules.watching import come_due, introduce, watch_absence, watch_dates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    from orchestrator.core.customer import Attribute
+    from orchestrator.core.customer import Attribute, Enrollment
     from orchestrator.core.journeys import Journeys
     from orchestrator.core.offers.promises import Withdrawn
 
@@ -70,6 +78,8 @@ def decide(journeys: Journeys, customer: Customer, event: Input, now_ms: int) ->
             return _decide_timer(journeys, customer, now_ms)
         case Visit():
             return _decide_visit(journeys, customer, event, now_ms)
+        case Resumed():
+            return _decide_resumed(journeys, customer, now_ms)
         case _:
             assert_never(event)
 
@@ -98,7 +108,7 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
     occurred_ms = min(event.time_ms, now_ms)
     _apply(draft, event, occurred_ms)
     event_type = event.type
-    withdrawn: Sequence[Withdrawn] = ()
+    withdrawn: Iterable[Withdrawn] = ()
     if draft.promises or event_type in outcomes.ASKED:
         withdrawn = outcomes.follow(draft, event, occurred_ms)
     if event_type in journeys.missing:
@@ -113,8 +123,11 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
         if event_type in journeys.heard:
             known = draft.attributes
             hear(draft, event, occurred_ms)
+        if event_type == "handoff.ended":
+            release(draft, Hold.HANDOFF)
         if event_type in journeys.entering:
             enter_by_event(draft, event, occurred_ms)
+        arbitrate(draft)
         if draft.attributes is not customer.attributes:
             _settle(draft, known)
     if draft.attributes is not customer.attributes:
@@ -138,30 +151,50 @@ def _settle(draft: Draft, heard: Mapping[str, Attribute]) -> None:
         if after is not heard:
             hear_profile(draft)
         enter_segments(draft, before, after)
+        arbitrate(draft)
         before = heard = after
 
 
 def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decision:
     """Let every enrollment whose wait is over go on, the longest overdue first."""
-    due = [
-        (enrollment.wake_at_ms, enrollment.id, enrollment)
+    due = (
+        (enrollment.wake_at_ms, enrollment)
         for enrollment in customer.enrollments
         if enrollment.wake_at_ms is not None and enrollment.wake_at_ms <= now_ms
-    ]
+    )
     if (wake_at_ms(customer) or now_ms + 1) > now_ms:
         return _nothing(Outcome.APPLIED, customer, now_ms)
     draft = Draft(journeys, customer, now_ms, None)
     draft.forget_expired()
-    for _, enrollment_id, _ in sorted(due):
-        for enrollment in draft.enrollments:
-            if enrollment.id == enrollment_id:
-                go_on(draft, enrollment)
+    _go_on(draft, due)
     if draft.watches:
         come_due(draft)
+    arbitrate(draft)
     if draft.attributes is not customer.attributes:
         _settle(draft, customer.attributes)
         watch_dates(draft)
     return draft.seal()
+
+
+def _decide_resumed(journeys: Journeys, customer: Customer, now_ms: int) -> Decision:
+    """Take the steps again that a pause holds; the same customer when none may go on."""
+    draft = Draft(journeys, customer, now_ms, None)
+    draft.forget_expired()
+    held = ((one.due_ms or 0, one) for one in customer.enrollments if one.held == PAUSED)
+    _go_on(draft, held)
+    arbitrate(draft)
+    if draft.attributes is not customer.attributes:
+        _settle(draft, customer.attributes)
+        watch_dates(draft)
+    return draft.seal() if draft.entries else _nothing(Outcome.APPLIED, customer, now_ms)
+
+
+def _go_on(draft: Draft, due: Iterable[tuple[int, Enrollment]]) -> None:
+    """Let enrollments go on that were due then, the longest overdue first."""
+    for _, enrollment_id in sorted((due_ms, one.id) for due_ms, one in due):
+        for enrollment in draft.enrollments:
+            if enrollment.id == enrollment_id:
+                go_on(draft, enrollment)
 
 
 def _decide_visit(journeys: Journeys, customer: Customer, visit: Visit, now_ms: int) -> Decision:
@@ -174,6 +207,7 @@ def _decide_visit(journeys: Journeys, customer: Customer, visit: Visit, now_ms: 
         introduce(draft, plan)
     else:
         enter_at(draft, plan, visit.occurrence_ms)
+        arbitrate(draft)
         if draft.attributes is not customer.attributes:
             _settle(draft, customer.attributes)
             watch_dates(draft)
@@ -194,12 +228,42 @@ def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
             )
         case "task.closed":
             _close(draft, event.data.get("task_id"), "closed")
+        case "consent.updated" | "message.unsubscribed" | "handoff.started" | "handoff.ended":
+            _learn_of_contact(draft, event)
         case _ if event.type in FINAL_OUTCOMES:
             _take_answer(draft, event)
+            _take_report(draft, event, occurred_ms)
             _close(draft, event.data.get("command_id"), FINAL_OUTCOMES[event.type])
         case _:
             # `audience.applied` too: the membership stays open, so that an exit ends it.
             pass
+
+
+def _learn_of_contact(draft: Draft, event: Event) -> None:
+    """Take in what says whether and how the customer may be reached."""
+    channel = None
+    if event.type.startswith("message."):
+        held = (one for enrollment in draft.enrollments for one in enrollment.open_commands)
+        channel = channel_of(event, held, draft.contact)
+    draft.contact = contact_after(
+        draft.contact,
+        event,
+        channel,
+        now_ms=draft.now_ms,
+        timeout_ms=draft.journeys.shop.handoff_timeout,
+    )
+
+
+def _take_report(draft: Draft, event: Event, occurred_ms: int) -> None:
+    """Let a sender's report count for the frequency caps and for the address."""
+    if event.type == "message.bounced":
+        _learn_of_contact(draft, event)
+    elif draft.contact.sends:
+        command_id = event.data.get("command_id")
+        if event.type == "message.dropped":
+            draft.contact = uncounted(draft.contact, (str(command_id),))
+        elif event.type in REACHED:
+            draft.contact = handed_over(draft.contact, command_id, occurred_ms)
 
 
 def _take_answer(draft: Draft, event: Event) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.core.command import Command
-from orchestrator.core.customer import Customer, FenceEntry
+from orchestrator.core.customer import PAUSED, Customer, FenceEntry
+from orchestrator.core.pauses import Pause
 
 
 class Outcome(StrEnum):
@@ -51,6 +52,11 @@ class Refusal(StrEnum):
     OFFER_NOT_QUALIFIED = "offer_not_qualified"  # It is not for this customer.
     OFFER_CONTRADICTED = "offer_contradicted"  # The customer holds one that contradicts it.
     OFFER_USED = "offer_used"  # It was promised as often as it may be, or is redeemed already.
+    SUPPRESSED = "suppressed"  # The address is dead, or the shop's profile says so.
+    NO_CONSENT = "no_consent"  # None is recorded for this channel and class, or it was withdrawn.
+    FREQUENCY_CAP = "frequency_cap"
+    ARBITRATION = "arbitration"  # Another promotion went out instead; the detail names it.
+    PAUSED = "paused"  # Somebody has paused it, and lets nothing wait for the resume.
 
 
 class PromiseEnd(StrEnum):
@@ -59,6 +65,15 @@ class PromiseEnd(StrEnum):
     REJECTED = "rejected"  # The customer does not want it.
     NOT_QUALIFIED = "not_qualified"  # It was provisional, and turned out to be for others.
     NEVER_TOLD = "never_told"  # The sender dropped the only message that told it.
+
+
+class Hold(StrEnum):
+    """Why a step waits although its time has come. A closed list."""
+
+    QUIET_HOURS = "quiet_hours"
+    SPACING = "spacing"  # Too soon after the last promotional message.
+    HANDOFF = "handoff"  # One of our people talks to the customer.
+    PAUSED = PAUSED  # Somebody has paused it.
 
 
 class Entered(Struct, frozen=True, tag="entered", tag_field="kind", gc=False):
@@ -122,6 +137,18 @@ class SendRefused(Struct, frozen=True, tag="send_refused", tag_field="kind", gc=
     step: str
     channel: str
     reason: Refusal
+    detail: str | None = None
+
+
+class Held(Struct, frozen=True, tag="held", tag_field="kind", gc=False):
+    """A step may not act now; it is taken again at `until_ms`, or when the reason is gone."""
+
+    enrollment: str
+    journey: str
+    step: str
+    channel: str
+    reason: Hold
+    until_ms: int
     detail: str | None = None
 
 
@@ -261,6 +288,7 @@ LogEntry = (
     | Emitted
     | EntryRefused
     | SendRefused
+    | Held
     | MessageFinal
     | Chosen
     | AttributesSet
@@ -300,6 +328,7 @@ class Decision(Struct, frozen=True, gc=False):
 
     `fence` is the customer's new fence record when it changed, else None. `exits_dropped` counts
     remembered exits pushed out by the bound. `customer` is the same object when nothing changed.
+    `paused` are the pauses that it has met, by scope: with these alone it comes out the same.
     """
 
     outcome: Outcome
@@ -312,3 +341,4 @@ class Decision(Struct, frozen=True, gc=False):
     rejection: Rejection | None = None
     exits_dropped: int = 0
     told: tuple[ToldEvent, ...] = ()
+    paused: tuple[Pause, ...] = ()

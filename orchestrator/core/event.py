@@ -1,8 +1,8 @@
-"""What can happen to a customer: an event, a wait that has come due, the visit of a journey.
+"""What can happen to a customer: an event, a wait that is due, a journey's visit, a resume.
 
 `protocol/codec` builds `Event` from a Kafka record, `protocol/commit` builds `TimerFired` from the
-wake-ups of a partition and `Visit` from time tables; `core/decide` takes any. All times are epoch
-milliseconds, UTC.
+wake-ups of a partition, `Visit` from time tables and `Resumed` when what is paused has changed;
+`core/decide` takes any. All times are epoch milliseconds, UTC.
 """
 
 from __future__ import annotations
@@ -53,4 +53,13 @@ class Visit(Struct, frozen=True, gc=False):
     occurrence_ms: int | None = None
 
 
-Input = Event | TimerFired | Visit
+class Resumed(Struct, frozen=True, gc=False):
+    """What is paused has changed: whoever a pause holds is looked at again.
+
+    `revision` is that of the `Pauses` to which it has changed.
+    """
+
+    revision: int
+
+
+Input = Event | TimerFired | Visit | Resumed

@@ -7,6 +7,7 @@ nothing else is converted or remembered.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from functools import reduce
 from itertools import chain
@@ -18,7 +19,9 @@ import msgspec
 
 from orchestrator.core.command import CommandClass
 from orchestrator.core.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
+from orchestrator.core.entrances import Entrances
 from orchestrator.core.offers.terms import Offers
+from orchestrator.core.pauses import NO_PAUSES
 from orchestrator.core.templates import NO_TEMPLATES, Templates
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.core.language.offers import Offer
     from orchestrator.core.language.shop import Channel, Shop
     from orchestrator.core.language.words import Heard, Until, Wait
+    from orchestrator.core.pauses import Pauses
 
 Mode = Literal["test", "live"]
 NO_OFFERS: Final[Mapping[str, Offer]] = MappingProxyType({})
@@ -81,6 +85,7 @@ class Journeys:
 
     `current` holds the highest version of each name, by name: the one that is entered.
     `content_hash` is a SHA-256 over everything loaded, independent of the order of files.
+    `pauses` say what may not go out now; they are no part of the content.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class Journeys:
         *,
         offers: Mapping[str, Offer] = NO_OFFERS,
     ) -> None:
+        self.pauses: Pauses = NO_PAUSES
         self.shop: Final = shop
         self.offers: Final = Offers(offers, shop.zone)
         self.templates: Final = templates
@@ -114,7 +120,10 @@ class Journeys:
         self.current: Final = tuple(self.versions[key] for key in latest.items())
         self.content_hash: Final = _content_hash(self)
         current = [self.plans[key] for key in latest.items()]
-        self.entering: Final = _by_event(current, lambda plan: plan.entry.on)
+        self.entering: Final = {
+            event_type: Entrances(plans)
+            for event_type, plans in _by_event(current, lambda plan: plan.entry.on).items()
+        }
         self.missing: Final = _by_event(current, lambda plan: _missed(plan.journey))
         self.dated: Final = tuple(plan for plan in current if plan.entry.date is not None)
         self.segments: Final = tuple(plan for plan in current if plan.entry.segment is not None)
@@ -144,12 +153,20 @@ class Journeys:
         self.reads_of_profile: Final = _converted(
             expression for plan in current for expression in _profile_expressions(plan.journey)
         )
+        self.caps_ms_max: Final = max((cap.per for cap in shop.caps), default=0)
         owned_for = shop.owned_for
         self.owned_for_ms_max: Final = max(owned_for.default, *owned_for.categories.values(), 0)
 
+    def pausing(self, pauses: Pauses) -> Journeys:
+        """Return the same journeys with these pauses in force."""
+        paused = copy.copy(self)
+        paused.pauses = pauses
+        return paused
+
     def entered_by(self, event_type: str) -> tuple[Journey, ...]:
         """Return the current journeys that this event type enters, by name."""
-        return tuple(plan.journey for plan in self.entering.get(event_type, ()))
+        entrances = self.entering.get(event_type)
+        return () if entrances is None else tuple(plan.journey for plan in entrances.plans)
 
 
 def _entry_expressions(journey: Journey) -> Iterator[Expression]:

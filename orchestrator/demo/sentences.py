@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.core.decision import EndReason, PromiseEnd, Refusal
+from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal
 
 # Each completes "… , because".
 REFUSED_BECAUSE: Final = {
@@ -26,6 +26,17 @@ REFUSED_BECAUSE: Final = {
     Refusal.OFFER_NOT_QUALIFIED: "the offer is not for this customer",
     Refusal.OFFER_CONTRADICTED: "the customer holds a promise that contradicts the offer",
     Refusal.OFFER_USED: "the customer has had the offer as often as it may be had",
+    Refusal.SUPPRESSED: "nothing may be sent to this address",
+    Refusal.NO_CONSENT: "the customer has not agreed to it",
+    Refusal.FREQUENCY_CAP: "the customer has had as many as the shop allows",
+    Refusal.PAUSED: "somebody has stopped it",
+    Refusal.ARBITRATION: "another promotion went out at that moment",
+}
+HELD_BECAUSE: Final = {
+    Hold.QUIET_HOURS: "these are quiet hours where the customer is",
+    Hold.SPACING: "the last promotion was too short a time ago",
+    Hold.PAUSED: "somebody has paused it",
+    Hold.HANDOFF: "one of our people is talking to the customer",
 }
 ENDED_BECAUSE: Final = {
     EndReason.COMPLETED: "it ran to its end",
@@ -70,6 +81,12 @@ CHANNELS: Final = {
 def refused_because(reason: str) -> str:
     """Return the sentence of a refusal; a word of a newer release is quoted as it is."""
     known = {refusal.value: text for refusal, text in REFUSED_BECAUSE.items()}
+    return known.get(reason, f"of a reason this release does not know: {reason}")
+
+
+def held_because(reason: str) -> str:
+    """Return the sentence of a hold; a word of a newer release is quoted as it is."""
+    known = {hold.value: text for hold, text in HELD_BECAUSE.items()}
     return known.get(reason, f"of a reason this release does not know: {reason}")
 
 

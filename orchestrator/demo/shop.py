@@ -1,8 +1,9 @@
 """The shop's own journeys, played faster: an hour becomes a second, two weeks become ten.
 
 Derived from the folder of the real journeys each time, so that the demo cannot drift from them:
-only the waits are shortened. `catalog` reads the copy like any other journeys folder and would
-find what is wrong with it.
+only the waits and the windows of caps are shortened, and there are no quiet hours, because the demo
+does not know at what time of the day somebody looks at it. `catalog` reads the copy like any other
+journeys folder and would find what is wrong with it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ HOUR_MS: Final = 3_600_000
 # that all of them end within a demo and still end in their order.
 COMPRESSION: Final = 0.4
 # Replaced in the text: reading YAML and writing it again would turn the word `on` into a truth.
-_WAIT = re.compile(r"^([^#\n]*\bwait:\s*[\"']?)([0-9][0-9wdhms]*|P[0-9A-Z]+)\b", re.MULTILINE)
+_WAIT = re.compile(
+    r"^([^#\n]*\b(?:wait|per):\s*[\"']?)([0-9][0-9wdhms]*|P[0-9A-Z]+)\b", re.MULTILINE
+)
+_QUIET_HOURS = re.compile(r"^quiet_hours: \{.*\}\n", re.MULTILINE)
 
 
 def quicker(duration: str) -> str:
@@ -46,7 +50,8 @@ def write_quicker(source: Path, target: Path) -> None:
 
 
 def quicker_text(text: str) -> str:
-    """Return a journey's YAML with its waits shortened; everything else stays as it is written."""
+    """Return YAML with waits shortened and no quiet hours; all else stays as it is written."""
+    text = _QUIET_HOURS.sub("", text)
     return _WAIT.sub(lambda found: found[1] + quicker(found[2]), text)
 
 

@@ -22,6 +22,10 @@ NAMES: Final = (
 )  # fmt: skip
 
 
+# The share of the customers who welcome promotions there.
+AGREED: Final = {"email": 0.9, "push": 0.8, "sms": 0.5, "whatsapp": 0.5, "ads": 0.8}
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """One thing on the shelf."""
@@ -127,6 +131,12 @@ def profile(customer: str, **attributes: Any) -> dict[str, Any]:
     return event(number, "profile.updated", customer, {"attributes": known})
 
 
+def consent(customer: str, channel: str) -> dict[str, Any]:
+    """Return the customer's word that promotions on a channel are welcome."""
+    about = {"channel": channel, "class": "promotional", "granted": True, "proof": "sign-up form"}
+    return event(f"consent-{channel}-{customer}", "consent.updated", customer, about)
+
+
 def winter_sale(customer: str) -> dict[str, Any]:
     """Return the campaign team's invitation to the sale."""
     data = {"campaign": "winter_sale"}
@@ -145,6 +155,7 @@ def anas_way() -> tuple[Touch, ...]:
     }
     return (
         Touch(0.2, profile(ANA, **known)),
+        *(Touch(0.2, consent(ANA, channel)) for channel in ("email", "push", "whatsapp", "ads")),
         Touch(0.4, profile(ANA, lifecycle="lapsed")),
         Touch(1.0, winter_sale(ANA)),
         Touch(3.5, viewed(ANA, "ana-1", TENT)),
@@ -178,6 +189,10 @@ def _visit(dice: random.Random, number: int, begin: float, seconds: float) -> li
     customer = f"c-{number:04d}"
     product = dice.choice(SHELF)
     touches = [Touch(begin, profile(customer, **_known(dice, customer)))]
+    # Not everybody agrees to everything.
+    for channel, share in AGREED.items():
+        if dice.random() < share:
+            touches.append(Touch(begin, consent(customer, channel)))
     if dice.random() < 0.4:
         touches.append(Touch(begin + 0.1, winter_sale(customer)))
     if dice.random() < 0.1:

@@ -24,6 +24,7 @@ from orchestrator.core.decision import (
     EntryRefused,
     EventTold,
     GoalReached,
+    Held,
     LogEntry,
     MessageFinal,
     Moved,
@@ -44,6 +45,7 @@ from orchestrator.demo.sentences import (
     duration,
     ended_because,
     final_sentence,
+    held_because,
     refused_because,
 )
 
@@ -72,6 +74,8 @@ class LogCause(Struct, frozen=True):
             return "a wait came due"
         if self.kind == "visit":
             return f"the time of {self.journey} had come"
+        if self.kind == "resumed":
+            return "what is paused had changed"
         return f"{self.type or 'an event'} {self.id or ''}".strip()
 
 
@@ -233,6 +237,13 @@ def _fact(
             what = f"{channel_noun(entry.channel)} “{entry.step}” of {entry.journey}"
             explanation.refused.append(Refused(record.now, what, entry.reason, because))
             return Fact(Mark.NOT_SENT, f"{what} not sent, because {because}")
+        case Held():
+            because = _with_detail(held_because(entry.reason), entry.detail)
+            what = f"{channel_noun(entry.channel)} “{entry.step}” of {entry.journey}"
+            until = _moment(entry.until_ms)
+            return Fact(
+                Mark.MOVED, f"{what} held until {until:%Y-%m-%d %H:%M} UTC, because {because}"
+            )
         case MessageFinal():
             return _final(entry, messages)
         case Chosen() | AttributesSet() | EventTold() | GoalReached():

@@ -6,7 +6,7 @@ The protocol room fills a `GroupStats` while it decides; after the commit the dr
 The page docs/metrics.md lists every metric; tests/ops keeps page and registry equal.
 """
 
-from orchestrator.metrics.group import GroupStats
+from orchestrator.metrics.group import RESUMED, GroupStats
 from orchestrator.metrics.partitions import InputStatus, PartitionStatus
 from orchestrator.metrics.registry import (
     DEAD_LETTER_REASONS,
@@ -21,6 +21,7 @@ __all__ = [
     "DEAD_LETTER_REASONS",
     "FORWARD_REASONS",
     "OTHER",
+    "RESUMED",
     "TRANSACTION_RESULTS",
     "GroupStats",
     "InputStatus",

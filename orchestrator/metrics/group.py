@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from orchestrator.core.command import Command
 
 PURCHASE: Final = "purchase"
+# Whose visits those are that let go on whom a pause has held.
+RESUMED: Final = "resume"
 
 Counts = defaultdict[tuple[str, ...], int]
 
@@ -73,12 +75,12 @@ class GroupStats:
         self.capped = 0
         self.records = 0
         self.record_bytes = 0
-        self.visits = 0
+        self.visits: Counts = defaultdict(int)
 
     @property
     def inputs(self) -> int:
         """How many records, due waits and visits went in."""
-        return sum(self.events.values()) + len(self.lateness_seconds) + self.visits
+        return sum(self.events.values()) + len(self.lateness_seconds) + sum(self.visits.values())
 
     def decided(
         self, event_type: str, decision: Decision, *, recorded_ms: int, seconds: float
@@ -106,10 +108,10 @@ class GroupStats:
         self.lateness_seconds.append(late_ms / 1000)
         self._count_effects(decision)
 
-    def visited(self, decision: Decision, *, seconds: float) -> None:
+    def visited(self, journey: str, decision: Decision, *, seconds: float) -> None:
         """Count a journey's visit, which may have done nothing."""
         self.decision_seconds.append(seconds)
-        self.visits += 1
+        self.visits[(journey,)] += 1
         self._count_effects(decision)
 
     def dead_letter(self, reason: str, event_type: str = "") -> None:

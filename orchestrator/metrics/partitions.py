@@ -36,7 +36,9 @@ class PartitionStatus(NamedTuple):
     state_bytes: int
     waits_pending: int
     waits_due: int
+    visits_left: int
     inputs: tuple[InputStatus, ...]
+    customers_held: int = 0
 
 
 PartitionsView = Callable[[], Iterable[PartitionStatus]]
@@ -59,18 +61,22 @@ class PartitionCollector(Collector):
         )
         pending = _gauge("waits_pending", "Waits that have not fired.")
         due = _gauge("waits_due", "Waits that are due and have not fired.")
+        left = _gauge("visits_left", "Customers whom rounds under way have still to visit.")
         state = _gauge("state_bytes", "Encoded state of the partition's customers.")
         customers = _gauge("state_customers", "Customers with state in the partition.")
+        held = _gauge("customers_held", "Customers whom a pause holds at a step.")
         for status in self.view():
             name = str(status.partition)
             pending.add_metric((name,), status.waits_pending)
             due.add_metric((name,), status.waits_due)
+            left.add_metric((name,), status.visits_left)
             state.add_metric((name,), status.state_bytes)
             customers.add_metric((name,), status.customers)
+            held.add_metric((name,), status.customers_held)
             for entry in status.inputs:
                 lag.add_metric((entry.topic, name), entry.lag)
                 age.add_metric((entry.topic, name), self._age_seconds(entry, status.partition))
-        return [lag, age, pending, due, state, customers]
+        return [lag, age, pending, due, left, state, customers, held]
 
     def _age_seconds(self, entry: InputStatus, partition: int) -> float:
         now = self._now()

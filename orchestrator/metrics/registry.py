@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from orchestrator.core.command import CommandClass, CommandType
 from orchestrator.core.decision import EndReason, Refusal
+from orchestrator.core.pauses import KINDS as PAUSE_KINDS
+from orchestrator.metrics.group import RESUMED
 from orchestrator.metrics.histograms import (
     COUNTS,
     DECISION_SECONDS,
@@ -29,6 +31,7 @@ from orchestrator.metrics.server import MetricsServer, serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from orchestrator.core.pauses import Pause
     from orchestrator.metrics.group import GroupStats
 
 OTHER: Final = "other"
@@ -47,6 +50,8 @@ DEAD_LETTER_REASONS: Final = (
 FORWARD_REASONS: Final = ("partition", "topic")
 TRANSACTION_RESULTS: Final = ("committed", "aborted", "fenced", "unknown")
 REFUSED_AT: Final = ("entry", "send", "offer", "redemption")
+# What a pause does with commands: `hold` until resume or expiry, or `kill`.
+PAUSE_ACTIONS: Final = ("hold", "kill")
 # A customer's record that is this near to its bound gets a warning before it gets dead letters.
 NEAR_LIMIT: Final = 0.8
 
@@ -127,6 +132,10 @@ class Metrics:
         self._ended = _CountedBy(
             self._counter("enrollments_ended", "Enrollments over.", "journey", "reason"),
             *(journeys, tuple(EndReason)),
+        )
+        self._visits = _CountedBy(
+            self._counter("visits", "Customers whom a journey came to by itself.", "journey"),
+            (*journeys, RESUMED),
         )
         self._refusals = _CountedBy(
             self._counter(
@@ -211,6 +220,13 @@ class Metrics:
         self._partitions_expected = Gauge(
             "orchestrator_partitions", "Partitions of customers, P.", registry=self.registry
         )
+        self._paused = Gauge(
+            "orchestrator_paused",
+            "Scopes that somebody has paused.",
+            ("kind", "action"),
+            registry=self.registry,
+        )
+        self.paused(())
         self._build = Info(
             "orchestrator_build", "What runs, and with which journeys.", registry=self.registry
         )
@@ -226,6 +242,7 @@ class Metrics:
         self._commands.add(stats.commands)
         self._entered.add(stats.entered)
         self._ended.add(stats.ended)
+        self._visits.add(stats.visits)
         self._refusals.add(stats.refusals)
         self._dead_letters.add(stats.dead_letters)
         self._forwarded.add(stats.forwards)
@@ -280,6 +297,15 @@ class Metrics:
         self._commands.learn(channels)
         self._entered.learn(names)
         self._ended.learn(names)
+        self._visits.learn(names)
+
+    def paused(self, pauses: Iterable[Pause]) -> None:
+        """Say what is paused now."""
+        counts = {(kind, action): 0 for kind in PAUSE_KINDS for action in PAUSE_ACTIONS}
+        for pause in pauses:
+            counts[pause.kind, "kill" if pause.kill else "hold"] += 1
+        for labels, count in counts.items():
+            self._paused.labels(*labels).set(count)
 
     def watch(self, partitions: PartitionsView) -> None:
         """Ask this at each scrape how the owned partitions stand; another thread calls it."""

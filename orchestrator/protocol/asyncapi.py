@@ -121,6 +121,11 @@ def _channels() -> dict[str, Any]:
             "The journeys that run, and those that ran.",
             ["definition"],
         ),
+        "control": _channel(
+            known[topics.control],
+            "What is paused, by whom and why; the key is the scope.",
+            ["control"],
+        ),
         "forward": _channel(
             known[topics.forward], "Internal: records on their way home.", ["forwarded"]
         ),
@@ -165,6 +170,8 @@ def _operations() -> dict[str, Any]:
         "setAside": _operation("send", "deadLetters", "Put aside what cannot be applied."),
         "publish": _operation("send", "definitions", "Make journeys the ones that run."),
         "takeOver": _operation("receive", "definitions", "Run what is published."),
+        "pause": _operation("send", "control", "Pause a scope, or resume it."),
+        "takePauseOver": _operation("receive", "control", "Hold or drop what is paused."),
         "sendHome": _operation("send", "forward", "Send a record to its customer's home."),
         "readForwarded": _operation("receive", "forward", "Apply a record that came home."),
         "keepState": _operation("send", "customersChangelog", "Keep a customer's state."),
@@ -196,9 +203,11 @@ def _messages() -> dict[str, Any]:
         )
         for one in CommandType
     }
+    return {**events, **commands, **_own_messages(), **_internal_messages()}
+
+
+def _own_messages() -> dict[str, Any]:
     return {
-        **events,
-        **commands,
         "fences": _message(
             "fences",
             "The enrollments of a customer that are over; no value when none is left.",
@@ -214,6 +223,18 @@ def _messages() -> dict[str, Any]:
             "./definitions.json",
             content_type="application/json",
         ),
+        "control": _message(
+            "control",
+            "A scope is paused, or resumed.",
+            "./control.json",
+            content_type="application/json",
+            key={"type": "string", "description": "The scope, like `journey/winter_sale`."},
+        ),
+    }
+
+
+def _internal_messages() -> dict[str, Any]:
+    return {
         "deadLetter": _message(
             "dead-letter",
             "Key, value and headers as they came, and why.",
@@ -257,13 +278,14 @@ def _message(
     *,
     content_type: str = _STRUCTURED,
     headers: dict[str, Any] | None = None,
+    key: dict[str, Any] = _KEY,
 ) -> dict[str, Any]:
     message: dict[str, Any] = {
         "name": title,
         "title": title,
         "summary": summary,
         "contentType": content_type,
-        "bindings": {"kafka": {"key": dict(_KEY), "bindingVersion": "0.5.0"}},
+        "bindings": {"kafka": {"key": dict(key), "bindingVersion": "0.5.0"}},
     }
     if headers:
         message["headers"] = {

@@ -17,6 +17,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field, json
 
 from orchestrator.core.command import SOURCE, Command, CommandClass, CommandType
 from orchestrator.core.decision import LogEntry, ToldEvent
+from orchestrator.core.event import Resumed
+from orchestrator.core.pauses import Pause
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import FenceEntry
@@ -177,18 +179,28 @@ class VisitCause(Struct, frozen=True, tag="visit", tag_field="kind", gc=False):
     occurrence: Timestamp | None = None
 
 
-LogCause = EventCause | TimerCause | VisitCause
+class ResumedCause(Struct, frozen=True, tag="resumed", tag_field="kind", gc=False):
+    """What is paused has changed; `revision` is the next offset of `control` by then."""
+
+    revision: int
 
 
-class LogRecord(Struct, frozen=True, gc=False):
-    """The value of a record on `journey-log`: one decided input and everything it did."""
+LogCause = EventCause | TimerCause | VisitCause | ResumedCause
+
+
+class LogRecord(Struct, frozen=True, omit_defaults=True, gc=False):
+    """The value of a record on `journey-log`: one decided input and everything it did.
+
+    `paused` names the pauses that it has met, by scope; it is absent when there were none.
+    """
 
     customer: str
     now: Timestamp
-    cause: EventCause | TimerCause | VisitCause
+    cause: EventCause | TimerCause | VisitCause | ResumedCause
     outcome: LogOutcome
     definitions: str
     entries: tuple[LogEntry, ...]
+    paused: tuple[Pause, ...] = ()
 
 
 class Position(Struct, frozen=True, gc=False):
@@ -239,8 +251,10 @@ def timer_cause(due_ms: int) -> LogCause:
     return TimerCause(rfc3339(due_ms))
 
 
-def visit_cause(visit: Visit) -> LogCause:
-    """Return the cause of a decision about a journey's visit."""
+def visit_cause(visit: Visit | Resumed) -> LogCause:
+    """Return the cause of a decision about a visit: a journey's, or that after a resume."""
+    if isinstance(visit, Resumed):
+        return ResumedCause(visit.revision)
     occurrence_ms = visit.occurrence_ms
     occurrence = None if occurrence_ms is None else rfc3339(occurrence_ms)
     return VisitCause(visit.journey, visit.version, occurrence)
@@ -362,10 +376,11 @@ def encode_log(
     outcome: str,
     definitions_hash: str,
     entries: tuple[LogEntry, ...] = (),
+    paused: tuple[Pause, ...] = (),
 ) -> bytes:
     """Return one journey-log record; also duplicates get one, so that everything can be counted."""
     return _encoder.encode(
-        LogRecord(customer, rfc3339(now_ms), cause, outcome, definitions_hash, entries)
+        LogRecord(customer, rfc3339(now_ms), cause, outcome, definitions_hash, entries, paused)
     )
 
 

@@ -14,6 +14,7 @@ import orjson
 from msgspec import Struct, json
 
 from orchestrator.core.command import SOURCE, CommandType
+from orchestrator.protocol.control import Control
 from orchestrator.protocol.definitions import Bundle, Current
 from orchestrator.protocol.outputs import COMMAND_DATA, Fence, LogRecord
 from orchestrator.protocol.payloads import PAYLOADS, Feedback
@@ -136,6 +137,12 @@ def definitions_schema() -> dict[str, Any]:
     return _document("definitions", "definitions", text, schema, definitions)
 
 
+def control_schema() -> dict[str, Any]:
+    """Return the schema of a value on `control`."""
+    schema, definitions = _components(Control)
+    return _document("control", "control", _text_of(Control), schema, definitions)
+
+
 def schema_files() -> dict[str, dict[str, Any]]:
     """Return every schema by its path below `schemas/`."""
     return {
@@ -144,6 +151,7 @@ def schema_files() -> dict[str, dict[str, Any]]:
         "fences.json": fence_schema(),
         "journey-log.json": log_schema(),
         "definitions.json": definitions_schema(),
+        "control.json": control_schema(),
     }
 
 

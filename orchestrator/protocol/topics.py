@@ -78,6 +78,7 @@ class Topics:
         self.fences: Final = f"{prefix}fences"
         self.dead_letters: Final = f"{prefix}dead-letters"
         self.definitions: Final = f"{prefix}definitions"
+        self.control: Final = f"{prefix}control"
         self.all: Final = (*self._input_topics(), *self._own_topics(), *self._command_topics())
 
     @classmethod
@@ -137,6 +138,13 @@ class Topics:
                 name=self.definitions,
                 partitions=1,
                 config={**_COMPACTED, "max.message.bytes": str(_OWN_RECORD_BYTES_MAX)},
+                operations=_WORKER,
+                homes=False,
+            ),
+            Topic(
+                name=self.control,
+                partitions=1,
+                config=_COMPACTED,
                 operations=_WORKER,
                 homes=False,
             ),

@@ -6,14 +6,12 @@ worker takes over what becomes current while it runs.
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from orchestrator.catalog.bundle import carried_over, files_of, load_files
 from orchestrator.errors import DependencyError, JourneyError, OrchestratorError
@@ -25,6 +23,7 @@ from orchestrator.protocol.definitions import (
     decode_definition,
     encode_definition,
 )
+from orchestrator.runtime.followed.topic import FollowedTopic
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_POLL_MS: Final = 1_000
-_RECORD_BYTES_MAX: Final = 8 * 1024 * 1024
 _MILLISECONDS: Final = "milliseconds"
 
 
@@ -104,42 +101,21 @@ class Definitions:
     """The topic, for one process."""
 
     def __init__(self, client_options: dict[str, Any], topic: str) -> None:
-        self._options = client_options
-        self._place = TopicPartition(topic, 0)
         self.published = Published()
-        self._consumer: AIOKafkaConsumer | None = None
-        self._caught_up = asyncio.Condition()
-        self._settled_offset = 0
+        self._topic = FollowedTopic(client_options, topic, self._take)
 
     async def read(self) -> Published:
         """Read the topic to its present end."""
-        consumer = await self._started()
-        end = (await consumer.end_offsets([self._place]))[self._place]
-        while await consumer.position(self._place) < end:
-            self._take(await consumer.getmany(timeout_ms=_POLL_MS))
+        await self._topic.read(begin=self.published.next_offset)
         return self.published
 
     async def publish(self, bundle: Bundle, *, by: str) -> Current:
         """Write a bundle and make it current; returns when the broker has both."""
-        now = datetime.now(UTC).isoformat(timespec=_MILLISECONDS).replace("+00:00", "Z")
-        current = Current(FORMAT, bundle.content_hash, now, by)
-        producer = AIOKafkaProducer(
-            **self._options,
-            acks="all",
-            enable_idempotence=True,
-            compression_type="gzip",
-            max_request_size=_RECORD_BYTES_MAX,
-        )
-        await producer.start()
-        try:
-            for record in (bundle, current):
-                key, value = encode_definition(record)
-                await producer.send_and_wait(
-                    self._place.topic, value, key=key, partition=self._place.partition
-                )
-                self.published.take(record)
-        finally:
-            await producer.stop()
+        current = Current(FORMAT, bundle.content_hash, now(), by)
+        records = (bundle, current)
+        await self._topic.write(encode_definition(record) for record in records)
+        for record in records:
+            self.published.take(record)
         return current
 
     async def follow(self, adopt: Callable[[Bundle, Current], Awaitable[None]]) -> None:
@@ -147,31 +123,24 @@ class Definitions:
 
         One that cannot be taken over is told once; what runs goes on.
         """
-        consumer = await self._started()
         adopted = self.published.current
-        self._settled_offset = self.published.next_offset
-        while True:
-            self._take(await consumer.getmany(timeout_ms=_POLL_MS))
+
+        async def settle() -> None:
+            nonlocal adopted
             current = self.published.current
             if current is not None and current != adopted:
                 adopted = current
                 await self._hand_over(adopt, current)
-            async with self._caught_up:
-                self._settled_offset = self.published.next_offset
-                self._caught_up.notify_all()
+
+        await self._topic.follow(settle, begin=self.published.next_offset)
 
     async def caught_up(self) -> None:
         """Return when everything that is on the topic now has been taken over by `follow`."""
-        consumer = await self._started()
-        end = (await consumer.end_offsets([self._place]))[self._place]
-        async with self._caught_up:
-            await self._caught_up.wait_for(lambda: self._settled_offset >= end)
+        await self._topic.caught_up()
 
     async def stop(self) -> None:
         """Close the connection."""
-        if self._consumer is not None:
-            await self._consumer.stop()
-            self._consumer = None
+        await self._topic.stop()
 
     async def _hand_over(
         self, adopt: Callable[[Bundle, Current], Awaitable[None]], current: Current
@@ -187,29 +156,19 @@ class Definitions:
         except OrchestratorError as error:
             _log.error("journeys not taken over", reason=str(error), **by)
 
-    async def _started(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            self._consumer = AIOKafkaConsumer(
-                **self._options,
-                group_id=None,
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-                auto_offset_reset="earliest",
-            )
-            await self._consumer.start()
-            self._consumer.assign([self._place])
-            self._consumer.seek(self._place, self.published.next_offset)
-        return self._consumer
+    def _take(self, record: Any) -> None:
+        where = f"{record.topic}/{record.partition}/{record.offset}"
+        if record.value is not None:
+            try:
+                self.published.take(decode_definition(record.value, where=where))
+            except DependencyError as error:
+                _log.error("a definition is passed over", reason=str(error))
+        self.published.next_offset = record.offset + 1
 
-    def _take(self, fetched: dict[TopicPartition, list[Any]]) -> None:
-        for record in fetched.get(self._place, ()):
-            where = f"{record.topic}/{record.partition}/{record.offset}"
-            if record.value is not None:
-                try:
-                    self.published.take(decode_definition(record.value, where=where))
-                except DependencyError as error:
-                    _log.error("a definition is passed over", reason=str(error))
-            self.published.next_offset = record.offset + 1
+
+def now() -> str:
+    """Return the time as records spell it."""
+    return datetime.now(UTC).isoformat(timespec=_MILLISECONDS).replace("+00:00", "Z")
 
 
 def publisher() -> str:

@@ -29,6 +29,7 @@ from orchestrator.runtime.recovery import BulkLoader, Source
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from orchestrator.core.pauses import Pauses
     from orchestrator.protocol.commit.group import Rules
     from orchestrator.settings import Settings
 
@@ -47,10 +48,6 @@ _WAIT_POLL_SECONDS_MAX: Final = 1.0
 def clocks() -> Clocks:
     """Read both clocks; the only place where the worker asks for the time."""
     return Clocks(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)
-
-
-async def _nothing_published() -> None:
-    """Stand in for the topic of definitions where nobody follows it."""
 
 
 class Driver:
@@ -97,7 +94,9 @@ class Driver:
         self._landed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._coming: Rules | None = None
-        self.published: Callable[[], Awaitable[None]] = _nothing_published
+        self._pausing: Pauses | None = None
+        # Return when the worker knows all that its topics of journeys and pauses say by then.
+        self.followed: list[Callable[[], Awaitable[None]]] = []
         self.partition_count: Callable[[str], int | None] = lambda _topic: None
         self.unread: Callable[[], dict[TopicPartition, int]] = dict
 
@@ -149,7 +148,7 @@ class Driver:
         except BaseException as error:  # noqa: BLE001 - crash-only: whatever it is ends us.
             self.give_up(error)
 
-    # -- Journeys ----------------------------------------------------------------------------
+    # -- Journeys and pauses -----------------------------------------------------------------
 
     def adopt(self, rules: Rules) -> None:
         """Decide by other journeys as soon as the open group is sealed.
@@ -165,9 +164,20 @@ class Driver:
             self.machine.adopt(rules)
             self.names = rules.names
 
+    def pause(self, pauses: Pauses) -> None:
+        """Let these be in force as soon as the open group is sealed."""
+        self._pausing = pauses
+        self._adopt_coming()
+        self._wake.set()
+
     def _adopt_coming(self) -> None:
-        if self._coming is not None and not self.machine.group_open:
+        if self.machine.group_open:
+            return
+        if self._coming is not None:
             self.adopt(self._coming)
+        if self._pausing is not None:
+            self.machine.pause(self._pausing)
+            self._pausing = None
 
     # -- Ownership ---------------------------------------------------------------------------
 
@@ -178,8 +188,9 @@ class Driver:
         self.failpoint.reach("assigned")
         await self._drained()
         # Whoever had a partition before us may run what was published a moment ago; their customers
-        # may be in versions that only those journeys know.
-        await self.published()
+        # may be in versions that only those journeys know, or held by a pause.
+        for caught_up in self.followed:
+            await caught_up()
         self._adopt_coming()
         partitions = list(assigned)
         self._check_counts()
@@ -361,7 +372,9 @@ class Driver:
                     state_bytes=home.state_bytes,
                     waits_pending=len(home.waits),
                     waits_due=home.waits.count_due(home.clock.now_ms(now.monotonic_ms)),
+                    visits_left=home.rounds.left,
                     inputs=tuple(inputs),
+                    customers_held=len(home.paused),
                 )
             )
         return statuses

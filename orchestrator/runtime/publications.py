@@ -71,7 +71,7 @@ class Publications:
         # The client wants to be made on the loop that it will run on.
         self._definitions = Definitions(client_options(self._settings), topic)
         self._definitions.published = self._published
-        self._driver.published = self._definitions.caught_up
+        self._driver.followed.append(self._definitions.caught_up)
         self._following = asyncio.get_running_loop().create_task(self._follow(self._definitions))
 
     async def _follow(self, definitions: Definitions) -> None:

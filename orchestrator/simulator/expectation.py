@@ -37,6 +37,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait": ("for", *_OF_ENROLLMENT),
     "refuse_entry": ("reason", "detail"),
     "refuse_send": ("reason", "detail", "step", *_OF_ENROLLMENT),
+    "hold": ("reason", "detail", "step", "for", *_OF_ENROLLMENT),
     "final": ("of", *_OF_ENROLLMENT),
     "fence": ("key", "enrollment", "sequence"),
     "choose": ("next", *_OF_ENROLLMENT),
@@ -88,6 +89,8 @@ class Expectation(BaseModel):
     wait: str | None = None
     refuse_entry: str | None = None
     refuse_send: str | None = None
+    hold: str | None = None
+    """The channel of a send that may not go out now and waits at its step."""
     final: str | None = None
     fence: str | None = None
     choose: str | None = None

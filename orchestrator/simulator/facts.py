@@ -23,6 +23,7 @@ from orchestrator.core.decision import (
     EntryRefused,
     EventTold,
     GoalReached,
+    Held,
     LogEntry,
     MessageFinal,
     Moved,
@@ -51,6 +52,7 @@ COMMAND_WORDS: Final = {
 _SIGNS: Final = {
     "send": "✉", "task": "☎", "add": "+", "remove": "-", "cancel": "✗", "close_task": "✗",
     "enter": "→", "leave": "■", "wait": "…", "refuse_entry": "✗", "refuse_send": "✗",
+    "hold": "‖",
     "final": "✓", "fence": "▮", "ignore": "·", "dead_letter": "!",
     "promise": "◇", "grant": "◇", "refuse_offer": "✗", "confirm": "◆", "withdraw": "✗",
     "redeem": "◆", "refuse_redemption": "✗", "undo_redemption": "◇",
@@ -210,6 +212,15 @@ class Observer:
                     "reason": entry.reason.value,
                     "detail": entry.detail,
                     "step": entry.step,
+                    **_enrollment(entry.enrollment),
+                }
+            case Held():
+                return "hold", {
+                    "hold": entry.channel,
+                    "reason": entry.reason.value,
+                    "detail": entry.detail,
+                    "step": entry.step,
+                    "for": entry.until_ms - decision.now_ms,
                     **_enrollment(entry.enrollment),
                 }
             case Chosen() | AttributesSet() | EventTold() | GoalReached():

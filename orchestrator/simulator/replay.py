@@ -16,10 +16,18 @@ import orjson
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
-from orchestrator.core.event import Event, Input, TimerFired, Visit
+from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
+from orchestrator.core.pauses import Pauses
 from orchestrator.errors import EventRejected
 from orchestrator.protocol import codec, outputs
-from orchestrator.protocol.outputs import EventCause, LogRecord, Position, TimerCause, VisitCause
+from orchestrator.protocol.outputs import (
+    EventCause,
+    LogRecord,
+    Position,
+    ResumedCause,
+    TimerCause,
+    VisitCause,
+)
 from orchestrator.simulator.scenario import parse_instant
 
 if TYPE_CHECKING:
@@ -117,6 +125,8 @@ class Replay:
         before = self._customer(record.customer)
         journeys = self._rules.journeys(record.definitions)
         assert journeys is not None, "asked before"
+        if record.paused:
+            journeys = journeys.pausing(Pauses(record.paused))
         decision = decide(journeys, before, what, now_ms)
         if decision.outcome is Outcome.APPLIED:
             self._states[record.customer] = encode_customer(decision.customer)
@@ -161,6 +171,8 @@ class Replay:
             occurrence = named.occurrence
             occurrence_ms = None if occurrence is None else parse_instant(occurrence)
             return Visit(named.journey, named.version, occurrence_ms)
+        if isinstance(named, ResumedCause):
+            return Resumed(named.revision)
         place = f"{named.topic}/{named.partition}/{named.offset}"
         if cause is None:
             return Mismatch(place, "the journey log names this record as a cause; it is not there")
@@ -197,6 +209,7 @@ class Replay:
             outcome=decision.outcome.value,
             definitions_hash=record.definitions,
             entries=decision.entries,
+            paused=decision.paused,
         )
         if value == log.value:
             return []

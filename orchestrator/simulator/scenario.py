@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -19,8 +19,9 @@ from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import instead, quoted
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
-from orchestrator.core.decision import EndReason, PromiseEnd, Refusal
+from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal
 from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
+from orchestrator.core.pauses import GLOBAL
 from orchestrator.simulator.expectation import Expectation
 
 if TYPE_CHECKING:
@@ -100,18 +101,37 @@ class Item(_Model):
     """How long ago it happened when it is learned."""
     backfill: bool = False
     """History: it fills the profile and starts nothing."""
+    pause: Text | None = None
+    """What somebody pauses: `global`, or like `journey/winter_sale`, `channel/sms`."""
+    kill: Text | None = None
+    """What somebody pauses so that it is dropped instead of held."""
+    resume: Text | None = None
+    """What somebody lets go out again."""
+    transactional: bool = False
+    """Whether a pause or kill means transactional messages too."""
     report_on: Name | None = None
     """The step whose last message or task the event is about: fills `command_id` or `task_id`."""
     expect: tuple[Expectation, ...] = Field(default=(), max_length=256)
     """What this event does, or what happens at this moment."""
 
+    @property
+    def order(self) -> tuple[str, str] | None:
+        """What somebody says about what may go out, and of which scope; None when nobody does."""
+        given = {"pause": self.pause, "kill": self.kill, "resume": self.resume}
+        return next(((word, scope) for word, scope in given.items() if scope is not None), None)
+
     @model_validator(mode="after")
     def _is_about_something(self) -> Item:
+        orders = self.model_fields_set & {"pause", "kill", "resume"}
+        if len(orders) + (self.event is not None) > 1:
+            raise ValueError("only one of `event`, `pause`, `kill` and `resume` can happen at once")
+        if self.transactional and not orders & {"pause", "kill"}:
+            raise ValueError("transactional belongs to a pause or a kill")
         if self.event is None:
-            given = self.model_fields_set - {"at", "customer", "expect"}
+            given = self.model_fields_set - {"at", "customer", "expect", "transactional", *orders}
             if given:
                 raise ValueError(f"{min(given)} belongs to an event; say which with `event`")
-            if not self.expect:
+            if not (self.expect or orders):
                 raise ValueError("says neither what happens (`event`) nor what is expected")
         return self
 
@@ -129,6 +149,9 @@ class Script(_Model):
     """The folder of the journeys, from this file's folder; the caller's unless given."""
     profile: Mapping[str, Any] = Field(default_factory=dict)
     """What is known of the customer before the story begins."""
+    consents: Literal["all"] | tuple[Name, ...] = ()
+    """The channels on which the customer has agreed to promotions before the story begins; `all`
+    for every channel of the shop."""
     story: tuple[Item, ...] = Field(max_length=ITEMS_MAX)
     """What happens, in order of time."""
 
@@ -173,11 +196,20 @@ def name_findings(scenario: Scenario, journeys: Journeys) -> list[Finding]:
     """Return the names that the journeys do not know: nothing about them can ever happen."""
     known = _Names(journeys)
     findings = []
+    consents = scenario.script.consents
+    for index, channel in enumerate(() if consents == "all" else consents):
+        if channel not in known.channels:
+            message = f"consents: {quoted(channel)} is unknown{instead(channel, known.channels)}"
+            findings.append(Finding(scenario.path, scenario.line("consents", index), message))
     for index, item in enumerate(scenario.script.story):
         if item.event is not None and item.event not in known.events:
             message = f"event: {quoted(item.event)} is unknown{instead(item.event, known.events)}"
             line = scenario.line("story", index, "event")
             findings.append(Finding(scenario.path, line, message))
+        if item.order is not None and item.order[1] not in known.scopes:
+            word, scope = item.order
+            message = f"{word}: {quoted(scope)} is unknown{instead(scope, known.scopes)}"
+            findings.append(Finding(scenario.path, scenario.line("story", index, word), message))
         for at, expectation in enumerate(item.expect):
             if expectation.nothing_else:
                 continue
@@ -214,6 +246,9 @@ class _Names:
         self.steps = {"exit", "otherwise"} | {
             step.id for journey in versions for step in journey.steps
         }
+        self.scopes = {GLOBAL, *(f"channel/{name}" for name in self.channels)}
+        self.scopes |= {f"journey/{name}" for name in self.journeys}
+        self.scopes |= {f"offer/{name}" for name in self.offers}
         self.templates = {name for journey in versions for name in _templates(journey)}
         self.templates |= {
             terms.offer.otherwise.template for terms in journeys.offers if terms.offer.otherwise
@@ -227,10 +262,12 @@ class _Names:
                 ("enter", "leave", "refuse_entry", "fence", "journey", "goal"), self.journeys
             ),
             **dict.fromkeys(
-                ("send", "task", "cancel", "close_task", "refuse_send", "channel"), self.channels
+                ("send", "task", "cancel", "close_task", "refuse_send", "hold", "channel"),
+                self.channels,
             ),
             **dict.fromkeys(
-                ("step", "wait", "of", "choose", "hold_out", "set", "next", "owed_to"), self.steps
+                ("step", "wait", "of", "choose", "hold_out", "set", "next", "owed_to"),
+                self.steps,
             ),
             "tell": self.events,
             **dict.fromkeys(("add", "remove"), self.audiences),
@@ -249,10 +286,12 @@ class _Names:
                     yield name, one, set(allowed)
 
 
-def _reasons(expectation: Expectation) -> type[EndReason | PromiseEnd | Refusal]:
-    if expectation.leave:
+def _reasons(expectation: Expectation) -> type[EndReason | Hold | PromiseEnd | Refusal]:
+    if expectation.leave is not None:
         return EndReason
-    return PromiseEnd if expectation.withdraw else Refusal
+    if expectation.withdraw is not None:
+        return PromiseEnd
+    return Refusal if expectation.hold is None else Hold
 
 
 def _templates(journey: Journey) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from orchestrator.core.pauses import Pause, Pauses
 from orchestrator.errors import EventRejected
 from orchestrator.simulator.expectation import Difference, Due, Happened, nearest, pair
 from orchestrator.simulator.facts import Fact, Observer, dead_letter
@@ -75,20 +76,30 @@ class _Stage:
         self.ends: list[int] = []
         script = scenario.script
         if script.profile:
-            # Before the story, so that what happens at its first moment is newer.
-            known_ms = max(0, script.start - 1)
-            document = _cloud_event(script.customer, "profile", "profile.updated", known_ms)
-            document |= {"data": {"attributes": dict(script.profile)}, "backfill": True}
-            self.world.tell(event_from(document, now_ms=known_ms), known_ms)
+            self._know("profile", "profile.updated", {"attributes": dict(script.profile)})
+        for channel in journeys.channels if script.consents == "all" else script.consents:
+            consent = {"channel": channel, "class": "promotional", "granted": True}
+            self._know(f"consent-{channel}", "consent.updated", consent | {"proof": "scenario"})
+
+    def _know(self, event_id: str, event_type: str, data: dict[str, Any]) -> None:
+        """Let something be known before the story; what happens at its first moment is newer."""
+        script = self.scenario.script
+        known_ms = max(0, script.start - 1)
+        document = _cloud_event(script.customer, event_id, event_type, known_ms)
+        document |= {"data": data, "backfill": True}
+        self.world.tell(event_from(document, now_ms=known_ms), known_ms)
 
     def play(self, index: int, item: Item) -> None:
         """Let the time of an item come, and its event happen."""
         at_ms = self.scenario.at_ms(item)
         # A wait that is due at the instant of an event comes after it: live events first.
-        for decision in self.world.waits_until(at_ms if item.event is None else at_ms - 1):
+        happens = item.event is not None or item.order is not None
+        for decision in self.world.waits_until(at_ms - 1 if happens else at_ms):
             self._note(index, decision, cause=None)
         if item.event is not None:
             self._tell(index, item, at_ms)
+        elif item.order is not None:
+            self._order(index, item, at_ms)
         self.ends.append(len(self.happened))
 
     def _tell(self, index: int, item: Item, at_ms: int) -> None:
@@ -108,6 +119,20 @@ class _Stage:
             self._keep(index, Turn(at_ms, customer, item.event, (fact,)))
             return
         self._note(index, self.world.tell(event, at_ms), cause=f"{event.type} {event.id}")
+        for told, decision in self.world.told():
+            self._note(index, decision, cause=f"{told.type} {told.id}")
+
+    def _order(self, index: int, item: Item, at_ms: int) -> None:
+        """Let somebody say what may go out."""
+        assert item.order is not None
+        word, scope = item.order
+        before = self.world.journeys.pauses
+        pauses = [one for one in before.all if one.scope != scope]
+        if word != "resume":
+            why, kill = "the scenario says so", word == "kill"
+            pauses.append(Pause(scope, "somebody", why, kill, item.transactional))
+        for decision in self.world.pause(Pauses(pauses, before.revision + 1), at_ms):
+            self._note(index, decision, cause=f"{word} {scope}")
         for told, decision in self.world.told():
             self._note(index, decision, cause=f"{told.type} {told.id}")
 
@@ -177,7 +202,7 @@ def _expected(scenario: Scenario) -> list[Due]:
             if expectation.nothing_else:
                 continue
             customer = expectation.customer or item.customer or scenario.script.customer
-            caused_by = index if item.event is not None else None
+            caused_by = index if item.event is not None or item.order is not None else None
             line = scenario.line("story", index, "expect", at)
             expected.append(Due(scenario.at_ms(item), customer, expectation, caused_by, line))
     return expected

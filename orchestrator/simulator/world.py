@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from orchestrator.core.calendar import next_occurrence
-from orchestrator.core.customer import Customer, decode_customer, encode_customer
+from orchestrator.core.customer import (
+    Customer,
+    decode_customer,
+    encode_customer,
+    encoded_is_paused,
+)
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
-from orchestrator.core.event import Event, Input, TimerFired, Visit
+from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.commit.rounds import schedule_zone
 from orchestrator.protocol.commit.waits import WaitIndex
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from orchestrator.core.journeys import Journeys, Plan
+    from orchestrator.core.pauses import Pauses
 
 # The default of the worker's setting of this name.
 EVENT_BYTES_MAX: Final = 1_000_000
@@ -38,7 +44,7 @@ class World:
     """
 
     def __init__(self, journeys: Journeys) -> None:
-        self.journeys: Final = journeys
+        self.journeys = journeys
         self._states: dict[bytes, bytes] = {}
         self._waits = WaitIndex()
         self._told: deque[tuple[Event, int]] = deque()
@@ -51,6 +57,15 @@ class World:
             for plan in self.journeys.scheduled:
                 self._await_table(plan, now_ms - 1)
         return self._decide(event.subject.encode(), event, now_ms)
+
+    def pause(self, pauses: Pauses, now_ms: int) -> Iterator[Decision]:
+        """Replace what is paused, and look again at everybody whom a pause holds."""
+        self.journeys = self.journeys.pausing(pauses)
+        held = sorted(one for one, value in self._states.items() if encoded_is_paused(value))
+        for customer_id in held:
+            decision = self._decide(customer_id, Resumed(pauses.revision), now_ms)
+            if decision.entries:
+                yield decision
 
     def told(self) -> Iterator[tuple[Event, Decision]]:
         """Let the events reach the shop that journeys have told."""

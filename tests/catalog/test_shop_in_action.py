@@ -32,6 +32,9 @@ class Story:
         self.customer = Customer(id="ana")
         self.now_ms = START_MS
         self._numbers = itertools.count(1)
+        for channel in JOURNEYS.channels:
+            about = {"channel": channel, "class": "promotional", "granted": True, "proof": "form"}
+            self.tell("consent.updated", backfill=True, **about)
         if attributes:
             self.tell("profile.updated", backfill=True, attributes=attributes)
 
@@ -120,6 +123,7 @@ def test_buying_the_tent_ends_its_cart_and_leaves_the_boots_alone() -> None:
     """At once, in the middle of a wait. Who has two carts leaves the ads with the second."""
     story = Story()
     story.tell("cart.abandoned", cart_id="c1", items=[TENT])
+    story.wait(60_000)  # At one instant only one of them would be reminded of.
     story.tell("cart.abandoned", cart_id="c2", items=[BOOTS])
     story.wait(2 * HOUR_MS)
 

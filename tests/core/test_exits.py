@@ -50,7 +50,8 @@ def test_a_purchase_ends_a_promotion_in_the_middle_of_a_wait_of_weeks():
 
 
 def test_one_purchase_exits_all_matching_journeys_and_starts_post_purchase():
-    steps = [send("offer"), wait("pause", "1w")]
+    # No promotion of its own, or only one of them would go out.
+    steps = [send("offer", **{"class": "service"}), wait("pause", "1w")]
     shop = shop_of(
         winter(),
         journey("summer", "newsletter.subscribed", steps, exits=["purchase"]),
@@ -351,7 +352,8 @@ def test_who_has_run_to_the_end_is_not_said_farewell_to():
 
 
 def test_all_fences_of_one_decision_name_the_sequence_before_any_of_its_commands():
-    steps = [send("offer"), wait("pause", "1w")]
+    # No promotion of its own, or only one of them would go out.
+    steps = [send("offer", **{"class": "service"}), wait("pause", "1w")]
     shop = shop_of(*(journey(n, "search.done", steps, exits=["purchase"]) for n in "abc"))
     story = Story(shop)
     story.tell(event("search.done", "s"))

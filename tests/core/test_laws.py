@@ -1,7 +1,8 @@
 """What holds for every journey and every history, found out by Hypothesis.
 
 `LifeOfACustomer` lives random lives under random journeys, with duplicates, reused ids, late
-events, reports of senders, outages and redeployments, and checks the laws after every decision.
+events, reports of senders, outages, pauses and redeployments, and checks the laws after every
+decision.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from orchestrator.core.command import Command, CommandType
 from orchestrator.core.customer import Customer, decode_customer, encode_customer, wake_at_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Emitted, Ended, Entered, Outcome, ToldEvent
-from orchestrator.core.event import Event, Input, TimerFired, Visit
+from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.language.journey import Step
+from orchestrator.core.pauses import Pause, Pauses
 from orchestrator.core.rules.advance import OPEN_COMMANDS_MAX, STEPS_PER_WALK_MAX
 from tests.core.builders import HOUR, START, Story, event, item, journey, send, shop_of, wait
 
@@ -167,6 +169,20 @@ DATA = st.fixed_dictionaries(
         ),
     },
 )
+PAUSES = st.lists(
+    st.builds(
+        Pause,
+        st.sampled_from(
+            ["global", "channel/email", "channel/ads", "journey/j0", "journey/j1", "offer/ten"]
+        ),
+        st.just("eva"),
+        st.just("because"),
+        st.booleans(),
+        st.booleans(),
+    ),
+    max_size=2,
+    unique_by=lambda pause: pause.scope,
+)
 AGES = st.sampled_from([0, 0, 0, 1, HOUR, 6 * HOUR, 80 * HOUR, -HOUR])
 
 
@@ -260,10 +276,21 @@ class LifeOfACustomer(RuleBasedStateMachine):
             self.take(event(one.type, one.id, at=one.time_ms, source="/orchestrator", **one.data))
         del self.events_told[:3]
 
+    @rule(pauses=PAUSES, visits=st.booleans())
+    def somebody_pauses_or_resumes(self, pauses: list[Pause], visits: bool) -> None:  # noqa: FBT001 - Drawn.
+        revision = self.shop.pauses.revision + 1
+        self.shop = self.shop.pausing(Pauses(pauses, revision))
+        if visits:
+            self.take(Resumed(revision))
+
+            again = self.take(Resumed(revision))
+            assert not again.entries, "a second visit after one resume did something"
+
     @rule(shop=shops(version=2), keeps=st.booleans())
     def the_shop_is_redeployed(self, shop: Journeys, keeps: bool) -> None:  # noqa: FBT001 - Drawn.
         old = self.shop.versions if keeps else {}
-        self.shop = shop_of(*({**old, **shop.versions}).values())
+        pauses = self.shop.pauses
+        self.shop = shop_of(*({**old, **shop.versions}).values()).pausing(pauses)
 
     def take(self, one: Input) -> Decision:
         before = self.customer
@@ -273,6 +300,9 @@ class LifeOfACustomer(RuleBasedStateMachine):
         replayed = decide(self.shop, decode_customer(stored), one, self.now)
 
         assert replayed == decision
+        if decision.customer is not before:  # Else no record of it has to be made again.
+            named = self.shop.pausing(Pauses(decision.paused))
+            assert decide(named, before, one, self.now) == decision
         assert encode_customer(replayed.customer) == encode_customer(decision.customer)
         assert encode_customer(before) == stored, "the stored customer was changed"
         assert decode_customer(encode_customer(decision.customer)) == decision.customer
@@ -307,6 +337,11 @@ class LifeOfACustomer(RuleBasedStateMachine):
             assert self.recalled.isdisjoint(command.cancels)
             self.recalled.update(command.cancels)
             assert command.expires_at_ms >= decision.now_ms
+            if command.type not in RECALLS:
+                class_ = command.command_class
+                assert not self.shop.pauses.of(
+                    journey=command.journey, channel=command.channel, command_class=class_
+                )
         assert decision.now_ms >= before.now_ms
         assert decision.wake_at_ms == wake_at_ms(decision.customer)
         staying = {enrollment.id for enrollment in decision.customer.enrollments}

@@ -101,7 +101,8 @@ class LifeWithOffers(LifeOfACustomer):
     @rule(shop=shops(version=2), keeps=st.booleans())
     def the_shop_is_redeployed(self, shop: Journeys, keeps: bool) -> None:  # noqa: FBT001 - Drawn.
         old = self.shop.versions if keeps else {}
-        self.shop = shop_of(*({**old, **shop.versions}).values(), offers=OFFERS)
+        pauses = self.shop.pauses
+        self.shop = shop_of(*({**old, **shop.versions}).values(), offers=OFFERS).pausing(pauses)
 
     @rule(name=NAMES, channel=st.sampled_from([None, "email", "web"]))
     def somebody_asks(self, name: str, channel: str | None) -> None:
@@ -164,6 +165,12 @@ class LifeWithOffers(LifeOfACustomer):
                 assert command.expires_at_ms <= covered[command.offer]
                 assert command.promise.valid_until_ms == covered[command.offer]
                 assert not (command.promise.provisional and command.promise.code)
+                assert not self.shop.pauses.of(
+                    journey=command.journey,
+                    channel=command.channel,
+                    command_class=command.command_class,
+                    offer=command.offer,
+                )
         for one, other in combinations(open_names(after, now), 2):
             assert not self.shop.offers.clash(one, other), f"{one} and {other} are both open"
 

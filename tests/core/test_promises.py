@@ -12,8 +12,10 @@ from orchestrator.core.decision import (
     Refusal,
     SendRefused,
 )
+from orchestrator.core.event import Resumed
 from orchestrator.core.language.shop import Shop
 from orchestrator.core.offers.ledger import PROMISES_MAX
+from orchestrator.core.pauses import Pause, Pauses
 from orchestrator.core.templates import Templates, compile_part
 from tests.core.builders import (
     DAY,
@@ -197,6 +199,37 @@ def test_what_nobody_has_declared_is_refused_to_who_asks():
     assert of(story, OfferRefused) == [
         OfferRefused("eleven", None, Refusal.OFFER_NOT_VALID, "there is no offer eleven")
     ]
+
+
+@pytest.mark.parametrize("scope", ["offer/ten", "channel/web", "global"])
+def test_what_somebody_has_paused_is_not_granted(scope):
+    pauses = Pauses([Pause(scope, "eva", "wrong price")])
+    story = Story(shop_of(offers={"ten": {}, "free": FREE}).pausing(pauses))
+
+    decision = story.tell(asked("ten", channel="web"))
+
+    (refused,) = of(story, OfferRefused)
+    assert (refused.reason, refused.detail) == (
+        Refusal.PAUSED,
+        f"{scope} by eva: wrong price",
+    )
+    assert [pause.scope for pause in decision.paused] == [scope]
+
+
+def test_a_paused_offer_holds_the_messages_that_tell_it_and_no_others():
+    pauses = Pauses([Pause("offer/ten", "eva", "wrong price")])
+    other = journey("other", "seen", [send("other", offer="access")], kind="service")
+    offers = {"ten": {}, "access": {"gives": {"other": "access"}}}
+    journeys = shop_of(telling(), other, offers=offers)
+    story = Story(journeys.pausing(pauses))
+
+    story.tell(event("seen", "e"))
+    assert story.sent == ["other"]
+    assert held(story) == ["access"]
+
+    story.journeys = journeys
+    story._take(Resumed(1))
+    assert story.sent == ["other", "told"]
 
 
 def test_history_asks_for_nothing():

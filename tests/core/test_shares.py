@@ -68,9 +68,9 @@ def test_a_holdout_leaves_out_its_part_and_ends_there():
 
 
 def test_journeys_with_one_group_leave_out_the_same_customers():
-    mine = journey("mine", "seen", [held(group="all"), send("a")])
-    other = journey("other", "seen", [held(group="all"), send("b")])
-    alone = journey("alone", "seen", [held(), send("c")])
+    mine = journey("mine", "seen", [held(group="all"), send("a")], kind="service")
+    other = journey("other", "seen", [held(group="all"), send("b")], kind="service")
+    alone = journey("alone", "seen", [held(), send("c")], kind="service")
     journeys = shop_of(mine, other, alone)
 
     sent = [set(customer_goes(journeys, f"c{n}").sent) for n in range(500)]

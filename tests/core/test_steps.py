@@ -105,9 +105,9 @@ def test_a_timer_that_comes_early_changes_nothing():
 
 def test_overdue_waits_of_a_customer_fire_in_the_order_in_which_they_were_due():
     shop = shop_of(
-        journey("a", "seen", [wait("w", "3h"), send("third")]),
-        journey("b", "seen", [wait("w", "2h"), send("second")]),
-        journey("c", "seen", [wait("w", "1h"), send("first")]),
+        journey("a", "seen", [wait("w", "3h"), send("third")], kind="service"),
+        journey("b", "seen", [wait("w", "2h"), send("second")], kind="service"),
+        journey("c", "seen", [wait("w", "1h"), send("first")], kind="service"),
     )
     story = Story(shop)
     story.tell(event("seen", "e1"))

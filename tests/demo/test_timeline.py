@@ -7,6 +7,7 @@ from orchestrator.core.decision import (
     EndReason,
     Entered,
     EntryRefused,
+    Held,
     MessageFinal,
     Moved,
     OfferGranted,
@@ -177,14 +178,36 @@ def test_what_became_of_offers_is_told_as_sentences():
         "the promise of ten holds: we know who this is",
         "lost the promise of ten, because the customer does not want it",
         "who asked may tell the offer free",
-        "offer ten refused, because the customer holds a promise that contradicts the offer "
-        "(free until then)",
+        (
+            "offer ten refused, because the customer holds a promise that contradicts the offer "
+            "(free until then)"
+        ),
         "redeemed the offer free with order 9",
-        "redemption of offer ten refused, because the customer has had the offer as often as it "
-        "may be had",
+        (
+            "redemption of offer ten refused, because the customer has had the offer as often as it "
+            "may be had"
+        ),
         "got free back with order 9; it can be redeemed again",
     ]
     assert len(explanation.refused) == 2
+
+
+def test_a_hold_is_told_with_until_when_by_whom_and_why():
+    detail = "channel/email by eva: wrong price"
+    held = Held(CART, "cart_abandonment", "reminder", "email", "paused", NOON_MS + 1, detail)
+    came = log(by_event("cart.abandoned", "c-9", NOON_MS), NOON_MS, held)
+    again = read_record(
+        b'{"customer":"ana","now":"2026-11-22T12:00:00.000Z","cause":{"kind":"resumed",'
+        b'"revision":4},"outcome":"applied","definitions":"d","entries":[]}'
+    )
+
+    first, second = explain("ana", [came, again]).moments
+
+    assert first.facts[0].text == (
+        "e-mail “reminder” of cart_abandonment held until 2026-11-22 12:00 UTC, because "
+        "somebody has paused it (channel/email by eva: wrong price)"
+    )
+    assert second.cause.sentence() == "what is paused had changed"
 
 
 def test_a_repeat_and_an_event_that_nobody_asked_for_are_told_too():

@@ -22,6 +22,7 @@ from orchestrator.core.decision import (
     Refusal,
     SendRefused,
 )
+from orchestrator.core.pauses import Pause
 from orchestrator.metrics import GroupStats, InputStatus, Metrics, PartitionStatus
 
 NOW_MS = 1_700_000_000_000
@@ -77,6 +78,7 @@ def worked(metrics: Metrics) -> Metrics:
     )
     stats.decided("purchase", purchase, recorded_ms=NOW_MS - 20, seconds=0.00003)
     stats.wait_decided(decision(), late_ms=4, seconds=0.00002)
+    stats.visited("cart_abandonment", decision(), seconds=0.00002)
     stats.dead_letter("schema", "purchase")
     stats.forwarded("partition", "purchase")
     stats.state_written(900)
@@ -87,8 +89,9 @@ def worked(metrics: Metrics) -> Metrics:
     metrics.assigned(generation=3)
     metrics.recovered(records=10, seconds=0.2)
     metrics.takeover_waited(1.5)
+    metrics.paused([Pause("channel/sms", "eva", "number is blocked", kill=True)])
     metrics.built(version="0.1.0", journeys="ab" * 32, mode="test", partitions=8)
-    status = PartitionStatus(0, 1, 900, 1, 0, (InputStatus("touchpoints", 40, 2, NOW_MS),))
+    status = PartitionStatus(0, 1, 900, 1, 0, 7, (InputStatus("touchpoints", 40, 2, NOW_MS),), 1)
     metrics.watch(lambda: (status,))
     return metrics
 

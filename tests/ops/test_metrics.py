@@ -146,7 +146,7 @@ def test_a_worker_of_the_usual_size_stays_within_its_budget_of_series() -> None:
             stats.refusals[place, reason] += 1
     metrics.observe_group(stats, committed_ms=NOW_MS, transaction_seconds=0.01)
     inputs = (InputStatus("touchpoints", 9, 1, NOW_MS), InputStatus("orchestrator-forward", 0, 0))
-    metrics.watch(lambda: [PartitionStatus(number, 1, 1, 1, 1, inputs) for number in range(8)])
+    metrics.watch(lambda: [PartitionStatus(number, 1, 1, 1, 1, 1, inputs) for number in range(8)])
     series = sum(len(family.samples) for family in metrics.registry.collect())
 
     assert 500 < series < 1_500
@@ -220,7 +220,7 @@ def test_the_oldest_event_keeps_ageing_while_the_worker_stands_still() -> None:
     never_read = InputStatus("clicks", 40, 7)
 
     def look(*inputs: InputStatus) -> None:
-        collector.view = lambda: [PartitionStatus(4, 0, 0, 0, 0, inputs)]
+        collector.view = lambda: [PartitionStatus(4, 0, 0, 0, 0, 0, inputs)]
 
     def ages() -> list[float]:
         return [

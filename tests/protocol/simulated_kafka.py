@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from orchestrator.core.pauses import NO_PAUSES, Pauses
 from orchestrator.protocol.commit.group import Limits, Rules
 from orchestrator.protocol.commit.machine import Clocks, CommitMachine, GroupBounds, Writer
 from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY, decode_meta
@@ -56,6 +57,7 @@ class Log:
     generation: int = 0
     members: dict = field(default_factory=dict)  # Member to its partitions of customers.
     now_ms: int = 1_795_341_600_000
+    pauses: Pauses = NO_PAUSES  # What the topic `control` says.
 
     def append(self, place, key, value, headers=()):
         """Make a record visible, stamped with the time."""
@@ -88,6 +90,7 @@ class Worker:
         self.transaction: Transaction | None = None
         self.fetched = {}
         self.started_ms = log.now_ms
+        self.pauses = NO_PAUSES
 
     def clocks(self):
         """Both clocks; monotonic time began at some other point for every worker."""
@@ -134,6 +137,7 @@ class Worker:
     def join(self):
         """Take the assignment of the present generation, load it, own it."""
         log, machine = self.log, self.machine
+        self.read_control()
         owned = log.members[self.name]
         needed = machine.on_assigned(log.generation, self.name, owned)
         for index in sorted(needed):
@@ -181,8 +185,16 @@ class Worker:
             self.fetched[place] = end
             self.machine.on_batch(Batch(place, self.machine.generation, start, end, records))
 
+    def read_control(self):
+        """Take over what is paused now, between two groups."""
+        if self.pauses is not self.log.pauses and not self.machine.group_open:
+            self.pauses = self.log.pauses
+            self.machine.pause(self.pauses)
+
     def work(self):
         """Do one thing that a driver may do next."""
+        if self.pauses is not self.log.pauses and self.rng.random() < 0.3:
+            self.read_control()
         match self.rng.randrange(4):
             case 0:
                 self.fetch()
@@ -287,6 +299,10 @@ class Cluster:
                     if name in self.workers:
                         self.guarded(name, self.workers[name].work)
             quiet = quiet + 1 if sum(map(len, self.log.records.values())) == before else 0
+
+    def pause(self, *pauses):
+        """Replace what is paused."""
+        self.log.pauses = Pauses(pauses, self.log.pauses.revision + 1)
 
     def visible(self, topic):
         """All visible records of a topic, with their places."""

@@ -3,6 +3,7 @@
 import orjson
 import pytest
 
+from orchestrator.core.pauses import Pause
 from orchestrator.errors import DependencyError, InvariantViolated
 from orchestrator.protocol.commit.group import Limits, Rules
 from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY, decode_meta
@@ -106,3 +107,30 @@ def test_the_partitions_records_name_the_new_journeys_with_the_next_transaction(
     ]
     assert named <= {AFTER.content_hash, BEFORE.content_hash}
     assert any(b"hello@2" in value for value in recorded)
+
+
+def test_what_is_paused_stays_paused_when_journeys_change():
+    cluster, worker = one_worker()
+    cluster.pause(Pause("global", "eva", "stop"))
+    worker.read_control()
+    worker.machine.adopt(rules(AFTER))
+    visited(cluster, "ana", 1)
+    for _ in range(100):
+        worker.work()
+    assert templates(cluster) == []
+
+    cluster.pause()
+    cluster.settle()
+
+    assert templates(cluster) == ["new"]
+
+
+def test_what_is_paused_never_changes_in_the_middle_of_a_group():
+    cluster, worker = one_worker()
+    visited(cluster, "ana", 1)
+    while not worker.machine.open_inputs:
+        worker.fetch()
+        worker.machine.decide(1, worker.clocks())
+
+    with pytest.raises(InvariantViolated):
+        worker.machine.pause(cluster.log.pauses)

@@ -16,11 +16,13 @@ import pytest
 
 from orchestrator.core.customer import Customer, decode_customer, encode_customer, wake_at_ms
 from orchestrator.core.decide import decide
-from orchestrator.core.event import TimerFired, Visit
+from orchestrator.core.event import Resumed, TimerFired, Visit
 from orchestrator.core.language.shop import Shop
+from orchestrator.core.pauses import Pause, Pauses
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.commit.machine import CommitMachine
 from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY
+from orchestrator.protocol.commit.rounds import RESUMED, Cursor
 from orchestrator.protocol.commit.transaction import TopicPartition
 from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.outputs import encode_command
@@ -63,6 +65,15 @@ JOURNEYS = shop_of(
     shop=Shop(events={"tent.seen": ("sku",)}),
 )
 TEN = 1_795_341_600_000
+# What is paused after each part of a history; at the end nothing is.
+PAUSED = (
+    [Pause("channel/push", "eva", "stop")],
+    [Pause("global", "eva", "stop"), Pause("channel/sms", "eva", "stop", transactional=True)],
+    [Pause("journey/cart", "eva", "stop")],
+    [],
+    [Pause("global", "ben", "stop", transactional=True)],
+    [],
+)
 
 
 def produce_history(cluster, count):
@@ -107,9 +118,11 @@ def run_cluster(seed, worker=Worker):
     cluster.worker = worker
     cluster.log.now_ms = TEN - 4_000
     cluster.start_worker()
-    for _ in range(6):
+    for paused in PAUSED:
         produce_history(cluster, 15)
-        cluster.run(250)
+        cluster.run(200)
+        cluster.pause(*paused)
+        cluster.run(50)
     cluster.settle()
     return cluster
 
@@ -204,7 +217,9 @@ def replay_differences(cluster):
     for customer_id, entries in journey_log(cluster).items():
         customer = Customer(customer_id)
         for entry in entries:
-            decision = decide(JOURNEYS, customer, input_of(cluster, entry), millis(entry["now"]))
+            named = msgspec.convert(entry.get("paused", ()), tuple[Pause, ...])
+            journeys = JOURNEYS.pausing(Pauses(named))
+            decision = decide(journeys, customer, input_of(cluster, entry), millis(entry["now"]))
             customer = decode_customer(encode_customer(decision.customer))
             expected |= {c.id: encode_command(c) for c in decision.commands}
         if states.get(customer_id.encode()) != encode_customer(customer):
@@ -221,6 +236,8 @@ def input_of(cluster, entry):
     cause = entry["cause"]
     if cause["kind"] == "timer":
         return TimerFired(millis(cause["due"]))
+    if cause["kind"] == "resumed":
+        return Resumed(cause["revision"])
     if cause["kind"] == "visit":
         occurrence = cause["occurrence"]
         occurrence_ms = None if occurrence is None else millis(occurrence)
@@ -235,6 +252,16 @@ def input_of(cluster, entry):
 
 def millis(text):
     return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def test_the_histories_hold_customers_and_let_them_go():
+    causes, kinds = Counter(), Counter()
+    for entries in journey_log(run_cluster(1)).values():
+        causes.update(entry["cause"]["kind"] for entry in entries)
+        kinds.update(one["kind"] for entry in entries for one in entry["entries"])
+
+    assert causes["resumed"] > 3
+    assert kinds["held"] > 5
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -294,6 +321,26 @@ class ForgetsRounds(Worker):
         return loaded._replace(meta=msgspec.structs.replace(loaded.meta, rounds={}))
 
 
+class TakesAResumeAsDone(Worker):
+    """Planted: after a takeover nobody is visited any more whom a pause had held."""
+
+    def load(self, index):
+        loaded = super().load(index)
+        if loaded.meta is None:
+            return loaded
+        rounds = {**loaded.meta.rounds, RESUMED: Cursor(self.log.pauses.revision)}
+        return loaded._replace(meta=msgspec.structs.replace(loaded.meta, rounds=rounds))
+
+
+class DoesNotReadControl(Worker):
+    """Planted: what is paused is never taken over after the start."""
+
+    def read_control(self):
+        if self.pauses is self.log.pauses or self.machine.homes:
+            return
+        super().read_control()
+
+
 class ForgetsWaits(Worker):
     """Planted: the index of waits is not rebuilt at recovery."""
 
@@ -321,6 +368,8 @@ class DropsTheOpenGroup(Worker):
         KeepsEverything,
         StartsFromGroupOffsets,
         ForgetsRounds,
+        TakesAResumeAsDone,
+        DoesNotReadControl,
         ForgetsWaits,
         DropsTheOpenGroup,
     ],

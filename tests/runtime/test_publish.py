@@ -11,7 +11,7 @@ import pytest
 from tests.runtime.deployment import JOURNEYS, event, wait_until
 
 SHOP = "zone: UTC\nlocale: en\n"
-CHANNELS = "email: {kind: message, partitions: 3}\n"
+CHANNELS = "email: {kind: message, needs_consent: false, partitions: 3}\n"
 HELLO = """\
 name: hello
 version: {version}

@@ -12,7 +12,7 @@ CUSTOMERS = [f"c{n:04}" for n in range(900)]
 RATE = 30
 FILES = {
     "shop.yaml": "zone: UTC\n",
-    "channels.yaml": "email: {kind: message, partitions: 3}\n",
+    "channels.yaml": "email: {kind: message, needs_consent: false, partitions: 3}\n",
     "news.yaml": f"""\
 name: news
 version: 1

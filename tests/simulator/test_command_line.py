@@ -22,6 +22,7 @@ story:
     expect:
       - send: email
         template: welcome
+consents: [email]
 """
 WRONG = STORY.replace("template: welcome", "template: seen_recently")
 

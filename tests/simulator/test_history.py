@@ -109,16 +109,16 @@ def test_nobody_is_counted_when_nothing_happened(journeys):
     assert "  none" in page(trial.document())
 
 
-def test_the_command_line_reads_a_file_or_its_input(tmp_path, monkeypatch, capsys):
+def test_the_command_line_reads_a_file_or_its_input(open_shop, tmp_path, monkeypatch, capsys):
     path = tmp_path / "events.jsonl"
     good = b"\n".join(one for one in HISTORY if one != b'{"specversion":"1.0"}')
     path.write_bytes(good)
 
-    assert run(["simulate", "--journeys", str(SHOP), "--history", str(path)]) == 0
+    assert run(["simulate", "--journeys", str(open_shop), "--history", str(path)]) == 0
     assert "Messages per customer\n  p50 2, p90 3, p99 3, most 3" in capsys.readouterr().out
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(HISTORY))))
-    assert run(["simulate", "--journeys", str(SHOP), "--history", "-", "--json"]) == 1
+    assert run(["simulate", "--journeys", str(open_shop), "--history", "-", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["events"] == 8
 
 
@@ -130,10 +130,10 @@ def test_either_scenarios_or_a_history_are_played(arguments, capsys, monkeypatch
     assert "or --history FILE" in capsys.readouterr().err
 
 
-def draft(tmp_path, **changes):
+def draft(open_shop, tmp_path, **changes):
     """Return a copy of the shop in which journeys are changed; None takes one out."""
     folder = tmp_path / "draft"
-    shutil.copytree(SHOP, folder)
+    shutil.copytree(open_shop, folder)
     for name, change in changes.items():
         path = folder / f"{name}.yaml"
         if change is None:
@@ -145,20 +145,20 @@ def draft(tmp_path, **changes):
     return folder
 
 
-def compared(tmp_path, capsys, folder, *more):
+def compared(open_shop, tmp_path, capsys, folder, *more):
     history = tmp_path / "events.jsonl"
     history.write_bytes(b"\n".join(HISTORY))
     code = run(
-        ["simulate", "--journeys", str(folder), "--compare", str(SHOP), "--history", str(history),
-         *more]
+        ["simulate", "--journeys", str(folder), "--compare", str(open_shop),
+         "--history", str(history), *more]
     )  # fmt: skip
     return code, capsys.readouterr().out
 
 
-def test_a_comparison_shows_who_gets_something_else_and_why(tmp_path, capsys):
-    folder = draft(tmp_path, cart_abandonment=None)
+def test_a_comparison_shows_who_gets_something_else_and_why(open_shop, tmp_path, capsys):
+    folder = draft(open_shop, tmp_path, cart_abandonment=None)
 
-    _, told = compared(tmp_path, capsys, folder, "--json")
+    _, told = compared(open_shop, tmp_path, capsys, folder, "--json")
     document = json.loads(told)
 
     assert document["differing"] == 1
@@ -174,18 +174,18 @@ def test_a_comparison_shows_who_gets_something_else_and_why(tmp_path, capsys):
     }
 
 
-def test_a_comparison_names_the_refusal_that_makes_the_difference(tmp_path, capsys):
+def test_a_comparison_names_the_refusal_that_makes_the_difference(open_shop, tmp_path, capsys):
     with_default = "{value: profile.first_name, default: outdoor friend}"
-    folder = draft(tmp_path, cart_abandonment=(with_default, "profile.first_name"))
+    folder = draft(open_shop, tmp_path, cart_abandonment=(with_default, "profile.first_name"))
 
-    _, told = compared(tmp_path, capsys, folder)
+    _, told = compared(open_shop, tmp_path, capsys, folder)
 
     assert "1 customers do not get the same" in told
     assert "refused: missing_variable" in told
 
 
-def test_a_draft_that_does_the_same_differs_for_nobody(tmp_path, capsys):
-    _, told = compared(tmp_path, capsys, draft(tmp_path))
+def test_a_draft_that_does_the_same_differs_for_nobody(open_shop, tmp_path, capsys):
+    _, told = compared(open_shop, tmp_path, capsys, draft(open_shop, tmp_path))
 
     assert "0 customers do not get the same" in told
 

@@ -8,7 +8,8 @@ import pytest
 from orchestrator.cli import run
 from orchestrator.core.customer import Customer
 from orchestrator.core.decide import decide
-from orchestrator.core.event import TimerFired
+from orchestrator.core.event import Resumed, TimerFired
+from orchestrator.core.pauses import NO_PAUSES, Pause, Pauses
 from orchestrator.protocol import codec, outputs
 from orchestrator.protocol.outputs import Position
 from orchestrator.protocol.topics import Topics
@@ -57,7 +58,9 @@ class History:
     def _decide(self, what, now_ms, record):
         decision = decide(self.journeys, self._customer, what, now_ms)
         self._customer = decision.customer
-        if record is None:
+        if isinstance(what, Resumed):
+            cause = outputs.visit_cause(what)
+        elif record is None:
             cause = outputs.timer_cause(what.due_ms)
         else:
             at = Position(record.topic, record.partition, record.offset, record.timestamp_ms)
@@ -69,6 +72,7 @@ class History:
             outcome=decision.outcome,
             definitions_hash=self.journeys.content_hash,
             entries=decision.entries,
+            paused=decision.paused,
         )
         self.log.append(Recorded("journey-log", 0, len(self.log), b"ana", value))
         for command in decision.commands:
@@ -80,8 +84,12 @@ class History:
                 Recorded(lanes[command.channel], 0, offset, b"ana", value, headers)
             )
 
+    def pause(self, *pauses):
+        """Replace what is paused."""
+        self.journeys = self.journeys.pausing(Pauses(pauses, 1))
+
     def replay(self, *, trimmed=(), journeys=None):
-        known = journeys or self.journeys
+        known = journeys or self.journeys.pausing(NO_PAUSES)
         found = {known.content_hash: known}.get
         rules = Rules(found, self.names, 10_000, frozenset(trimmed))
         commands = {}
@@ -123,6 +131,47 @@ def test_a_changed_log_entry_is_found_with_its_place_and_both_values(history):
 
     assert mismatch == ("journey-log/0/1", "entries[0].channel", "sms", "email")
     assert made.identical == 3
+
+
+@pytest.fixture
+def with_a_pause(history):
+    """An order whose thanks are held, a resume, and an order whose thanks are dropped."""
+    history.pause(Pause("channel/email", "eva", "wrong price", transactional=True))
+    history._tell(purchase("ana", "1002"), START_MS + 3 * HOUR_MS)
+    history.pause()
+    history._decide(Resumed(2), START_MS + 4 * HOUR_MS, None)
+    history.pause(Pause("global", "ben", "wrong data", kill=True, transactional=True))
+    history._tell(purchase("ana", "1003"), START_MS + 5 * HOUR_MS)
+    return history
+
+
+def test_what_pauses_held_let_go_and_dropped_is_decided_again(with_a_pause):
+    mismatches, made = with_a_pause.replay()
+
+    held, resumed, dropped = (orjson.loads(one.value) for one in with_a_pause.log[4:])
+    assert mismatches == []
+    assert made.identical == 7
+    assert held["paused"] == [
+        {
+            "scope": "channel/email",
+            "by": "eva",
+            "reason": "wrong price",
+            "transactional": True,
+        }
+    ]
+    assert resumed["cause"] == {"kind": "resumed", "revision": 2}
+    assert "paused" not in resumed
+    assert [one["scope"] for one in dropped["paused"]] == ["global"]
+
+
+def test_a_pause_that_somebody_removed_from_the_log_is_found(with_a_pause):
+    record = orjson.loads(with_a_pause.log[4].value)
+    del record["paused"]
+    with_a_pause.log[4] = with_a_pause.log[4]._replace(value=orjson.dumps(record))
+
+    mismatches, _ = with_a_pause.replay()
+
+    assert mismatches[0].place == "journey-log/0/4"
 
 
 @pytest.mark.parametrize("part", ["value", "headers", "key"])

@@ -238,6 +238,8 @@ class Journey(Model):
     """What it does, in a sentence, for people."""
     zone: str | None = None
     """IANA zone of customers whose profile names none. Default: the shop's."""
+    quiet_hours: Literal["keep", "ignore"] | None = None
+    """Whether its messages keep quiet hours. Default: `keep`, and `ignore` for transactional."""
     entry: Entry
     """How customers get in."""
     exits: tuple[Exit, ...] = Field(default=(), max_length=32)

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from orchestrator.core.language.scalars import Duration, EventType, Locale, Model, Name, Text
+from orchestrator.core.command import CommandClass
+from orchestrator.core.language.scalars import (
+    Duration,
+    EventType,
+    Locale,
+    Model,
+    Name,
+    Text,
+    TimeOfDay,
+)
+
+# Caps keep what they count in the customer's state.
+CAP_MS_MAX = 90 * 86_400_000
 
 
 class Ownership(Model):
@@ -28,6 +40,58 @@ class Expiry(Model):
     transactional: Duration = 72 * 3_600_000
 
 
+class QuietHours(Model):
+    """Hours of the day, in the customer's zone, in which nothing rings.
+
+    `{from: "21:00", to: "09:00"}` goes over midnight. What is due then waits until they end, and
+    everything is checked again.
+    """
+
+    from_: TimeOfDay = Field(alias="from")
+    """The local time at which they begin."""
+    to: TimeOfDay
+    """The local time at which they end."""
+
+    @model_validator(mode="after")
+    def _ends(self) -> QuietHours:
+        if self.from_ == self.to:
+            raise ValueError("from and to are the same time; leave quiet_hours out for none")
+        return self
+
+    def holds(self, minute: int) -> bool:
+        """Whether this minute of the day is quiet."""
+        if self.from_ < self.to:
+            return self.from_ <= minute < self.to
+        return minute >= self.from_ or minute < self.to
+
+
+class Cap(Model):
+    """At most so many messages to one customer in any window of time.
+
+    The window ends at the moment of each message; it is no calendar day. Counted is what was
+    emitted and neither cancelled nor reported dropped.
+    """
+
+    max: int = Field(ge=1, le=100)
+    """How many."""
+    per: Duration
+    """The length of the window, at most 90 days."""
+    channel: Name | None = None
+    """Only messages on this channel count, and are held to it."""
+    journey: Name | None = None
+    """Only messages of this journey."""
+    command_class: CommandClass = Field(default=CommandClass.PROMOTIONAL, alias="class")
+    """`promotional` or `service`."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Cap:
+        if self.command_class is CommandClass.TRANSACTIONAL:
+            raise ValueError("class: transactional messages have no caps")
+        if not 0 < self.per <= CAP_MS_MAX:
+            raise ValueError("per: is at least 1s and at most 90d")
+        return self
+
+
 class Shop(Model):
     """What holds for the whole shop (`shop.yaml`)."""
 
@@ -39,6 +103,15 @@ class Shop(Model):
     """How long a bought product is not promoted again to its buyer."""
     expires_after: Expiry = Expiry()
     """How long a message may wait for its sender, where the step says nothing."""
+    quiet_hours: QuietHours | None = None
+    """Hours in which promotional and service messages wait: `{from: "21:00", to: "09:00"}`. A
+    channel or a journey may say otherwise."""
+    caps: tuple[Cap, ...] = Field(default=(), max_length=32)
+    """How many messages a customer gets at most, like `{max: 3, per: 7d}`."""
+    spacing: Duration = 0
+    """How long a promotional message waits at least after the one before, of whatever journey."""
+    handoff_timeout: Duration = 24 * 3_600_000
+    """How long promotions wait after `handoff.started` when no `handoff.ended` comes."""
     snippets: Mapping[Locale, Mapping[Name, str]] = Field(default_factory=dict)
     """The brand's own words, by language: `{{ snippets.signature }}` in a template."""
     forbidden_words: Mapping[Locale, tuple[Text, ...]] = Field(default_factory=dict)
@@ -64,3 +137,8 @@ class Channel(Model):
     """Where the sender finds the address, for example `profile.email`."""
     partitions: int = Field(default=8, ge=1, le=1000)
     """Partitions of its command topics."""
+    needs_consent: bool = True
+    """Whether promotional messages on it need the customer's recorded consent. `false` is for what
+    people only see on your own pages."""
+    quiet_hours: QuietHours | Literal["none"] | None = None
+    """Its own quiet hours, or `none`. Default: the shop's, for channels of kind `message`."""

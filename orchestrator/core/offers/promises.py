@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from msgspec.structs import replace
 
 from orchestrator.core.calendar import day_text, instant_text
-from orchestrator.core.command import CommandPromise
+from orchestrator.core.command import CommandClass, CommandPromise
 from orchestrator.core.condition import Failed, Scope
 from orchestrator.core.customer import Promise
 from orchestrator.core.decision import (
@@ -119,7 +119,7 @@ def answer(draft: Draft, event: Event) -> None:
     """Answer a page or an agent that asks whether it may show an offer."""
     name, channel = str(event.data.get("offer")), event.data.get("channel")
     channel = channel if isinstance(channel, str) else None
-    may = may_promise(draft, name, channel=channel)
+    may = _paused(draft, name, channel) or may_promise(draft, name, channel=channel)
     if isinstance(may, Refused):
         otherwise = None
         if may.reason is Refusal.OFFER_NOT_QUALIFIED:
@@ -128,6 +128,17 @@ def answer(draft: Draft, event: Event) -> None:
         return
     grant(draft, name, may)
     draft.log(OfferGranted(name, channel, may.expires_at_ms, may.provisional))
+
+
+def _paused(draft: Draft, name: str, channel: str | None) -> Refused | None:
+    """Refuse what somebody has paused: nobody waits in front of a page for a resume."""
+    pause = draft.journeys.pauses.of(
+        journey="", channel=channel or "", command_class=CommandClass.PROMOTIONAL, offer=name
+    )
+    if pause is None:
+        return None
+    draft.paused[pause.scope] = pause
+    return Refused(Refusal.PAUSED, pause.sentence())
 
 
 def confirm(draft: Draft) -> list[Withdrawn]:

@@ -1,4 +1,4 @@
-"""One enrollment on its way: from a step to the next wait, or to the end.
+"""One enrollment on its way: from a step to the next wait, to a step that is held, or to the end.
 
 `enroll` starts a `Walk` at the first step, `decide` goes on with one when a wait has come due,
 `hearing` when what somebody waits for has happened. What a step does stands in `reach`.
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from orchestrator.core.command import CommandClass
 from orchestrator.core.condition import Failed
 from orchestrator.core.customer import SENT_MAX, Enrollment, OpenCommand
-from orchestrator.core.decision import Chosen, EndReason, Moved, Refusal
+from orchestrator.core.decision import Chosen, EndReason, Hold, Moved
 from orchestrator.core.language.journey import STEPS_MAX
 from orchestrator.core.rules import reach
 from orchestrator.core.rules.ending import complete, end
+from orchestrator.core.rules.guard.checks import Verdict, count
 from orchestrator.core.rules.shares import is_held_out, share_of
 from orchestrator.core.rules.waiting import over_at_ms
 
@@ -45,7 +47,10 @@ def start(draft: Draft, plan: Plan, enrollment: Enrollment) -> None:
 
 
 def go_on(draft: Draft, enrollment: Enrollment) -> None:
-    """Run an enrollment whose wait has come due; its messages were due when the wait was."""
+    """Run an enrollment whose wait has come due; its messages were due when the wait was.
+
+    One that is held takes its step again, as due when it was due first.
+    """
     plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
     if plan is None:
         end(draft, enrollment, EndReason.VERSION_GONE, fenced=True)
@@ -54,19 +59,18 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
     if position is None:
         end(draft, enrollment, EndReason.STEP_GONE, fenced=plan.promotional)
         return
-    due_ms = enrollment.wake_at_ms if enrollment.wake_at_ms is not None else draft.now_ms
-    walk = Walk(draft, plan, enrollment, due_ms=due_ms)
+    held = enrollment.held is not None
+    due_ms = enrollment.due_ms if held else enrollment.wake_at_ms
+    walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms if due_ms is None else due_ms)
+    if held:
+        # The step has not acted yet. Everything is asked again, as of when it was due.
+        walk.run(position)
+        return
     wait, best = plan.journey.steps[position].wait, enrollment.best_arm
     if wait is not None and best is not None and best < len(wait.until):
         walk.run(plan.positions.get(wait.until[best].next, len(plan.journey.steps)))
     else:
         walk.run_after(position)
-
-
-def lead(draft: Draft, plan: Plan, enrollment: Enrollment, name: str) -> None:
-    """Let an enrollment go on with a step, because what it waited for has happened."""
-    walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
-    walk.run(plan.positions.get(name, len(plan.journey.steps)))
 
 
 def say_otherwise(draft: Draft, withdrawn: Withdrawn) -> None:
@@ -79,21 +83,30 @@ def say_otherwise(draft: Draft, withdrawn: Withdrawn) -> None:
     if enrollment is None or promise.channel is None or offer.otherwise is None:
         return
     plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
-    if plan is None:
-        return
+    if plan is not None:
+        walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
+        reach.send_at_once(walk, OTHERWISE_STEP, offer.otherwise, promise.channel)
+        draft.put(walk.standing())
+
+
+def release(draft: Draft, reason: Hold) -> None:
+    """Let everybody go on who is held for a reason that is gone."""
+    for enrollment in draft.enrollments:
+        if enrollment.held == reason:
+            go_on(draft, enrollment)
+
+
+def lead(draft: Draft, plan: Plan, enrollment: Enrollment, name: str) -> None:
+    """Let an enrollment go on with a step, because what it waited for has happened."""
     walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
-    failed = reach.send(walk, OTHERWISE_STEP, reach.instead_of(offer.otherwise, promise.channel))
-    if failed is not None:
-        reason, detail = Refusal.MISSING_VARIABLE, failed.detail
-        channel = promise.channel
-        reach.refuse(draft, enrollment, OTHERWISE_STEP, channel, reason=reason, detail=detail)
-    draft.put(walk.standing())
+    walk.run(plan.positions.get(name, len(plan.journey.steps)))
 
 
 class Walk:
     """The steps one enrollment takes in one decision, with what they have emitted so far."""
 
     __slots__ = (
+        "chosen",
         "draft",
         "due_ms",
         "enrollment",
@@ -109,21 +122,23 @@ class Walk:
         self.plan: Final = plan
         self.enrollment: Final = enrollment
         self.due_ms: Final = due_ms
+        # Whether it has been heard by the arbitration of this decision.
+        self.chosen = False
         self.open_commands = list(enrollment.open_commands)
         self.visits = dict(enrollment.visits)
         self.sent = enrollment.sent
         self.last_sent_ms = enrollment.last_sent_ms
 
     def run(self, position: int) -> None:
-        """Take steps from `position` until a wait, the end, or a step that fails."""
+        """Take steps from `position` until a wait, the end, or a step that is held or fails."""
         steps = self.plan.journey.steps
         for _ in range(STEPS_PER_WALK_MAX + 1):  # The last round finds only the end.
             if position >= len(steps):
-                complete(self.draft, self._taken(), step=None, label=None)
+                complete(self.draft, self.taken(), step=None, label=None)
                 return
             step = steps[position]
             if step.end is not None:
-                complete(self.draft, self._taken(), step=step.id, label=step.end)
+                complete(self.draft, self.taken(), step=step.id, label=step.end)
                 return
             following = (
                 self._take(step, position)
@@ -137,6 +152,15 @@ class Walk:
                 return
             position = following
         self._fail(steps[position].id, Failed(f"took more than {STEPS_PER_WALK_MAX} steps"))
+
+    def take_chance(self, step: str) -> None:
+        """Go on at the step where the arbitration has found this walk."""
+        self.chosen = True
+        self.run(self.plan.positions[step])
+
+    def stand(self, step: str, *, wake_at_ms: int | None = None, held: Hold | None = None) -> None:
+        """Stand at a step that has not acted yet."""
+        self.draft.put(self.taken(step, wake_at_ms, held=None if held is None else held.value))
 
     def run_after(self, position: int) -> None:
         """Take steps from where the step at `position` leads."""
@@ -152,8 +176,8 @@ class Walk:
         return position + 1 if step.next is None else self._position(step.next)
 
     def _take(self, step: Step, position: int) -> int | Failed | None:
-        """Do what a step says; return where it leads, or why it failed, or None at the end."""
-        failed: Failed | None = None
+        """Do what a step says; return where it leads, or why it failed, or None to stay or end."""
+        done: Failed | Verdict | None = None
         if step.branch is not None:
             arm = self._arm(step.branch)
             if isinstance(arm, Failed):
@@ -167,17 +191,20 @@ class Walk:
         elif step.holdout is not None:
             return self._holdout(step, position, step.holdout)
         else:
-            failed = self._act(step)
-        return failed or self._after(step, position)
+            done = self._act(step)
+        if isinstance(done, Failed):
+            return done
+        if done in (Verdict.HELD, Verdict.CONTENDS):
+            return None
+        return self._after(step, position)
 
-    def _act(self, step: Step) -> Failed | None:
+    def _act(self, step: Step) -> Failed | Verdict | None:
         if step.send is not None:
             return reach.send(self, step.id, step.send)
         if step.task is not None:
             return reach.task(self, step.id, step.task)
         if step.audience is not None:
-            reach.audience(self, step.id, step.audience)
-            return None
+            return reach.audience(self, step.id, step.audience)
         if step.set is not None:
             return reach.set_attributes(self, step.id, step.set)
         if step.ask is not None:
@@ -199,7 +226,7 @@ class Walk:
         self.draft.log(Chosen(self.enrollment.id, step.id, holdout.next, held_out=True))
         if holdout.next is not None:
             return self._position(holdout.next)
-        complete(self.draft, self._taken(), step=step.id, label=HELD_OUT)
+        complete(self.draft, self.taken(), step=step.id, label=HELD_OUT)
         return None
 
     def _position(self, name: str) -> int | Failed:
@@ -225,6 +252,10 @@ class Walk:
     def emit(self, kind: str, instruction: Instruction) -> None:
         """Emit a command that an exit has to recall until it is final."""
         command = self.draft.emit(self.enrollment, instruction)
+        if kind == "message":
+            count(self.draft, command)
+            if command.command_class is CommandClass.PROMOTIONAL:
+                self.draft.promoted = self.enrollment.id
         if self.plan.follows_messages and kind == "message":
             self.sent = (*self.sent, command.id)[-SENT_MAX:]
             self.last_sent_ms = self.draft.now_ms
@@ -259,24 +290,27 @@ class Walk:
             return wake_at_ms
         if wake_at_ms <= draft.now_ms:
             return self._after(step, position)
-        draft.put(self._taken(step.id, wake_at_ms, best))
+        draft.put(self.taken(step.id, wake_at_ms, best))
         draft.log(Moved(enrollment=self.enrollment.id, step=step.id, wake_at_ms=wake_at_ms))
         return None
 
     def _fail(self, step: str, failed: Failed) -> None:
-        taken, fenced = self._taken(step), self.plan.promotional
+        taken, fenced = self.taken(step), self.plan.promotional
         end(self.draft, taken, EndReason.STEP_FAILED, fenced=fenced, detail=failed.detail)
 
     def standing(self) -> Enrollment:
         """Return the enrollment where it stood, with what was sent beside its steps."""
         held = self.enrollment
-        return self._taken(held.step, held.wake_at_ms, held.best_arm)
+        return replace(
+            self.taken(held.step, held.wake_at_ms, held.best_arm, held.held), due_ms=held.due_ms
+        )
 
-    def _taken(
+    def taken(
         self,
         step: str | None = None,
         wake_at_ms: int | None = None,
         best_arm: int | None = None,
+        held: str | None = None,
     ) -> Enrollment:
         """Return the enrollment with everything this walk did."""
         expiries = (command.expires_at_ms for command in self.open_commands)
@@ -289,5 +323,7 @@ class Walk:
             sent=self.sent,
             last_sent_ms=self.last_sent_ms,
             best_arm=best_arm,
+            held=held,
+            due_ms=None if held is None else self.due_ms,
             longest_expires_at_ms=max(self.enrollment.longest_expires_at_ms, *expiries, 0),
         )

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from orchestrator.core.customer import Attribute, Promise
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Journeys
+    from orchestrator.core.pauses import Pause
+    from orchestrator.core.rules.advance import Walk
+    from orchestrator.core.rules.guard.checks import Attempt
 
 _ID_BYTES: Final = 16
 _encode_parts: Final = msgpack.Encoder().encode
@@ -71,6 +74,8 @@ class Draft:
         "attributes",
         "business",
         "commands",
+        "contact",
+        "contenders",
         "customer",
         "enrollments",
         "entries",
@@ -82,7 +87,9 @@ class Draft:
         "memories",
         "now_ms",
         "orders",
+        "paused",
         "promises",
+        "promoted",
         "scope_",
         "seen",
         "sequence",
@@ -109,7 +116,12 @@ class Draft:
         self.watches = customer.watches
         self.asked = customer.asked
         self.promises = customer.promises
+        self.contact = customer.contact
+        # Promotions that wait for the arbitration, and the enrollment that has sent one.
+        self.contenders: list[tuple[Walk, Attempt]] = []
+        self.promoted: str | None = None
         self.told: list[ToldEvent] = []
+        self.paused: dict[str, Pause] = {}
         self.exits_dropped = 0
         self.commands: list[Command] = []
         self.entries: list[LogEntry] = []
@@ -286,6 +298,7 @@ class Draft:
             watches=self.watches,
             asked=self.asked,
             promises=self.promises,
+            contact=self.contact,
         )
         return Decision(
             outcome=Outcome.APPLIED,
@@ -297,6 +310,7 @@ class Draft:
             wake_at_ms=earliest_ms(self.enrollments, self.watches),
             exits_dropped=self.exits_dropped,
             told=tuple(self.told),
+            paused=tuple(self.paused[scope] for scope in sorted(self.paused)),
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from orchestrator.core.command import CommandClass, CommandType
+from orchestrator.core.contact import uncounted
 from orchestrator.core.customer import (
     ENDED_KEY_MS,
     ENDED_KEYS_MAX,
@@ -155,6 +156,8 @@ def _recall(
     for command in recalled:
         promotional = command.command_class == CommandClass.PROMOTIONAL
         lanes.setdefault((command.kind, command.channel, promotional), []).append(command)
+    if draft.contact.sends:
+        draft.contact = uncounted(draft.contact, (command.id for command in recalled))
     for (kind, channel, promotional), commands in lanes.items():
         draft.emit(
             enrollment,

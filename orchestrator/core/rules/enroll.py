@@ -39,9 +39,12 @@ class Refused(NamedTuple):
 
 
 def enter_by_event(draft: Draft, event: Event, occurred_ms: int) -> None:
-    """Enter every journey whose entry the event matches, and run it to its first wait."""
+    """Enter every journey whose entry the event matches, and run it to its first wait.
+
+    `decide` comes here only with types that enter something.
+    """
     cause = Cause(event.source, event.id)
-    for plan in draft.journeys.entering.get(event.type, ()):
+    for plan in draft.journeys.entering[event.type].asked(event.data):
         _try(draft, plan, cause, occurred_ms)
 
 

@@ -1,13 +1,16 @@
-"""How enrollments end: by an exit event at once, or because their version or step is gone.
+"""How enrollments end: at a goal, by an exit event at once, or because their step is gone.
 
-`decide` comes here after the event was applied and before anything is entered. What ending means
-stands in `ending`. The exit event is remembered, because an entry older than it may be learned
-after it: one rule for order, whichever comes first.
+`decide` comes here after the event was applied and before anything is entered: goals first, because
+what reaches a goal often ends the enrollment too. What ending means stands in `ending`. The exit
+event is remembered, because an entry older than it may be learned after it: one rule for order,
+whichever comes first.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from orchestrator.core.condition import NO_FIELDS, Failed
 from orchestrator.core.customer import (
@@ -17,7 +20,7 @@ from orchestrator.core.customer import (
     Enrollment,
     RememberedExit,
 )
-from orchestrator.core.decision import EndReason
+from orchestrator.core.decision import EndReason, GoalReached
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event
 from orchestrator.core.rules.ending import end
 from orchestrator.core.rules.reach import send_farewell
@@ -27,6 +30,30 @@ if TYPE_CHECKING:
     from orchestrator.core.rules.draft import Draft
 
 EXIT_REQUESTED: Final = "enrollment.exit_requested"
+
+
+def reach_goals(draft: Draft, event: Event, occurred_ms: int) -> None:
+    """Note every enrollment that the event brings to its goal, and end those that end there."""
+    for enrollment in draft.enrollments:
+        plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
+        goal = None if plan is None else plan.journey.goal
+        if (
+            plan is None
+            or goal is None
+            or goal.on != event.type
+            or enrollment.goal_ms is not None
+            or occurred_ms < enrollment.entry_time_ms
+            or draft.scope.holds(goal.when, enrollment) is not True
+        ):
+            continue
+        sent_ms = enrollment.last_sent_ms
+        owed = sent_ms is not None and sent_ms >= occurred_ms - goal.within
+        command = enrollment.sent[-1] if owed and enrollment.sent else None
+        draft.log(GoalReached(enrollment.id, plan.name, plan.version, command))
+        reached = replace(enrollment, goal_ms=occurred_ms)
+        draft.put(reached)
+        if goal.ends:
+            end(draft, reached, EndReason.GOAL, fenced=plan.promotional)
 
 
 def end_by_event(draft: Draft, event: Event, occurred_ms: int) -> None:

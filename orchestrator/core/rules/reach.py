@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from orchestrator.core.command import SOURCE, CommandClass, CommandType
 from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Attribute
-from orchestrator.core.decision import AttributesSet, EventTold, Refusal, SendRefused, ToldEvent
+from orchestrator.core.decision import AttributesSet, EventTold, Refusal, ToldEvent
 from orchestrator.core.language.words import Send
 from orchestrator.core.offers import promises
 from orchestrator.core.offers.promises import Refused
-from orchestrator.core.profile import is_owned
 from orchestrator.core.rules.draft import Instruction, derived_id
+from orchestrator.core.rules.guard.checks import (
+    Attempt,
+    Verdict,
+    ask_guard,
+    may_say_farewell,
+    refuse,
+)
 from orchestrator.core.rules.waiting import zone_of
 from orchestrator.core.templates import OFFER
 
@@ -50,22 +56,37 @@ class Told(NamedTuple):
     said: CommandPromise
 
 
-def send(walk: Walk, step: str, word: Send) -> Failed | None:
-    """Emit one message, unless something forbids it."""
+def send(walk: Walk, step: str, word: Send) -> Failed | Verdict | None:
+    """Emit one message, unless something forbids it; or what is said in place of its offer."""
     command_class = word.command_class or walk.plan.journey.kind
     promotional = command_class is CommandClass.PROMOTIONAL
     delivery = word.delivery or ("at_most_once" if promotional else "at_least_once")
-    return _message(walk, step, word, command_class, delivery=delivery)
+    instead = _instead(walk.draft, walk.enrollment, word)
+    born = walk.draft.sequence
+    done = _message(walk, step, instead or word, command_class, delivery=delivery)
+    if instead is not None and walk.draft.sequence > born:
+        _note_greeted(walk.draft, walk.enrollment, step, word)
+    return done
 
 
-def instead_of(otherwise: Otherwise, channel: str, word: Send | None = None) -> Send:
-    """Return the message that is sent in place of one that tells an offer."""
-    like = Send(channel=channel, template=otherwise.template) if word is None else word
-    said = {"template": otherwise.template, "variables": otherwise.variables, "offer": None}
-    return like.model_copy(update=said)
+def send_at_once(walk: Walk, step: str, otherwise: Otherwise, channel: str) -> None:
+    """Send what is said in place of an offer now: it answers what the customer has just done."""
+    draft, enrollment = walk.draft, walk.enrollment
+    word = _said_instead(otherwise, Send(channel=channel, template=otherwise.template))
+    command_class = walk.plan.journey.kind
+    expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms)
+    attempt = Attempt(step, channel, command_class, expires_at_ms)
+    if not may_say_farewell(draft, enrollment, attempt):
+        return
+    promotional = command_class is CommandClass.PROMOTIONAL
+    delivery = "at_most_once" if promotional else "at_least_once"
+    failed = _go_out(walk, attempt, word, delivery=delivery)
+    if failed is not None:
+        reason, detail = Refusal.MISSING_VARIABLE, failed.detail
+        refuse(draft, enrollment, step, channel, reason=reason, detail=detail)
 
 
-def ask(walk: Walk, step: str, word: Ask) -> Failed | None:
+def ask(walk: Walk, step: str, word: Ask) -> Failed | Verdict | None:
     """Ask a question, unless its answer is known or it was asked before."""
     draft, attribute = walk.draft, word.attribute
     held = draft.attributes.get(attribute)
@@ -77,39 +98,35 @@ def ask(walk: Walk, step: str, word: Ask) -> Failed | None:
         return None
     command_class = word.command_class or walk.plan.journey.kind
     born = draft.sequence
-    failed = _message(walk, step, word, command_class, delivery="at_most_once")
-    if failed is None and draft.sequence > born:
+    done = _message(walk, step, word, command_class, delivery="at_most_once")
+    if done is None and draft.sequence > born:
         draft.asked = {**draft.asked, attribute: draft.commands[-1].id}
-    return failed
+    return done
 
 
-def webhook(walk: Walk, step: str, word: Webhook) -> Failed | None:
+def webhook(walk: Walk, step: str, word: Webhook) -> Failed | Verdict | None:
     """Tell another system."""
-    return _message(walk, step, word, walk.plan.journey.kind, delivery="at_least_once")
+    command_class = walk.plan.journey.kind
+    return _message(walk, step, word, command_class, delivery="at_least_once", kind="webhook")
 
 
-def task(walk: Walk, step: str, word: Task) -> Failed | None:
+def task(walk: Walk, step: str, word: Task) -> Failed | Verdict | None:
     """Let a person do something."""
-    return _message(
-        walk,
-        step,
-        word,
-        walk.plan.journey.kind,
-        delivery="at_least_once",
-        kind="task",
-        promotional=walk.plan.promotional,
-    )
+    command_class = walk.plan.journey.kind
+    return _message(walk, step, word, command_class, delivery="at_least_once", kind="task")
 
 
-def audience(walk: Walk, step: str, word: Audience) -> None:
+def audience(walk: Walk, step: str, word: Audience) -> Verdict | None:
     """Add the customer to an audience, or remove them from it."""
     draft, command_class = walk.draft, walk.plan.journey.kind
     adds = word.add is not None
     since_ms = walk.due_ms if adds else draft.now_ms  # It is never too late to remove.
     expires_at_ms = draft.expires_at_ms(command_class, since_ms)
-    promotional = adds and walk.plan.promotional
-    if not _may_go(walk, step, word.channel, expires_at_ms, promotional=promotional):
-        return
+    if adds:
+        attempt = Attempt(step, word.channel, command_class, expires_at_ms, "audience")
+        verdict = ask_guard(walk, attempt)
+        if verdict is not Verdict.GO:
+            return verdict
     name = word.add if adds else word.remove
     instruction = Instruction(
         type=CommandType.AUDIENCE_ADD if adds else CommandType.AUDIENCE_REMOVE,
@@ -132,6 +149,7 @@ def audience(walk: Walk, step: str, word: Audience) -> None:
         walk.emit("audience", instruction)
     else:
         draft.emit(walk.enrollment, instruction)
+    return None
 
 
 def set_attributes(walk: Walk, step: str, word: Mapping[str, Setting]) -> Failed | None:
@@ -185,18 +203,26 @@ def tell(walk: Walk, step: str, word: Emit) -> Failed | None:
 
 
 def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: CommandClass) -> None:
-    """Send the last message of an exit. It is about what happened, so it is never promotional."""
+    """Send the last message of an exit. It is about what happened, so it is never promotional.
+
+    The enrollment is over, so that nothing can hold the message until a resume.
+    """
     command_class = word.command_class or kind
     if command_class is CommandClass.PROMOTIONAL:
         command_class = CommandClass.SERVICE
-    told = _told(draft, enrollment, word)
-    if isinstance(told, Refused):
-        instead = _instead(draft, enrollment, FAREWELL_STEP, word, told)
-        if instead is not None:
-            born = draft.sequence
-            send_farewell(draft, enrollment, instead, kind=kind)
-            _note_greeted(draft, word, born)
+    instead = _instead(draft, enrollment, word)
+    if instead is not None:
+        born = draft.sequence
+        send_farewell(draft, enrollment, instead, kind=kind)
+        if draft.sequence > born:
+            _note_greeted(draft, enrollment, FAREWELL_STEP, word)
         return
+    expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms, word.expires_after)
+    channel = word.channel
+    attempt = Attempt(FAREWELL_STEP, channel, command_class, expires_at_ms, offer=word.offer)
+    if not may_say_farewell(draft, enrollment, attempt):
+        return
+    told = _told(draft, enrollment, word)
     filled = _filled(draft, enrollment, FAREWELL_STEP, word, told)
     if filled is None:
         return
@@ -205,7 +231,6 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
         refuse(draft, enrollment, FAREWELL_STEP, word.channel, reason=reason, detail=detail)
         return
     variables, content = filled
-    expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms, word.expires_after)
     draft.emit(
         enrollment,
         Instruction(
@@ -225,28 +250,6 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
     _grant(draft, told)
 
 
-def refuse(
-    draft: Draft,
-    enrollment: Enrollment,
-    step: str,
-    channel: str,
-    *,
-    reason: Refusal,
-    detail: str | None = None,
-) -> None:
-    """Log that something was not sent, and why."""
-    draft.log(
-        SendRefused(
-            enrollment=enrollment.id,
-            journey=enrollment.journey,
-            step=step,
-            channel=channel,
-            reason=reason,
-            detail=detail,
-        )
-    )
-
-
 def _message(
     walk: Walk,
     step: str,
@@ -255,31 +258,34 @@ def _message(
     *,
     delivery: str,
     kind: str = "message",
-    promotional: bool | None = None,
-) -> Failed | None:
-    if promotional is None:
-        promotional = command_class is CommandClass.PROMOTIONAL
+) -> Failed | Verdict | None:
     expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
-    if not _may_go(walk, step, word.channel, expires_at_ms, promotional=promotional):
-        return None
+    offer = word.offer if isinstance(word, Send) else None
+    attempt = Attempt(step, word.channel, command_class, expires_at_ms, kind, offer)
+    verdict = ask_guard(walk, attempt)
+    return _go_out(walk, attempt, word, delivery=delivery) if verdict is Verdict.GO else verdict
+
+
+def _go_out(
+    walk: Walk, attempt: Attempt, word: Send | Ask | Task | Webhook, *, delivery: str
+) -> Failed | None:
+    """Emit what the guard lets pass, if it can be rendered, and make the promise that it tells."""
     told = _told(walk.draft, walk.enrollment, word)
-    if isinstance(told, Refused):
-        assert isinstance(word, Send), "only a send tells an offer"
-        return _send_instead(walk, step, word, told)
-    filled = _filled(walk.draft, walk.enrollment, step, word, told)
+    filled = _filled(walk.draft, walk.enrollment, attempt.step, word, told)
     if filled is None or isinstance(filled, Failed):
         return filled
     variables, content = filled
+    task = attempt.kind == "task"
     walk.emit(
-        kind,
+        "task" if task else "message",
         Instruction(
-            type=CommandType.TASK_CREATE if kind == "task" else CommandType.MESSAGE_SEND,
-            step=step,
+            type=CommandType.TASK_CREATE if task else CommandType.MESSAGE_SEND,
+            step=attempt.step,
             channel=word.channel,
-            command_class=command_class,
-            expires_at_ms=_bounded(expires_at_ms, told),
+            command_class=attempt.command_class,
+            expires_at_ms=_bounded(attempt.expires_at_ms, told),
             delivery=delivery,
-            visit=walk.visit(step),
+            visit=walk.visit(attempt.step),
             template=word.template,
             variables=variables,
             content=content,
@@ -291,45 +297,38 @@ def _message(
     return None
 
 
-def _send_instead(walk: Walk, step: str, word: Send, refused: Refused) -> Failed | None:
-    instead = _instead(walk.draft, walk.enrollment, step, word, refused)
-    if instead is None:
+def _instead(draft: Draft, enrollment: Enrollment, word: Send) -> Send | None:
+    """Return what is sent in place of an offer that is not for this customer, once for each."""
+    terms = None if word.offer is None else draft.journeys.offers.get(word.offer)
+    if terms is None or terms.offer.otherwise is None or promises.is_greeted(draft, terms.name):
         return None
-    born = walk.draft.sequence
-    failed = send(walk, step, instead)
-    _note_greeted(walk.draft, word, born)
-    return failed
+    channel = word.channel
+    may = promises.may_promise(draft, terms.name, channel=channel, enrollment=enrollment.id)
+    if not isinstance(may, Refused) or may.reason is not Refusal.OFFER_NOT_QUALIFIED:
+        return None
+    return _said_instead(terms.offer.otherwise, word)
 
 
-def _note_greeted(draft: Draft, word: Send, born: int) -> None:
-    """Remember that something else was said in place of an offer, if it was."""
-    if draft.sequence > born and word.offer is not None:
+def _said_instead(otherwise: Otherwise, word: Send) -> Send:
+    said = {"template": otherwise.template, "variables": otherwise.variables, "offer": None}
+    return word.model_copy(update=said)
+
+
+def _note_greeted(draft: Draft, enrollment: Enrollment, step: str, word: Send) -> None:
+    """Log that the offer was not told, and remember that something else was said in its place."""
+    refuse(draft, enrollment, step, word.channel, reason=Refusal.OFFER_NOT_QUALIFIED)
+    if word.offer is not None:
         promises.note_greeted(draft, word.offer)
 
 
-def _told(
-    draft: Draft, enrollment: Enrollment, word: Send | Ask | Task | Webhook
-) -> Told | Refused | None:
-    """Return what the message tells of its offer, if it has one and it may be told now."""
+def _told(draft: Draft, enrollment: Enrollment, word: Send | Ask | Task | Webhook) -> Told | None:
+    """Return what the message tells of its offer, which the guard has let pass."""
     if not isinstance(word, Send) or word.offer is None:
         return None
     name, channel = word.offer, word.channel
     may = promises.may_promise(draft, name, channel=channel, enrollment=enrollment.id)
-    return may if isinstance(may, Refused) else Told(name, may, promises.told(draft, name, may))
-
-
-def _instead(
-    draft: Draft, enrollment: Enrollment, step: str, word: Send, refused: Refused
-) -> Send | None:
-    """Log that an offer was not told; return what is sent in its place, once for each offer."""
-    refuse(draft, enrollment, step, word.channel, reason=refused.reason, detail=refused.detail)
-    if refused.reason is not Refusal.OFFER_NOT_QUALIFIED or word.offer is None:
-        return None
-    terms = draft.journeys.offers.get(word.offer)
-    otherwise = None if terms is None else terms.offer.otherwise
-    if otherwise is None or promises.is_greeted(draft, word.offer):
-        return None
-    return instead_of(otherwise, word.channel, word)
+    assert not isinstance(may, Refused), "the guard has asked in this decision"
+    return Told(name, may, promises.told(draft, name, may))
 
 
 def _grant(draft: Draft, told: Told | None) -> None:
@@ -341,22 +340,6 @@ def _grant(draft: Draft, told: Told | None) -> None:
 def _bounded(expires_at_ms: int, told: Told | None) -> int:
     """Return until when a message may go out: what it promises must hold when it arrives."""
     return expires_at_ms if told is None else min(expires_at_ms, told.promise.expires_at_ms)
-
-
-def _may_go(walk: Walk, step: str, channel: str, expires_at_ms: int, *, promotional: bool) -> bool:
-    """Whether nothing forbids the step to reach the customer; log what does."""
-    draft, products = walk.draft, walk.enrollment.products
-    if draft.now_ms > expires_at_ms:
-        refuse(draft, walk.enrollment, step, channel, reason=Refusal.EXPIRED)
-        return False
-    if promotional and products:
-        owned_for = draft.journeys.shop.owned_for
-        if all(is_owned(one, draft.orders, owned_for, draft.now_ms) for one in products):
-            skus = ", ".join(product.sku for product in products)
-            reason = Refusal.ALREADY_OWNED
-            refuse(draft, walk.enrollment, step, channel, reason=reason, detail=skus)
-            return False
-    return True
 
 
 def _filled(

@@ -15,7 +15,7 @@ from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
 from orchestrator.core.event import Event, TimerFired, Visit
 from orchestrator.errors import EventRejected, InvariantViolated
-from orchestrator.metrics import GroupStats
+from orchestrator.metrics import RESUMED, GroupStats
 from orchestrator.protocol import codec, outputs
 from orchestrator.protocol.commit.transaction import Output, SourceRecord, TopicPartition
 from orchestrator.protocol.home import home_partition
@@ -24,6 +24,7 @@ from orchestrator.protocol.outputs import LogCause, Position
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.core.event import Resumed
     from orchestrator.core.journeys import Journeys
     from orchestrator.protocol.commit.names import TopicNames
     from orchestrator.protocol.commit.partition import CustomerPartition
@@ -133,15 +134,16 @@ class OpenGroup:
         self._keep(home, customer_id, decision, effects)
 
     def add_visit(
-        self, home: CustomerPartition, customer_id: bytes, visit: Visit, *, now_ms: int
+        self, home: CustomerPartition, customer_id: bytes, visit: Visit | Resumed, *, now_ms: int
     ) -> None:
-        """Decide a journey's visit; one that changes nothing leaves no trace but the cursor."""
+        """Decide a visit; one that changes nothing leaves no trace but the cursor."""
         self.inputs += 1
         started = self._rules.stopwatch()
         customer = self._customer(home, customer_id)
         decision = decide(self._rules.journeys, customer, visit, now_ms)
         seconds = self._rules.stopwatch() - started
-        self.stats.visited(decision, seconds=seconds)
+        journey = visit.journey if isinstance(visit, Visit) else RESUMED
+        self.stats.visited(journey, decision, seconds=seconds)
         if decision.customer is customer:
             return
         effects = self._encode(home, customer_id, decision, outputs.visit_cause(visit))
@@ -231,6 +233,7 @@ class OpenGroup:
             outcome=decision.outcome,
             definitions_hash=self._rules.journeys.content_hash,
             entries=decision.entries,
+            paused=decision.paused,
         )
         effects.append((TopicPartition(names.journey_log, home.index), Output(customer_id, log)))
         return effects

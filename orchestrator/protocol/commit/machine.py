@@ -32,6 +32,7 @@ from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Tran
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from orchestrator.core.pauses import Pauses
     from orchestrator.metrics import GroupStats
     from orchestrator.protocol.commit.rounds import Cursor
 
@@ -87,7 +88,7 @@ class CommitMachine:
         self.elsewhere: dict[TopicPartition, int] = {}
         self.in_flight: Transaction | None = None
 
-    # -- Journeys -----------------------------------------------------------------------------
+    # -- Journeys and pauses ------------------------------------------------------------------
 
     def adopt(self, rules: Rules) -> None:
         """Decide by other journeys from the next input on; never in the middle of a group.
@@ -98,9 +99,19 @@ class CommitMachine:
             raise InvariantViolated("journeys were changed in the middle of a group")
         self.check(rules)
         digests = journey_digests(rules.journeys)
-        self._rules, self._digests = rules, digests
+        self._digests = digests
         self._journeys_value = encode_journeys(digests)
         self._journeys_untold = set(self.homes)
+        self._decide_by(rules, self._rules.journeys.pauses)
+
+    def pause(self, pauses: Pauses) -> None:
+        """Let these be in force from the next input on; never in the middle of a group."""
+        if self._open is not None:
+            raise InvariantViolated("what is paused was changed in the middle of a group")
+        self._decide_by(self._rules, pauses)
+
+    def _decide_by(self, rules: Rules, pauses: Pauses) -> None:
+        self._rules = rules._replace(journeys=rules.journeys.pausing(pauses))
         for home in self.homes.values():
             home.rounds = self._rounds(home.rounds.cursors())
 
@@ -343,7 +354,7 @@ class CommitMachine:
                 if due_ms is None or due_ms > now_ms:
                     continue
                 before = home.rounds.cursors()
-                visit = home.rounds.next_visit(home.states, now_ms)
+                visit = home.rounds.next_visit(home.states, home.paused, now_ms)
                 if visit is not None:
                     self._group().add_visit(home, *visit, now_ms=now_ms)
                     decided += 1

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.core.customer import check_state_format, encoded_wake_at_ms
+from orchestrator.core.customer import (
+    check_state_format,
+    encoded_is_paused,
+    encoded_wake_at_ms,
+)
 from orchestrator.protocol.commit.clock import PartitionClock
 from orchestrator.protocol.commit.waits import WaitIndex
 
@@ -28,12 +32,16 @@ class Loaded(NamedTuple):
 
 
 class CustomerPartition:
-    """The state of one owned partition; only the state machine changes it."""
+    """The state of one owned partition; only the state machine changes it.
+
+    `paused` are the ids of customers whom a pause holds, for the round after a resume.
+    """
 
     __slots__ = (
         "clock",
         "index",
         "owned",
+        "paused",
         "positions",
         "rounds",
         "starts",
@@ -54,17 +62,24 @@ class CustomerPartition:
         self.starts = meta.starts + 1 if meta else 1
         self.owned = False
         self.state_bytes = sum(map(len, loaded.states.values()))
+        self.paused: set[bytes] = set()
         due = []
         for customer, value in loaded.states.items():
             wake_at_ms = encoded_wake_at_ms(value)
             if wake_at_ms is not None:
                 due.append((customer, wake_at_ms))
+                if encoded_is_paused(value):  # Who is held has a time at which that ends.
+                    self.paused.add(customer)
         self.waits = WaitIndex(due)
 
     def put(self, customer: bytes, value: bytes) -> None:
-        """Replace a customer's encoded state and due time."""
+        """Replace a customer's encoded state."""
         self.state_bytes += len(value) - len(self.states.get(customer, b""))
         self.states[customer] = value
+        if encoded_is_paused(value):
+            self.paused.add(customer)
+        else:
+            self.paused.discard(customer)
 
     @staticmethod
     def check_formats(states: Mapping[bytes, bytes]) -> None:

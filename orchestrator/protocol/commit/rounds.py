@@ -1,8 +1,10 @@
-"""Journeys that visit the customers of a partition: at times of a table, or once when they are new.
+"""Rounds of visits to the customers of a partition, for journeys and when a pause has changed.
 
-A round goes through the customers in the order of their ids. How far it is stands in the meta
-record, in the same transaction as what it did, so that a worker that dies in the middle leaves a
-round that goes on behind the last customer it visited. A visit is always behind live events.
+A journey visits at times of a table, or once when it is new; a change of what is paused visits
+those whom a pause holds. A round goes through the customers in the order of their ids. How far
+it is stands in the meta record, in the same transaction as what it did, so that a worker that dies
+in the middle leaves a round that goes on behind the last customer it visited. A visit is always
+behind live events.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orchestrator.core.calendar import first_zone, latest_occurrence, next_occurrence
-from orchestrator.core.event import Visit
+from orchestrator.core.event import Resumed, Visit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 # Who is new here is looked at without a rate of the author's, and not all at once either.
 _INTRODUCED_PER_SECOND: Final = 2_000
+# What a pause has held goes out behind live events, and not all of it in one burst.
+_RESUMED_PER_SECOND: Final = 2_000
+# The round after a change of what is paused; no journey can have this name.
+RESUMED: Final = "*resumed*"
 # A table is asked again at the latest after this; its next time may be years away.
 _ASK_AGAIN_MS: Final = 3_600_000
 
@@ -31,7 +37,8 @@ _ASK_AGAIN_MS: Final = 3_600_000
 class Cursor(Struct, frozen=True, array_like=True, gc=False):
     """How far a journey's round is: behind which customer; empty at its beginning, None at its end.
 
-    `occurrence_ms` is the time of the table that it is about; None for who is new here.
+    `occurrence_ms` is the time of the table that it is about; None for who is new here. `version`
+    is the journey's, or the revision of the pauses after whose change a round goes.
     """
 
     version: int
@@ -45,7 +52,12 @@ class _Round:
     __slots__ = ("began_ms", "customers", "next", "per_second", "visit")
 
     def __init__(
-        self, visit: Visit, customers: list[bytes], next_: int, per_second: float, now_ms: int
+        self,
+        visit: Visit | Resumed,
+        customers: list[bytes],
+        next_: int,
+        per_second: float,
+        now_ms: int,
     ) -> None:
         self.visit = visit
         self.customers = customers
@@ -66,7 +78,8 @@ class Rounds:
     ) -> None:
         self._journeys: Final = journeys
         self._partitions: Final = partitions
-        self._cursors = {name: one for name, one in cursors.items() if name in journeys.visiting}
+        known = {*journeys.visiting, RESUMED}
+        self._cursors = {name: one for name, one in cursors.items() if name in known}
         self._active: dict[str, _Round] = {}
         # When a journey's table has to be asked again.
         self._asked_again_ms: dict[str, int] = dict.fromkeys(
@@ -78,9 +91,14 @@ class Rounds:
         """Return how far every round is, for the meta record."""
         return dict(self._cursors)
 
+    @property
+    def left(self) -> int:
+        """How many visits are left in the rounds under way; another thread may ask."""
+        return sum(len(one.customers) - one.next for one in self._active.copy().values())
+
     def next_due_ms(self, now_ms: int) -> int | None:
         """Return when there may be somebody to visit; not after `now_ms` when there is."""
-        if self._new:
+        if self._new or self._is_resuming():
             return now_ms
         due = [one.due_ms() for one in self._active.values()]
         due += self._asked_again_ms.values()
@@ -91,12 +109,15 @@ class Rounds:
         ]
         return min(due, default=None)
 
-    def next_visit(self, customers: Iterable[bytes], now_ms: int) -> tuple[bytes, Visit] | None:
+    def next_visit(
+        self, customers: Iterable[bytes], paused: Iterable[bytes], now_ms: int
+    ) -> tuple[bytes, Visit | Resumed] | None:
         """Return whom to visit now. The caller decides it in the open group, before anything else.
 
-        `customers` are all ids of the partition, in any order; only looked at when a round begins.
+        `customers` are all ids of the partition, `paused` those whom a pause holds, in any order;
+        only looked at when a round begins.
         """
-        self._begin(customers, now_ms)
+        self._begin(customers, paused, now_ms)
         for name, one in sorted(self._active.items()):
             if one.due_ms() > now_ms:
                 continue
@@ -109,9 +130,21 @@ class Rounds:
             return customer, one.visit
         return None
 
-    def _begin(self, customers: Iterable[bytes], now_ms: int) -> None:
+    def _is_resuming(self) -> bool:
+        """Whether what is paused has changed since the last round about it began."""
+        revision, cursor = self._journeys.pauses.revision, self._cursors.get(RESUMED)
+        return revision != (0 if cursor is None else cursor.version)
+
+    def _begin(self, customers: Iterable[bytes], paused: Iterable[bytes], now_ms: int) -> None:
+        if self._is_resuming():
+            # Also for who was to be visited after the change before: one round is enough.
+            self._cursors[RESUMED] = Cursor(self._journeys.pauses.revision, after=b"")
         for name, cursor in list(self._cursors.items()):
-            if cursor.after is not None and name not in self._active:
+            if cursor.after is None or name in self._active:
+                continue
+            if name == RESUMED:
+                self._start_resumed(cursor, paused, now_ms)
+            else:
                 version = self._journeys.visiting[name].version
                 self._start(name, replace(cursor, version=version), customers, now_ms)
         new, self._new = self._new, []
@@ -155,6 +188,19 @@ class Rounds:
         rate = _INTRODUCED_PER_SECOND if schedule is None else schedule.rate / self._partitions
         visit = Visit(name, plan.version, cursor.occurrence_ms)
         self._active[name] = _Round(visit, ordered, next_, rate, now_ms)
+
+    def _start_resumed(self, cursor: Cursor, paused: Iterable[bytes], now_ms: int) -> None:
+        """Begin a round through those whom a pause holds, or go on with it.
+
+        Who is held later than this is held by what is paused now, and needs no visit.
+        """
+        after = cursor.after or b""
+        left = sorted(one for one in paused if one > after)
+        if not left:
+            self._cursors[RESUMED] = replace(cursor, after=None)
+            return
+        visit = Resumed(cursor.version)
+        self._active[RESUMED] = _Round(visit, left, 0, _RESUMED_PER_SECOND, now_ms)
 
     def _is_new(self, plan: Plan) -> bool:
         held = self._cursors.get(plan.name)

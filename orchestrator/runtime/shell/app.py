@@ -25,9 +25,10 @@ from orchestrator.runtime.records import install_lenient_records
 from orchestrator.runtime.shell.consumer import CODEC, FAUST_LOG, BatchTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.runtime.driver import Driver
+    from orchestrator.runtime.followed.pauses import PauseFollower
     from orchestrator.runtime.publications import Publications
     from orchestrator.settings import Settings
 
@@ -85,7 +86,7 @@ class Shell(faust.App):
     settings: Settings
     client_options: dict[str, Any]
     driver: Driver
-    publications: Publications
+    followers: Sequence[Publications | PauseFollower]
     group_member = ""
     ready = False
 
@@ -98,7 +99,8 @@ class Shell(faust.App):
     async def on_first_start(self) -> None:
         """Claim the slot before joining the group."""
         try:
-            self.publications.start()
+            for follower in self.followers:
+                follower.start()
             await self.driver.start()
         except Exception as error:  # noqa: BLE001 - the operator gets one line and an exit code.
             self.driver.give_up(error)
@@ -109,7 +111,7 @@ def create_shell(
     settings: Settings,
     client_options: dict[str, Any],
     driver: Driver,
-    publications: Publications,
+    followers: Sequence[Publications | PauseFollower],
 ) -> Shell:
     """Return the app, ready to be run by a `mode.Worker`. One a process."""
     if _CStreamIterator is None:
@@ -141,7 +143,7 @@ def create_shell(
         processing_guarantee="at_least_once",
     )
     app.settings, app.client_options, app.driver = settings, client_options, driver
-    app.publications = publications
+    app.followers = followers
     app.transport = BatchTransport([url], app, loop=None)
     _declare(app, settings, driver)
     return app
@@ -177,7 +179,8 @@ def _declare(app: Shell, settings: Settings, driver: Driver) -> None:
     async def stopping(*_: Any, **__: Any) -> None:
         app.ready = False
         await driver.revoke()
-        await app.publications.stop()
+        for follower in app.followers:
+            await follower.stop()
 
     driver.partition_count = app.consumer_partition_count
     driver.unread = lambda: app.consumer.unread() if app.ready else {}

@@ -1,0 +1,1 @@
+"""What stands between a step and the customer: the questions of `checks`, and `arbitration`."""

@@ -1,0 +1,91 @@
+"""Writes `control` on an operator's word, and lets a worker follow what is paused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from orchestrator.errors import DependencyError
+from orchestrator.protocol.control import Controls, encode_control, told
+from orchestrator.protocol.topics import Topics
+from orchestrator.runtime.followed.topic import FollowedTopic
+from orchestrator.runtime.security import client_options
+
+if TYPE_CHECKING:
+    from orchestrator.metrics import Metrics
+    from orchestrator.protocol.control import Control
+    from orchestrator.runtime.driver import Driver
+    from orchestrator.settings import Settings
+
+_log = structlog.get_logger()
+
+
+class ControlTopic:
+    """The topic, for one process; `controls` is what has been read of it."""
+
+    def __init__(self, client_options: dict[str, Any], topic: str) -> None:
+        self.controls = Controls()
+        self.followed = FollowedTopic(client_options, topic, self._take)
+
+    async def read(self) -> Controls:
+        """Read the topic to its present end."""
+        await self.followed.read()
+        return self.controls
+
+    async def write(self, control: Control) -> None:
+        """Write one record; returns when the broker has it."""
+        await self.followed.write([encode_control(control)])
+
+    async def stop(self) -> None:
+        """Close the connection."""
+        await self.followed.stop()
+
+    def _take(self, record: Any) -> None:
+        where = f"{record.topic}/{record.partition}/{record.offset}"
+        try:
+            self.controls.take(record.offset, record.key, record.value, where=where)
+        except DependencyError as error:
+            _log.error("a word about a pause is passed over", reason=str(error))
+
+
+class PauseFollower:
+    """Hands every change of what is paused to one worker, on the worker's loop."""
+
+    def __init__(self, settings: Settings, driver: Driver, metrics: Metrics) -> None:
+        self._settings = settings
+        self._driver = driver
+        self._metrics = metrics
+        self._topic: ControlTopic | None = None
+        self._following: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow, from the beginning: compaction keeps the topic small."""
+        topic = Topics.of(self._settings, {}).control
+        # The client wants to be made on the loop that it will run on.
+        self._topic = ControlTopic(client_options(self._settings), topic)
+        self._driver.followed.append(self._topic.followed.caught_up)
+        self._following = asyncio.get_running_loop().create_task(self._follow(self._topic))
+
+    async def stop(self) -> None:
+        """Stop following."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        if self._topic is not None:
+            await self._topic.stop()
+
+    async def _follow(self, topic: ControlTopic) -> None:
+        async def adopt() -> None:
+            pauses = topic.controls.pauses()
+            self._driver.pause(pauses)
+            self._metrics.paused(pauses.all)
+            _log.info("pauses taken over", paused=told(topic.controls.paused))
+
+        try:
+            await topic.followed.follow(adopt)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - Crash-only: whatever it is ends us.
+            self._driver.give_up(error)
