@@ -184,8 +184,8 @@ def test_what_became_of_offers_is_told_as_sentences():
         ),
         "redeemed the offer free with order 9",
         (
-            "redemption of offer ten refused, because the customer has had the offer as often as it "
-            "may be had"
+            "redemption of offer ten refused, because the customer has had the offer as often as "
+            "it may be had"
         ),
         "got free back with order 9; it can be redeemed again",
     ]
