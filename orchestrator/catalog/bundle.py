@@ -82,6 +82,10 @@ def changes(running: Journeys | None, coming: Journeys) -> list[str]:
         was, now = running.templates.sources(), coming.templates.sources()
         changed = sorted(name for name in {**was, **now} if was.get(name) != now.get(name))
         lines += [f"template: {name}" for name in changed]
+        held = {terms.name: terms.offer for terms in running.offers}
+        made = {terms.name: terms.offer for terms in coming.offers}
+        changed = sorted(name for name in {**held, **made} if held.get(name) != made.get(name))
+        lines += [f"offer: {name}" for name in changed]
         if running.shop != coming.shop:
             lines.append("shop.yaml: changed")
         if running.channels != coming.channels:

@@ -14,6 +14,7 @@ from orchestrator.catalog.draft import Draft, where
 from orchestrator.catalog.findings import Finding, instead, quoted
 from orchestrator.catalog.rules.uses import messages
 from orchestrator.core.expressions.templates import (
+    OFFER,
     SNIPPETS,
     Content,
     Templates,
@@ -77,16 +78,19 @@ def template_findings(draft: Draft, templates: Templates) -> Iterator[Finding]:
             message = f"there is no template {quoted(name)} for {channel}{instead(name, names)}"
             yield draft.finding(where(draft.tree, place) + message, *place)
             continue
+        given = set(said.message.variables)
+        if getattr(said.message, "offer", None) is not None:
+            given.add(OFFER)
         wanted = {
             one
             for content in written.values()
             for part in content.values()
             for one in part.variables
         }
-        for variable in sorted(wanted - set(said.message.variables)):
+        for variable in sorted(wanted - given):
             message = (
                 f"{quoted(name)} shows {quoted(variable)}, which the step does not give"
-                f"{instead(variable, said.message.variables)}"
+                f"{instead(variable, given)}"
             )
             yield draft.finding(where(draft.tree, place) + message, *place)
 

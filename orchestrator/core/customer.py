@@ -76,7 +76,8 @@ class Order(Struct, frozen=True, array_like=True, gc=False):
 class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     """A command that was emitted and is not final: an exit has to cancel it.
 
-    `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`.
+    `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`,
+    `offer` the offer that a message tells.
     """
 
     id: str
@@ -87,6 +88,7 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     sequence: int
     expires_at_ms: int
     audience: str | None = None
+    offer: str | None = None
 
 
 class Enrollment(Struct, frozen=True, array_like=True, gc=False):
@@ -166,6 +168,27 @@ class RememberedExit(Struct, frozen=True, array_like=True, gc=False):
     data: Mapping[str, Any]
 
 
+class Promise(Struct, frozen=True, array_like=True, gc=False):
+    """An offer that was promised to the customer, and what became of it.
+
+    `enrollment` is None when a page or a person asked; `command` is the only message that has told
+    it, None when there are more. `provisional` until we know who this is. `redeemed_ms` and `order`
+    say what it was last redeemed with, `closed_ms` and `closed` when and why it was taken back:
+    both are over when the promise was made anew after them.
+    """
+
+    granted_ms: int
+    expires_at_ms: int
+    enrollment: str | None = None
+    channel: str | None = None
+    provisional: bool = False
+    command: str | None = None
+    redeemed_ms: int | None = None
+    order: str | None = None
+    closed_ms: int | None = None
+    closed: str | None = None
+
+
 class FenceEntry(Struct, frozen=True, array_like=True, gc=False):
     """A promotional enrollment that is over; senders drop its commands up to `sequence`."""
 
@@ -232,7 +255,8 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
 
     `seen` is 12 bytes an event (identity digest, body digest), oldest first, at most 64.
     `business` is 14 bytes a key (digest, 6-byte big-endian epoch milliseconds), oldest first.
-    `watches` are by journey name; `asked` maps an attribute to the command that asked for it.
+    `watches` are by journey name; `asked` maps an attribute to the command that asked for it;
+    `promises` are by the name of the offer.
     `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
     """
 
@@ -251,6 +275,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     watches: Mapping[str, Watch] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)
     contact: Contact = NO_CONTACT
+    promises: Mapping[str, Promise] = field(default_factory=dict)
 
 
 _encoder = msgpack.Encoder()

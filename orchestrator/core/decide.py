@@ -4,10 +4,11 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → dedupe → apply → goals → exits → waits → entries → steps → arbitration. A wait
-that has come due (`TimerFired`), a journey that looks for customers (`Visit`) and the end of a
-pause (`Resumed`) go through the same function and take only the last part of the way. The rules
-stand in `core/rules`; they write into one `Draft`, which is sealed at the end.
+The descent: event → dedupe → apply → promises → goals → exits → waits → entries → steps →
+arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers (`Visit`)
+and the end of a pause (`Resumed`) go through the same function and take only the last part of the
+way. The rules stand in `core/rules` and `core/offers`; they write into one `Draft`, which is sealed
+at the end.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from orchestrator.core.contact import (
 from orchestrator.core.customer import PAUSED, Customer, wake_at_ms
 from orchestrator.core.decision import Decision, Hold, MessageFinal, Outcome, Rejection
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
+from orchestrator.core.offers import outcomes
+from orchestrator.core.offers.promises import confirm
 from orchestrator.core.profile import attributes_after, orders_after, with_attributes
-from orchestrator.core.rules.advance import go_on, release
+from orchestrator.core.rules.advance import go_on, release, say_otherwise
 from orchestrator.core.rules.dedupe import (
     Seen,
     business_key,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 
     from orchestrator.core.customer import Attribute, Enrollment
     from orchestrator.core.journeys import Journeys
+    from orchestrator.core.offers.promises import Withdrawn
 
 # Six bytes of milliseconds reach beyond the year 10000; a business key's time is written in them.
 NOW_MS_MAX: Final = 2**48 - 1
@@ -106,6 +110,9 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
     occurred_ms = min(event.time_ms, now_ms)
     _apply(draft, event, occurred_ms)
     event_type = event.type
+    withdrawn: Iterable[Withdrawn] = ()
+    if draft.promises or event_type in outcomes.ASKED:
+        withdrawn = outcomes.follow(draft, event, occurred_ms)
     if event_type in journeys.missing:
         watch_absence(draft, event, occurred_ms)
     if not event.backfill:
@@ -113,6 +120,8 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
         if event_type in journeys.goal_types:
             reach_goals(draft, event, occurred_ms)
         end_by_event(draft, event, occurred_ms)
+        for one in withdrawn:
+            say_otherwise(draft, one)
         if event_type in journeys.heard:
             known = draft.attributes
             hear(draft, event, occurred_ms)
@@ -141,6 +150,8 @@ def _settle(draft: Draft, heard: Mapping[str, Attribute]) -> None:
         after = draft.attributes
         if after is before:
             return
+        for one in confirm(draft) if draft.promises else ():
+            say_otherwise(draft, one)
         if after is not heard:
             hear_profile(draft)
         enter_segments(draft, before, after)

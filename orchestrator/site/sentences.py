@@ -62,7 +62,9 @@ def step_sentence(step: Step) -> str:
             assert step.send is not None
             its_class = f" ({step.send.command_class.value})" if step.send.command_class else ""
             joint = " and " if step.send.all_ else " or "
-            return f"sends “{step.send.template}” by {joint.join(step.send.channels)}{its_class}"
+            by = joint.join(step.send.channels)
+            offer = f", with the offer {step.send.offer}" if step.send.offer else ""
+            return f"sends “{step.send.template}” by {by}{its_class}{offer}"
         case "ask":
             assert step.ask is not None
             return f"asks for {step.ask.attribute} by {step.ask.channel}, once"

@@ -180,7 +180,7 @@ def _context(use: Use, draft: Draft, examples: dict[str, Any]) -> cel.Context:
     }
     roots = {"event": event, "trigger": {"data": trigger}, "profile": {}, "enrollment": enrollment}
     seen = {root: calculable(value) for root, value in roots.items() if root in use.sees}
-    return cel.Context({**seen, "now_ms": 1})
+    return cel.Context({**seen, "offers": ["an_offer"], "now_ms": 1})
 
 
 def _example_key(draft: Draft, trigger: dict[str, Any]) -> Any:

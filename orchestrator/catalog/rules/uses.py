@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 Gives = Literal["condition", "key", "products", "anything"]
 
-ENTRY_SEES: Final = frozenset({"event", "profile", "now_ms"})
+ENTRY_SEES: Final = frozenset({"event", "profile", "offers", "now_ms"})
 # Nothing has happened when a time of the calendar comes.
-TIMED_ENTRY_SEES: Final = frozenset({"profile", "now_ms"})
-# It is asked when the profile has changed, and time changes no profile.
+TIMED_ENTRY_SEES: Final = frozenset({"profile", "offers", "now_ms"})
+# It is asked when the profile has changed, and neither time nor a promise changes a profile.
 SEGMENT_SEES: Final = frozenset({"profile"})
-EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "now_ms"})
-STEP_SEES: Final = frozenset({"profile", "enrollment", "trigger", "now_ms"})
-WAIT_SEES: Final = STEP_SEES - {"now_ms"}
+EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "offers", "now_ms"})
+STEP_SEES: Final = frozenset({"profile", "enrollment", "trigger", "offers", "now_ms"})
+WAIT_SEES: Final = STEP_SEES - {"offers", "now_ms"}
 
 
 class Use(NamedTuple):
@@ -95,7 +95,7 @@ def _sent(send: Send, place: Place) -> Iterator[Said]:
     """Yield a message once for each channel that it may take."""
     yield _said("send", "message", send, place)
     for at, channel in enumerate(send.or_):
-        yield Said("send", "message", send.variants[channel], place, (*place, "or", at))
+        yield Said("send", "message", send.on(channel), place, (*place, "or", at))
 
 
 def _said(word: str, kind: str, message: Send | Ask | Task | Webhook, place: Place) -> Said:

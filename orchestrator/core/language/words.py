@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -60,6 +59,10 @@ class Send(Model):
     """After this time, counted from when the step was due, it is not sent. Default: the shop's."""
     delivery: Literal["at_least_once", "at_most_once"] | None = None
     """Default `at_most_once` for promotional, `at_least_once` for the others."""
+    offer: Name | None = None
+    """The offer of `offers.yaml` that it tells. It goes out only if that may be promised to this
+    customer now; the template sees `offer.text`, `offer.until`, `offer.code` (when there is one)
+    and `offer.provisional`. It expires with the promise."""
     or_: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = Field(
         default=(), alias="or", max_length=8
     )
@@ -78,10 +81,9 @@ class Send(Model):
         """Every channel that it may take, in the order of the journey."""
         return (self.channel, *self.or_)
 
-    @cached_property
-    def variants(self) -> Mapping[str, Send]:
-        """The same message for each of its channels."""
-        return {one: self.model_copy(update={"channel": one, "or_": ()}) for one in self.channels}
+    def on(self, channel: str) -> Send:
+        """Return the same message for one of its channels."""
+        return self.model_copy(update={"channel": channel, "or_": ()})
 
     @model_validator(mode="after")
     def _chooses(self) -> Send:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.core.journeys import Plan
     from orchestrator.core.language.journey import Step
     from orchestrator.core.language.words import Arm, Holdout, Share, Wait
+    from orchestrator.core.offers.promises import Withdrawn
     from orchestrator.core.rules.draft import Draft, Instruction
 
 # A walk takes each step at most once; what runs longer has not passed `check`.
@@ -34,6 +35,8 @@ STEPS_PER_WALK_MAX: Final = STEPS_MAX
 # A way round may send faster than its messages expire. The oldest one is then let go: an exit
 # does not cancel it any more, but the fence still holds it back.
 OPEN_COMMANDS_MAX: Final = 64
+# The step name of what is said in place of an offer; it belongs to no step of the journey.
+OTHERWISE_STEP: Final = "otherwise"
 # The label of an enrollment that a holdout ends.
 HELD_OUT: Final = "holdout"
 
@@ -68,6 +71,22 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
         walk.run(plan.positions.get(wait.until[best].next, len(plan.journey.steps)))
     else:
         walk.run_after(position)
+
+
+def say_otherwise(draft: Draft, withdrawn: Withdrawn) -> None:
+    """Tell who turned out not to qualify for an offer what is said in its place, once.
+
+    In the run that had told the offer, while it is there; a page is told by the journey log.
+    """
+    offer, promise = withdrawn.terms.offer, withdrawn.promise
+    enrollment = next((e for e in draft.enrollments if e.id == promise.enrollment), None)
+    if enrollment is None or promise.channel is None or offer.otherwise is None:
+        return
+    plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
+    if plan is not None:
+        walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
+        reach.send_at_once(walk, OTHERWISE_STEP, offer.otherwise, promise.channel)
+        draft.put(walk.standing())
 
 
 def arrive(draft: Draft, enrollment: Enrollment) -> None:
@@ -275,6 +294,7 @@ class Walk:
                 sequence=command.sequence,
                 expires_at_ms=command.expires_at_ms,
                 audience=command.audience,
+                offer=command.offer,
             )
         )
         if len(self.open_commands) > OPEN_COMMANDS_MAX:
@@ -302,6 +322,15 @@ class Walk:
     def _fail(self, step: str, failed: Failed) -> None:
         taken, fenced = self.taken(step), self.plan.promotional
         end(self.draft, taken, EndReason.STEP_FAILED, fenced=fenced, detail=failed.detail)
+
+    def standing(self) -> Enrollment:
+        """Return the enrollment where it stood, with what was sent beside its steps."""
+        held = self.enrollment
+        return replace(
+            self.taken(held.step, held.wake_at_ms, held.best_arm, held.held),
+            due_ms=held.due_ms,
+            awaited=held.awaited,
+        )
 
     def taken(
         self,

@@ -1,10 +1,10 @@
 """May this go out? Asked right before a step reaches the customer, in one fixed order.
 
-Paused, expired, suppressed, consent, owned, a person is talking, frequency caps, quiet hours,
-spacing, and arbitration between promotions that are due at once; `reach` renders what passes. What
-may not go is refused with a reason and the journey goes on; what may go later is held at its step,
-and everything is asked again then. Transactional messages know neither consent nor caps nor quiet
-hours, unless their journey says so.
+Paused, expired, suppressed, consent, owned, its offer, a person is talking, frequency caps, quiet
+hours, spacing, and arbitration between promotions that are due at once; `reach` renders what
+passes. What may not go is refused with a reason and the journey goes on; what may go later is held
+at its step, and everything is asked again then. Transactional messages know neither consent nor
+caps nor quiet hours, unless their journey says so.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from orchestrator.core.contact import (
 from orchestrator.core.customer import Sent
 from orchestrator.core.decision import Held, Hold, Refusal, SendRefused
 from orchestrator.core.language.scalars import duration_text
+from orchestrator.core.offers.promises import Refused, may_promise
 from orchestrator.core.profile import is_owned
 from orchestrator.core.rules.waiting import zone_of
 
@@ -65,13 +66,17 @@ class Verdict(Enum):
 
 
 class Attempt(Struct, frozen=True, gc=False):
-    """What a step wants to do. `kind` is that of an open command, or "webhook"."""
+    """What a step wants to do. `kind` is that of an open command, or "webhook".
+
+    `offer` is what a message tells.
+    """
 
     step: str
     channel: str
     command_class: CommandClass
     expires_at_ms: int
     kind: str = "message"
+    offer: str | None = None
 
     @property
     def promotional(self) -> bool:
@@ -102,21 +107,20 @@ def ask_guard(walk: Walk, attempt: Attempt) -> Verdict:
     return _arbitrated(walk, attempt)
 
 
-def may_say_farewell(
-    draft: Draft, enrollment: Enrollment, step: str, channel: str, command_class: CommandClass
-) -> bool:
+def may_say_farewell(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> bool:
     """Whether the last message of an exit may go: it is part of what happened, and goes now.
 
     The enrollment is over, so that nothing can hold the message.
     """
-    pause = _pause_on(draft, enrollment, channel, command_class)
+    pause = _pause_on(draft, enrollment, attempt)
     if pause is not None:
         refused: Reason | None = (Refusal.PAUSED, pause.sentence())
     else:
-        refused = unreachable(draft, channel, command_class)
+        refused = unreachable(draft, attempt.channel, attempt.command_class)
+    refused = refused or _unpromised(draft, enrollment, attempt)
     if refused is None:
         return True
-    refuse(draft, enrollment, step, channel, reason=refused[0], detail=refused[1])
+    refuse(draft, enrollment, attempt.step, attempt.channel, reason=refused[0], detail=refused[1])
     return False
 
 
@@ -153,12 +157,14 @@ def _hold(walk: Walk, attempt: Attempt, held: _Held) -> None:
     walk.draft.log(Held(before.id, name, step, channel, held.reason, until_ms, held.detail))
 
 
-def _pause_on(
-    draft: Draft, enrollment: Enrollment, channel: str, command_class: CommandClass
-) -> Pause | None:
+def _pause_on(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Pause | None:
     """Return the pause that concerns such a command; the decision's log record will name it."""
-    pauses = draft.journeys.pauses
-    pause = pauses.of(journey=enrollment.journey, channel=channel, command_class=command_class)
+    pause = draft.journeys.pauses.of(
+        journey=enrollment.journey,
+        channel=attempt.channel,
+        command_class=attempt.command_class,
+        offer=attempt.offer,
+    )
     if pause is not None:
         draft.paused[pause.scope] = pause
     return pause
@@ -180,7 +186,7 @@ def count(draft: Draft, command: Command) -> None:
 
 
 def _paused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Held | None:
-    pause = _pause_on(draft, enrollment, attempt.channel, attempt.command_class)
+    pause = _pause_on(draft, enrollment, attempt)
     if pause is None:
         return None
     # At the first instant at which it is too late it is asked again, and refused as expired.
@@ -189,7 +195,7 @@ def _paused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Held | N
 
 def _refused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | None:
     """Return why it may not go at all, whatever the hour."""
-    pause = _pause_on(draft, enrollment, attempt.channel, attempt.command_class)
+    pause = _pause_on(draft, enrollment, attempt)
     if pause is not None and pause.kill:
         return Refusal.PAUSED, pause.sentence()
     if draft.now_ms > attempt.expires_at_ms:
@@ -203,7 +209,16 @@ def _refused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason |
         owned_for = draft.journeys.shop.owned_for
         if all(is_owned(one, draft.orders, owned_for, draft.now_ms) for one in products):
             return Refusal.ALREADY_OWNED, ", ".join(product.sku for product in products)
-    return None
+    return _unpromised(draft, enrollment, attempt)
+
+
+def _unpromised(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | None:
+    """Return why the offer that a message tells may not be promised now."""
+    if attempt.offer is None:
+        return None
+    name, channel = attempt.offer, attempt.channel
+    may = may_promise(draft, name, channel=channel, enrollment=enrollment.id)
+    return (may.reason, may.detail) if isinstance(may, Refused) else None
 
 
 def unreachable(draft: Draft, channel: str, command_class: CommandClass) -> Reason | None:
