@@ -96,7 +96,7 @@ def ask_guard(walk: Walk, attempt: Attempt) -> Verdict:
         if held is None:
             refused = _capped(draft, enrollment, attempt)
         if refused is None and held is None:
-            held = _quiet(draft, walk.plan, attempt) or _spacing(draft, enrollment, attempt)
+            held = _quiet(draft, walk.plan, attempt) or _spacing(draft, attempt)
     if refused is not None:
         reason, detail = refused
         refuse(draft, enrollment, attempt.step, attempt.channel, reason=reason, detail=detail)
@@ -289,10 +289,10 @@ def _quiet_hours(draft: Draft, plan: Plan, attempt: Attempt) -> QuietHours | Non
     return draft.journeys.shop.quiet_hours if own is None else own
 
 
-def _spacing(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Held | None:
+def _spacing(draft: Draft, attempt: Attempt) -> _Held | None:
     spacing_ms = draft.journeys.shop.spacing
-    if not spacing_ms or not attempt.promotional or draft.promoted == enrollment.id:
-        return None
+    if not spacing_ms or not attempt.promotional or draft.promoted is not None:
+        return None  # Who comes behind a promotion of this decision has lost to it.
     until_ms = draft.contact.promoted_ms + spacing_ms
     return _Held(Hold.SPACING, until_ms) if until_ms > draft.now_ms else None
 
