@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from orchestrator.core.customer import Consent, Contact, Response, Sent
+from orchestrator.core.customer import Consent, Contact, Removal, Response, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,6 +37,7 @@ _SCORE_MAX: Final = 1_000_000
 _DAY_MS: Final = 86_400_000
 # An unbounded number of channels that nobody declared must not make the state grow.
 CONSENTS_MAX: Final = 64
+REMOVALS_MAX: Final = 16
 
 
 def contact_after(
@@ -142,6 +143,19 @@ def _faded(score: int, days: int) -> int:
     if days >= _FADED_DAYS:
         return 0
     return int(score * _KEPT**days // _WHOLE**days)
+
+
+def removing(contact: Contact, command: str, now_ms: int) -> Contact:
+    """Return the contact with a removal from an audience that the platform has to apply."""
+    if len(contact.removals) >= REMOVALS_MAX:
+        return contact  # The oldest ones say enough.
+    return replace(contact, removals=(*contact.removals, Removal(command, now_ms)))
+
+
+def removed(contact: Contact, command: object) -> Contact:
+    """Return the contact after the platform has applied a command."""
+    left = tuple(one for one in contact.removals if one.command != command)
+    return contact if len(left) == len(contact.removals) else replace(contact, removals=left)
 
 
 def cap_reached(contact: Contact, cap: Cap, about: tuple[str, str, str], now_ms: int) -> bool:

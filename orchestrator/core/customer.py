@@ -231,12 +231,20 @@ class Response(Struct, frozen=True, array_like=True, gc=False):
     day: int
 
 
+class Removal(Struct, frozen=True, array_like=True, gc=False):
+    """A removal from an ads audience that the platform has not applied yet."""
+
+    command: str
+    time_ms: int
+
+
 class Contact(Struct, frozen=True, array_like=True, gc=False):
     """Whether and how a customer may be reached.
 
     `consents` are by channel and class (`email/promotional`); `bounced` says by channel since when
     its address is dead; `talking_until_ms` is until when one of our people talks to the customer;
-    `promoted_ms` is when the newest promotional message was emitted; `responses` are by channel.
+    `promoted_ms` is when the newest promotional message was emitted; `responses` are by
+    channel; `removals` are those from audiences that nobody has acknowledged, oldest first.
     """
 
     consents: Mapping[str, Consent] = field(default_factory=dict)
@@ -245,6 +253,7 @@ class Contact(Struct, frozen=True, array_like=True, gc=False):
     talking_until_ms: int = 0
     promoted_ms: int = 0
     responses: Mapping[str, Response] = field(default_factory=dict)
+    removals: tuple[Removal, ...] = ()
 
 
 NO_CONTACT: Final = Contact()
@@ -283,9 +292,12 @@ _decoder = msgpack.Decoder(Customer)
 _FORMAT_BYTE: Final = bytes((STATE_FORMAT,))
 # The earliest due time stands in front of the record, so that recovery can rebuild the index of
 # waits from millions of records without decoding any of them. Times need six of its eight bytes;
-# the first bit says whether a pause holds the customer.
+# the first bit says whether a pause holds the customer, the second whether a removal from an
+# audience is not acknowledged.
 _HEADER_BYTES: Final = 9
 _PAUSED_BIT: Final = 1 << 63
+_REMOVAL_BIT: Final = 1 << 62
+_TIME_BITS: Final = _REMOVAL_BIT - 1
 
 
 def encode_customer(customer: Customer) -> bytes:
@@ -294,6 +306,8 @@ def encode_customer(customer: Customer) -> bytes:
     for one in customer.enrollments:
         if one.held == PAUSED:
             due |= _PAUSED_BIT
+    if customer.contact.removals:
+        due |= _REMOVAL_BIT
     return _FORMAT_BYTE + due.to_bytes(8, "big") + _encoder.encode(customer)
 
 
@@ -313,12 +327,23 @@ def check_state_format(value: bytes) -> None:
 
 def encoded_wake_at_ms(value: bytes) -> int | None:
     """Return the earliest due time of an encoded customer without decoding it."""
-    return int.from_bytes(value[1:_HEADER_BYTES], "big") & ~_PAUSED_BIT or None
+    return int.from_bytes(value[1:_HEADER_BYTES], "big") & _TIME_BITS or None
 
 
 def encoded_is_paused(value: bytes) -> bool:
     """Whether a pause holds an encoded customer, without decoding it."""
     return value[1] >= _PAUSED_BIT >> 56
+
+
+def encoded_awaits_removal(value: bytes) -> bool:
+    """Whether a removal of an encoded customer is not acknowledged, without decoding it."""
+    return bool(value[1] & (_REMOVAL_BIT >> 56))
+
+
+def oldest_removal_ms(customer: Customer) -> int | None:
+    """Return when the oldest removal that nobody has acknowledged was emitted, or None."""
+    removals = customer.contact.removals
+    return removals[0].time_ms if removals else None
 
 
 def wake_at_ms(customer: Customer) -> int | None:

@@ -21,6 +21,7 @@ from orchestrator.core.contact import (
     channel_of,
     contact_after,
     handed_over,
+    removed,
     responded,
     uncounted,
 )
@@ -238,8 +239,10 @@ def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
             _take_answer(draft, event)
             _take_report(draft, event, occurred_ms)
             _close(draft, event.data.get("command_id"), FINAL_OUTCOMES[event.type])
+        case "audience.applied":
+            # What was added stays open, so that an exit ends it.
+            draft.contact = removed(draft.contact, event.data.get("command_id"))
         case _:
-            # `audience.applied` too: the membership stays open, so that an exit ends it.
             pass
 
 

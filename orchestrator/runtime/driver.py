@@ -375,6 +375,7 @@ class Driver:
                     visits_left=home.rounds.left,
                     inputs=tuple(inputs),
                     customers_held=len(home.paused),
+                    oldest_removal_ms=min(home.removals.copy().values(), default=None),
                 )
             )
         return statuses

@@ -14,6 +14,7 @@ from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from orchestrator.core.command import Command, CommandClass, CommandPromise, CommandType
+from orchestrator.core.contact import removing
 from orchestrator.core.customer import (
     Cause,
     Customer,
@@ -259,6 +260,8 @@ class Draft:
             traceparent=None if self.event is None else self.event.traceparent,
         )
         self.commands.append(command)
+        if command.type is CommandType.AUDIENCE_REMOVE:
+            self.contact = removing(self.contact, command.id, self.now_ms)
         self.log(
             Emitted(
                 command=command.id,
