@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.catalog import Reading, read
-from orchestrator.catalog.rules.pressure import pressures
+from orchestrator.catalog.rules.pressure import let_through, pressures
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def _worst(journeys: Journeys) -> Iterator[str]:
     if not found:
         return
     total = sum(one.messages for one in found)
-    yield f"at the worst, one customer gets {total} promotional messages in a week:"
+    capped = let_through(journeys.shop)
+    caps = f", of which the caps let {capped} through" if capped is not None else ""
+    yield f"at the worst, one customer gets {total} promotional messages in a week{caps}:"
     for one in found:
         yield f"  {one.messages:>3}  {one.journey}{' (for each key)' if one.keyed else ''}"
 
