@@ -14,6 +14,7 @@ import click
 from orchestrator.broker import EmbeddedBroker
 from orchestrator.catalog import load
 from orchestrator.cli.demo import program
+from orchestrator.cli.mails import CHANNEL, mails
 from orchestrator.cli.options import with_settings
 from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
 from orchestrator.errors import DependencyError
@@ -24,6 +25,7 @@ from orchestrator.runtime.admin import ensure_topics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from orchestrator.sender import Sender
     from orchestrator.settings import Settings
 
 _EPILOG = """\b
@@ -66,7 +68,16 @@ _PURCHASE: Final = (
     help="Where the embedded broker's data stays; without it, it goes with the broker."
     " [ORCHESTRATOR_BROKER_DATA_DIR]",
 )
-def run(settings: Settings, *, workers: int, port: int, data_dir: Path | None) -> None:
+@click.option(
+    "--mails/--no-mails",
+    "shows_mails",
+    default=None,
+    help="Show e-mails here, by the sender kit. By default with the embedded broker only: on"
+    " another one they may be for a sender of yours.",
+)
+def run(
+    settings: Settings, *, workers: int, port: int, data_dir: Path | None, shows_mails: bool | None
+) -> None:
     """Keep broker, topics and workers up until Ctrl-C.
 
     The broker is embedded unless --bootstrap-servers names one. A worker that dies is started
@@ -77,7 +88,10 @@ def run(settings: Settings, *, workers: int, port: int, data_dir: Path | None) -
     with _kafka(settings, port, data_dir) as (reachable, embedded):
         topics = Topics.of(reachable, journeys.channels)
         with suppress(KeyboardInterrupt):
-            asyncio.run(_keep_up(reachable, topics, workers, embedded))
+            wanted = embedded is not None if shows_mails is None else shows_mails
+            shown = wanted and CHANNEL in journeys.channels
+            sender = mails(reachable) if shown else None
+            asyncio.run(_keep_up(reachable, topics, workers, embedded, sender))
         click.echo("Stopped.", err=True)
 
 
@@ -95,7 +109,11 @@ def _kafka(
 
 
 async def _keep_up(
-    settings: Settings, topics: Topics, workers: int, embedded: EmbeddedBroker | None
+    settings: Settings,
+    topics: Topics,
+    workers: int,
+    embedded: EmbeddedBroker | None,
+    sender: Sender | None,
 ) -> None:
     report = await ensure_topics(settings, topics)
     for difference in report.drift:
@@ -104,15 +122,18 @@ async def _keep_up(
     supervising = asyncio.create_task(supervisor.run())
     watching = asyncio.create_task(_watch(embedded))
     greeting = asyncio.create_task(_greet(supervisor.ready(_READY_SECONDS), settings, topics))
+    tasks = [watching, greeting]
+    if sender is not None:
+        tasks.append(asyncio.create_task(sender.run()))
     try:
-        await asyncio.gather(supervising, watching, greeting)
+        await asyncio.gather(supervising, *tasks)
     finally:
-        for task in (watching, greeting):
+        for task in tasks:
             task.cancel()
         # Workers first: they finish their transaction while the broker is still there.
         await supervisor.stop()
         supervising.cancel()
-        await asyncio.gather(supervising, watching, greeting, return_exceptions=True)
+        await asyncio.gather(supervising, *tasks, return_exceptions=True)
 
 
 async def _watch(embedded: EmbeddedBroker | None) -> None:
@@ -140,7 +161,7 @@ Everything is up. In a second terminal:
   a purchase of Ana's:
     echo 'ana#{purchase}' | {produce}
 
-  what her senders get for it:
+  what her senders get for it (mails are shown here, too):
     kcat -C -b {address} -t {topics.commands("email")} -X isolation.level=read_committed
 
   what she got, what not, and why:

@@ -1,5 +1,6 @@
 """`orchestrator run` keeps a deployment up, says where it is, and goes down when asked."""
 
+import json
 import os
 import re
 import signal
@@ -10,7 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
+from tests.runtime.deployment import ITEMS, event
+
+ORDER = {"order_id": "1", "total": "129.00", "currency": "EUR", "items": ITEMS}
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,7 +28,7 @@ def test_run_prints_its_address_alone_restarts_a_worker_and_stops_in_order(
         [
             *(sys.executable, "-m", "orchestrator", "run", "--workers", "1"),
             *("--bootstrap-servers", kafka.bootstrap_servers, "--topic-prefix", topic_prefix),
-            *("--app-id", app_id, "--metrics-port", "0", "--partitions", "2"),
+            *("--app-id", app_id, "--metrics-port", "0", "--partitions", "2", "--mails"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -49,6 +54,11 @@ def test_run_prints_its_address_alone_restarts_a_worker_and_stops_in_order(
         os.kill(first, signal.SIGKILL)
         hear(r"ended with code -9.*worker 0 starts .*worker 0 is ready")
         assert f"-t {topic_prefix}touchpoints" in "".join(told)
+        producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+        bought = event("purchase", "p1", "ana", **ORDER)
+        producer.produce(f"{topic_prefix}touchpoints", key="ana", value=json.dumps(bought))
+        producer.flush(10)
+        hear(r"mail to ana: Thank you, customer\n")
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait(30)
