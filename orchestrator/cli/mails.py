@@ -1,26 +1,38 @@
-"""The mails of `orchestrator run`: taken by the sender kit, and shown instead of sent."""
+"""Messages that are shown instead of sent: `orchestrator sender CHANNEL --show`, and in `run`.
+
+The kit does everything that it does for a real provider, so that what is shown is what would have
+gone out. Nothing leaves the machine, therefore commands in `test` mode may be to anybody.
+"""
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import os
+import sys
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from orchestrator.sender import Delivered, Options, Sender
+from orchestrator.broker import tie_to_parent
+from orchestrator.demo.supervisor import worker_environment
+from orchestrator.sender import Delivered
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from orchestrator.sender import Command, Outcome
     from orchestrator.settings import Settings
 
 CHANNEL: Final = "email"
 _TEXT_CHARACTERS_MAX: Final = 400
+_STOP_SECONDS: Final = 10.0
 
 
-class _Everybody(AbstractSet[str]):
-    """Nothing leaves the machine, so that a mail in `test` mode may be shown whoever it is to."""
+class Everybody(AbstractSet[str]):
+    """Every customer id there is."""
 
     def __contains__(self, customer: object) -> bool:
         return True
@@ -32,19 +44,43 @@ class _Everybody(AbstractSet[str]):
         return 0
 
 
-def mails(settings: Settings) -> Sender:
-    """Return a sender of e-mail that prints what it is handed; call its `run`."""
-    # A terminal is for the mails. What ends the sender is told by whoever runs it.
-    logging.getLogger("orchestrator.sender").setLevel(logging.WARNING)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    return Sender(settings, CHANNEL, _show, options=Options(allowed=_Everybody()))
+class Shown:
+    """A provider that prints what it is handed."""
+
+    async def __call__(self, command: Command) -> Outcome:
+        """Print a message as a person would read it."""
+        content = command.content or {}
+        title = content.get("subject") or content.get("title") or command.template
+        lines = [f"{command.channel} to {command.customer}: {title or command.type}"]
+        text = content.get("text", "")[:_TEXT_CHARACTERS_MAX]
+        lines += [f"    {line}" for line in text.splitlines()]
+        click.echo("\n".join(lines), err=True)
+        return Delivered(f"shown-{command.id}")
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
-async def _show(command: Command) -> Outcome:
-    content = command.content or {}
-    subject = content.get("subject") or f"template {command.template}"
-    lines = [f"mail to {command.customer}: {subject}"]
-    text = content.get("text", "")[:_TEXT_CHARACTERS_MAX]
-    lines += [f"    {line}" for line in text.splitlines()]
-    click.echo("\n".join(lines), err=True)
-    return Delivered(f"shown-{command.id}")
+@asynccontextmanager
+async def showing_mails(settings: Settings) -> AsyncIterator[None]:
+    """Show the e-mails of a deployment, from a process of its own, until the block ends."""
+    command = (sys.executable, "-m", "orchestrator", "sender", CHANNEL, "--show")
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        # Its terminal is for the mails; what ends it is told by the kit.
+        env={**os.environ, **worker_environment(settings), "ORCHESTRATOR_LOG_LEVEL": "error"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        process_group=0,
+        preexec_fn=tie_to_parent(),
+    )
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ import click
 from orchestrator.broker import EmbeddedBroker
 from orchestrator.catalog import load
 from orchestrator.cli.demo import program
-from orchestrator.cli.mails import CHANNEL, mails
+from orchestrator.cli.mails import CHANNEL, showing_mails
 from orchestrator.cli.options import with_settings
 from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
 from orchestrator.errors import DependencyError
@@ -25,7 +25,6 @@ from orchestrator.runtime.admin import ensure_topics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from orchestrator.sender import Sender
     from orchestrator.settings import Settings
 
 _EPILOG = """\b
@@ -70,13 +69,13 @@ _PURCHASE: Final = (
 )
 @click.option(
     "--mails/--no-mails",
-    "shows_mails",
+    "mails",
     default=None,
     help="Show e-mails here, by the sender kit. By default with the embedded broker only: on"
     " another one they may be for a sender of yours.",
 )
 def run(
-    settings: Settings, *, workers: int, port: int, data_dir: Path | None, shows_mails: bool | None
+    settings: Settings, *, workers: int, port: int, data_dir: Path | None, mails: bool | None
 ) -> None:
     """Keep broker, topics and workers up until Ctrl-C.
 
@@ -88,10 +87,9 @@ def run(
     with _kafka(settings, port, data_dir) as (reachable, embedded):
         topics = Topics.of(reachable, journeys.channels)
         with suppress(KeyboardInterrupt):
-            wanted = embedded is not None if shows_mails is None else shows_mails
-            shown = wanted and CHANNEL in journeys.channels
-            sender = mails(reachable) if shown else None
-            asyncio.run(_keep_up(reachable, topics, workers, embedded, sender))
+            wanted = embedded is not None if mails is None else mails
+            shows_mails = wanted and CHANNEL in journeys.channels
+            asyncio.run(_keep_up(reachable, topics, workers, embedded, shows_mails=shows_mails))
         click.echo("Stopped.", err=True)
 
 
@@ -113,7 +111,8 @@ async def _keep_up(
     topics: Topics,
     workers: int,
     embedded: EmbeddedBroker | None,
-    sender: Sender | None,
+    *,
+    shows_mails: bool,
 ) -> None:
     report = await ensure_topics(settings, topics)
     for difference in report.drift:
@@ -122,18 +121,16 @@ async def _keep_up(
     supervising = asyncio.create_task(supervisor.run())
     watching = asyncio.create_task(_watch(embedded))
     greeting = asyncio.create_task(_greet(supervisor.ready(_READY_SECONDS), settings, topics))
-    tasks = [watching, greeting]
-    if sender is not None:
-        tasks.append(asyncio.create_task(sender.run()))
     try:
-        await asyncio.gather(supervising, *tasks)
+        async with showing_mails(settings) if shows_mails else nullcontext():
+            await asyncio.gather(supervising, watching, greeting)
     finally:
-        for task in tasks:
+        for task in (watching, greeting):
             task.cancel()
         # Workers first: they finish their transaction while the broker is still there.
         await supervisor.stop()
         supervising.cancel()
-        await asyncio.gather(supervising, *tasks, return_exceptions=True)
+        await asyncio.gather(supervising, watching, greeting, return_exceptions=True)
 
 
 async def _watch(embedded: EmbeddedBroker | None) -> None:

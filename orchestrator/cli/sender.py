@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from orchestrator.cli.mails import Everybody, Shown
 from orchestrator.cli.options import with_settings
 from orchestrator.errors import UsageError
 from orchestrator.sender import Options, Sender
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _EPILOG: Final = """\b
 Examples:
+  orchestrator sender email --show
   orchestrator sender sms --to http://127.0.0.1:8080/send
   orchestrator sender webhook --webhook https://partner.example/hook
   orchestrator sender email --smtp mail.shop.example:587 --from 'Shop <news@shop.example>' \\
@@ -56,6 +58,7 @@ def _option(flag: str, *name: str, **arguments: Any) -> Callable[[Any], Any]:
 @_option("--to", metavar="URL", help="POST each command to an application; 2xx is its word.")
 @_option("--smtp", metavar="HOST:PORT", help="Send e-mails through this server.")
 @_option("--webhook", metavar="URL", help="POST each command, signed, to a public https address.")
+@_option("--show", is_flag=True, help="Print what would go out, and send nothing.")
 @_option("--recall", is_flag=True, help="With --to: POST cancels of what was handed over, too.")
 @_option("--allow-private", is_flag=True, help="Let --webhook go to http and private addresses.")
 @_option("--from", "sender_address", metavar="ADDRESS", default="", help="Sender of e-mails.")
@@ -87,11 +90,11 @@ def _option(flag: str, *name: str, **arguments: Any) -> Callable[[Any], Any]:
 def sender(settings: Settings, *, channel: str, **chosen: Any) -> None:
     """Deliver the commands of CHANNEL until SIGTERM, checked right before each hand-over.
 
-    One of --to, --smtp and --webhook says how.
+    One of --to, --smtp, --webhook and --show says how.
     """
     deliver = _provider(chosen)
     options = Options(
-        allowed=_allowed(chosen["allow"]),
+        allowed=Everybody() if chosen["show"] else _allowed(chosen["allow"]),
         in_flight_max=chosen["in_flight"],
         per_second=chosen["per_second"],
         call_seconds=chosen["call_seconds"],
@@ -102,7 +105,7 @@ def sender(settings: Settings, *, channel: str, **chosen: Any) -> None:
     asyncio.run(_run(one, deliver))
 
 
-async def _run(one: Sender, deliver: HttpProvider | SmtpProvider) -> None:
+async def _run(one: Sender, deliver: HttpProvider | SmtpProvider | Shown) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, one.stop)
@@ -112,11 +115,15 @@ async def _run(one: Sender, deliver: HttpProvider | SmtpProvider) -> None:
         await deliver.close()
 
 
-def _provider(chosen: dict[str, Any]) -> HttpProvider | SmtpProvider:
-    ways = [name for name in ("to", "smtp", "webhook") if chosen[name]]
+def _provider(chosen: dict[str, Any]) -> HttpProvider | SmtpProvider | Shown:
+    ways = [name for name in ("to", "smtp", "webhook", "show") if chosen[name]]
     if len(ways) != 1:
-        raise UsageError("say how: exactly one of --to URL, --smtp HOST:PORT, --webhook URL")
+        raise UsageError(
+            "say how: exactly one of --to URL, --smtp HOST:PORT, --webhook URL, --show"
+        )
     match ways[0]:
+        case "show":
+            return Shown()
         case "to":
             return HttpProvider(chosen["to"])
         case "webhook":

@@ -58,7 +58,7 @@ def test_run_prints_its_address_alone_restarts_a_worker_and_stops_in_order(
         bought = event("purchase", "p1", "ana", **ORDER)
         producer.produce(f"{topic_prefix}touchpoints", key="ana", value=json.dumps(bought))
         producer.flush(10)
-        hear(r"mail to ana: Thank you, customer\n")
+        hear(r"email to ana: Thank you, customer\n")
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait(30)
