@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.decision import Refusal
 from orchestrator.demo.ana import PANELS, Entry, Sight
+from orchestrator.demo.judge.side_by_side import html_day_in_silos, html_table
 from orchestrator.demo.ledger import percentile
 from orchestrator.demo.sentences import REFUSED_BECAUSE, duration
 from orchestrator.demo.timeline import Mark
@@ -23,6 +24,7 @@ from orchestrator.demo.timeline import Mark
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from orchestrator.demo.judge.two_worlds import Comparison
     from orchestrator.demo.ledger import Summary
     from orchestrator.demo.timeline import Explanation, Moment
 
@@ -55,6 +57,7 @@ class Day:
     """What the report is made of. `why` is the story of the e-mail: (tone, headline, lines)."""
 
     summary: Summary
+    comparison: Comparison
     panels: Mapping[str, Sequence[Entry]]
     purchase_at: float
     explanation: Explanation
@@ -79,6 +82,8 @@ def write_report(day: Day) -> str:
             f'<li class="{tone}"><b>{escape(headline)}</b>{"<br>".join(map(escape, lines))}</li>'
             for tone, headline, lines in day.why
         ),
+        two_worlds=html_table(day.comparison),
+        anas_silos=html_day_in_silos(day.comparison, purchase_at=day.purchase_at),
         latency_intro=_latency_intro(summary),
         curve=_curve(summary),
         curve_legend=_curve_legend(summary),

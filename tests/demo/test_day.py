@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.demo.judge.two_worlds import ROWS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -22,6 +24,15 @@ def orchestrator(*arguments, timeout):
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
         cwd=ROOT,
     )
+
+
+def numbers_side_by_side(told):
+    """Return (in silos, ours) by the text of each line of the comparison."""
+    table = told.partition("The same day twice")[2]
+    found = re.findall(
+        r"^ (\S.*?) {2,}([\d.]+)(?: min)? +([\d.]+)(?: min)? *$", table, re.MULTILINE
+    )
+    return {text: (float(silos), float(ours)) for text, silos, ours in found}
 
 
 @pytest.mark.kafka
@@ -44,6 +55,13 @@ def test_a_short_day_holds_and_can_be_explained(kafka, tmp_path):
     for row in ("events", "exits", "enrollments", "commands per channel", "refusals by reason"):
         assert re.search(rf"^ {row} +\S", day.stdout, re.MULTILINE), row
     assert "Why Ana did not get the e-mail" in report.read_text()
+    both = numbers_side_by_side(day.stdout)
+    for row in ROWS:
+        silos, ours = both[row.text]
+        assert silos > 0, row.text
+        assert ours == 0 or not row.promised, row.text
+    assert both["promotional messages in all"][0] > both["promotional messages in all"][1] > 0
+    assert "The same day twice" in report.read_text()
 
     prefix = re.search(r"begin with (demo-\w+\.)", day.stdout)[1]
     where += ["--topic-prefix", prefix]

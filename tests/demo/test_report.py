@@ -11,6 +11,7 @@ from orchestrator.demo.ledger import Pause, Summary, Verdict
 from orchestrator.demo.report import Day, why_not_sent, write_report
 from orchestrator.demo.timeline import explain
 
+from .test_side_by_side import a_comparison
 from .test_timeline import a_purchase_that_overtakes_an_email
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -46,6 +47,7 @@ def a_page(**changes):
     return write_report(
         Day(
             summary=a_summary(**changes),
+            comparison=a_comparison(),
             panels={channel: [e for e in seen if e.channel == channel] for channel in PANELS},
             purchase_at=11.4,
             explanation=explanation,
@@ -126,6 +128,16 @@ def test_the_report_follows_light_and_dark_and_fits_a_phone():
 
 def test_text_of_others_cannot_become_markup():
     assert "Your tent &lt;2&gt;" in a_page()
+
+
+def test_the_report_shows_both_worlds_and_what_ana_got_from_the_silos():
+    page = a_page()
+
+    assert re.search(
+        r"delivered after the purchase</td><td[^>]*><b>7</b>.*?<td[^>]*><b>0</b>", page
+    )
+    assert "Wait! 15 % off if you order now" in page
+    assert page.count("after her purchase</span>") == 1
 
 
 def test_a_broken_day_is_not_painted_green():
