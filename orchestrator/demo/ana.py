@@ -25,11 +25,12 @@ PANELS: Final = {
 FOR_GOOD: Final = frozenset({"email", "sms"})
 # What the templates of the shop say, roughly; a template without a line here shows its name.
 SAYS: Final = {
-    "winter_sale_opens": "The winter sale opens: up to 30 % off",
-    "winter_sale_opens_short": "The winter sale opens",
+    "winter_sale_opens": "The winter sale opens: 20 % off what keeps you warm",
+    "winter_sale_opens_short": "The winter sale opens: 20 % off what keeps you warm",
     "winter_sale_half_time": "Half-time in the winter sale",
     "winter_sale_last_day": "Last day of the winter sale",
     "we_miss_you": "We miss you, Ana",
+    "we_miss_you_15": "We miss you, Ana: 15 % off",
     "seen_recently": "Still thinking about that tent?",
     "cart_reminder": "Your tent is still in your cart",
     "cart_still_there": "Your cart is still there",
@@ -42,9 +43,9 @@ SAYS: Final = {
     "lapsed_customers": "“Come back to us”",
     # The silos' templates.
     "silos_welcome_10": "Welcome! 10 % off your first order",
-    "silos_sale_mail": "Winter sale: up to 30 % off",
-    "silos_sale_push": "Winter sale: up to 30 % off",
-    "silos_sale_half_time": "Half-time in the winter sale: up to 30 % off",
+    "silos_sale_mail": "Winter sale: 20 % off",
+    "silos_sale_push": "Winter sale: 20 % off",
+    "silos_sale_half_time": "Half-time in the winter sale: 20 % off",
     "silos_cart_mail": "Your tent is waiting in your cart",
     "silos_cart_push": "Your tent is waiting in your cart",
     "silos_cart_whatsapp": "Your tent is waiting: 5 € off",

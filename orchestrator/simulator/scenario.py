@@ -19,7 +19,7 @@ from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import instead, quoted
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
-from orchestrator.core.decision import EndReason, Hold, Refusal
+from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal
 from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
 from orchestrator.core.pauses import GLOBAL
 from orchestrator.simulator.expectation import Expectation
@@ -242,10 +242,17 @@ class _Names:
         self.events = Vocabulary(journeys.shop).types
         self.journeys = {journey.name for journey in versions}
         self.channels = set(journeys.channels)
+        self.offers = {terms.name for terms in journeys.offers}
+        self.steps = {"exit", "otherwise"} | {
+            step.id for journey in versions for step in journey.steps
+        }
         self.scopes = {GLOBAL, *(f"channel/{name}" for name in self.channels)}
         self.scopes |= {f"journey/{name}" for name in self.journeys}
-        self.steps = {"exit"} | {step.id for journey in versions for step in journey.steps}
+        self.scopes |= {f"offer/{name}" for name in self.offers}
         self.templates = {name for journey in versions for name in _templates(journey)}
+        self.templates |= {
+            terms.offer.otherwise.template for terms in journeys.offers if terms.offer.otherwise
+        }
         self.audiences = {name for journey in versions for name in _audiences(journey)}
 
     def asked_by(self, expectation: Expectation) -> Iterator[tuple[str, str, set[str]]]:
@@ -264,8 +271,12 @@ class _Names:
             ),
             "tell": self.events,
             **dict.fromkeys(("add", "remove"), self.audiences),
-            "template": self.templates,
+            **dict.fromkeys(("template", "otherwise"), self.templates),
             "ignore": {"duplicate"},
+            **dict.fromkeys(
+                ("offer", "promise", "grant", "confirm", "withdraw", "redeem", "undo_redemption"),
+                self.offers,
+            ),
             "reason": {one.value for one in _reasons(expectation)},
             "class": {"transactional", "service", "promotional"},
         }
@@ -275,9 +286,11 @@ class _Names:
                     yield name, one, set(allowed)
 
 
-def _reasons(expectation: Expectation) -> type[EndReason | Hold | Refusal]:
+def _reasons(expectation: Expectation) -> type[EndReason | Hold | PromiseEnd | Refusal]:
     if expectation.leave is not None:
         return EndReason
+    if expectation.withdraw is not None:
+        return PromiseEnd
     return Refusal if expectation.hold is None else Hold
 
 

@@ -218,7 +218,7 @@ def test_a_lapsed_customer_is_called_back_until_they_are_back() -> None:
     best, other = Story(loyalty_tier="gold", phone="+34"), Story(phone="+34")
     for story in (best, other):
         commands = story.tell("profile.updated", attributes={"lifecycle": "lapsed"})
-        assert commands == ["send email we_miss_you", "add ads lapsed_customers"]
+        assert commands == ["send email we_miss_you_15", "add ads lapsed_customers"]
 
     assert best.wait(15 * DAY_MS) == ["create callcenter winback_call"]
     assert other.wait(15 * DAY_MS) == ["send whatsapp whats_new"]

@@ -172,7 +172,9 @@ DATA = st.fixed_dictionaries(
 PAUSES = st.lists(
     st.builds(
         Pause,
-        st.sampled_from(["global", "channel/email", "channel/ads", "journey/j0", "journey/j1"]),
+        st.sampled_from(
+            ["global", "channel/email", "channel/ads", "journey/j0", "journey/j1", "offer/ten"]
+        ),
         st.just("eva"),
         st.just("because"),
         st.booleans(),

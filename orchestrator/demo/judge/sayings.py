@@ -1,7 +1,7 @@
 """What templates come to, for the judge: which ones say the same thing, and which promise what.
 
-The one table of the demo for it, for the shop's own templates and for those of the silos. A command
-that names its offer itself is believed before the table.
+The one table of the demo for it, for the shop's own templates and for those of the silos. What a
+command of the shop promises it says itself, by its offer; the silos' discounts stand here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ YOUR_LOOK: Final = "you looked at this"
 SALE_OPENS: Final = "the winter sale opens"
 HALF_TIME: Final = "half-time in the winter sale"
 MISSING_YOU: Final = "we miss you"
-WINTER_SALE: Final = "winter_sale"
+WINTER_SALE: Final = "20 % off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +27,18 @@ class Saying:
 
 
 SAYINGS: Final = {
-    # The shop's own. A template without a line here is a subject of its own and promises nothing.
+    # The shop's own. A template without a line here is a subject of its own.
     "welcome": Saying(WELCOME),
     "cart_reminder": Saying(YOUR_CART),
     "cart_still_there": Saying(YOUR_CART),
     "seen_recently": Saying(YOUR_LOOK),
     "seen_recently_card": Saying(YOUR_LOOK),
-    "winter_sale_opens": Saying(SALE_OPENS, WINTER_SALE),
-    "winter_sale_opens_short": Saying(SALE_OPENS, WINTER_SALE),
-    "winter_sale_banner": Saying(SALE_OPENS, WINTER_SALE),
-    "winter_sale_half_time": Saying(HALF_TIME, WINTER_SALE),
-    "winter_sale_last_day": Saying("last day of the winter sale", WINTER_SALE),
+    "winter_sale_opens": Saying(SALE_OPENS),
+    "winter_sale_opens_short": Saying(SALE_OPENS),
+    "winter_sale_banner": Saying(SALE_OPENS),
+    "winter_sale_half_time": Saying(HALF_TIME),
     "we_miss_you": Saying(MISSING_YOU),
+    "we_miss_you_15": Saying(MISSING_YOU),
     # Those of the silos.
     "silos_welcome_10": Saying(WELCOME, "10 % off the first order"),
     "silos_sale_mail": Saying(SALE_OPENS, WINTER_SALE),
