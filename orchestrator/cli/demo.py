@@ -149,7 +149,7 @@ def demo(
             console.print(f"  {line}", soft_wrap=True, markup=False)
         if stay and not theirs:
             _stay(console)
-    return 0 if outcome.summary.verdict.holds and not outcome.comparison.broken else 1
+    return 0 if outcome.holds else 1
 
 
 @contextmanager

@@ -164,3 +164,14 @@ class Screens:
 
     def _find(self, command_id: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.id == command_id), None)
+
+
+def in_words(entry: Entry) -> str:
+    """Return what has changed in a line of a panel, with the markup of the console."""
+    words = {
+        Sight.ON_ITS_WAY: f"[green]{entry.text}[/]",
+        Sight.THERE: f"[green]{entry.text}[/]",
+        Sight.GONE: f"{entry.text}: gone",
+        Sight.RECALLED: f"[red]{entry.text}: recalled, not sent[/]",
+    }
+    return f"{entry.stamp} {PANELS.get(entry.channel, entry.channel)}: {words[entry.sight]}"

@@ -18,7 +18,7 @@ import orjson
 from rich.markup import escape
 
 from orchestrator.clients.security import client_options
-from orchestrator.demo.ana import PANELS, Entry, Screens, Sight
+from orchestrator.demo.ana import Screens, Sight, in_words
 from orchestrator.demo.desk import Command, Desk, report
 from orchestrator.demo.judge.two_worlds import Comparison, TwoWorlds
 from orchestrator.demo.ledger import (
@@ -98,6 +98,11 @@ class Outcome:
     comparison: Comparison
     restarts: Mapping[str, int]
 
+    @property
+    def holds(self) -> bool:
+        """Whether every purchase had its effect once, and no promise to customers was broken."""
+        return self.summary.verdict.holds and not self.comparison.broken
+
 
 async def play(shop: Shop, plan: Plan, show: Show, log: IO[str]) -> Outcome:
     """Play the day and return its audited outcome."""
@@ -164,16 +169,15 @@ class _Day:
         self._begin = time.perf_counter()
         self._open = True
         self._tell("The shop opens")
-        reading, drawing, sending, _ = background = [
+        reading, drawing, sending = background = [
             asyncio.create_task(task)
-            for task in (self._reader.run(), self._draw(), self._work_the_desk(), self._silos.run())
+            for task in (self._follow(), self._draw(), self._work_the_desk())
         ]
         try:
             async with asyncio.timeout(self._plan.seconds + 2 * SETTLE_SECONDS):
                 visits = _all(self._visitors(), self._ana(), self._power_cut())
                 await _first(reading, _first(sending, visits))
                 sending.cancel()
-                self._worlds.closed_at = self._now()
                 self._tell("The shop closes; the last events are being worked off")
                 await _first(reading, self._settled())
         except TimeoutError:
@@ -263,6 +267,10 @@ class _Day:
 
     # --- What comes back.
 
+    async def _follow(self) -> None:
+        """Read what is committed, and let the silos read; without either the day is not one."""
+        await asyncio.gather(self._reader.run(), self._silos.run())
+
     def _receive(self, record: Received) -> None:
         at = record.at - self._begin
         if record.topic in self._commands:
@@ -290,24 +298,14 @@ class _Day:
             return
         entry = self._screens.on_command(command, at)
         if entry is not None and self._screens.purchase_at is not None:
-            self._tell_change(entry)
-
-    def _tell_change(self, entry: Entry) -> None:
-        words = {
-            Sight.ON_ITS_WAY: f"[green]{entry.text}[/]",
-            Sight.THERE: f"[green]{entry.text}[/]",
-            Sight.GONE: f"{entry.text}: gone",
-            Sight.RECALLED: f"[red]{entry.text}: recalled, not sent[/]",
-        }
-        self._tell(
-            f"{entry.stamp} {PANELS.get(entry.channel, entry.channel)}: {words[entry.sight]}"
-        )
+            self._tell(in_words(entry))
 
     async def _work_the_desk(self) -> None:
         while True:
             await asyncio.sleep(DESK_SECONDS)
-            self._silos.deliver_due(self._now())
-            due = self._desk.providers.due(self._now())
+            self._worlds.closed_at = at = self._now()
+            self._silos.deliver_due(at)
+            due = self._desk.providers.due(at)
             for command, _ in due:
                 if not command.promotional:
                     await self._hand_over(command)

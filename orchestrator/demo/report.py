@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.decision import Refusal
 from orchestrator.demo.ana import PANELS, Entry, Sight
-from orchestrator.demo.judge.side_by_side import html_day_in_silos, html_table
+from orchestrator.demo.judge.side_by_side import broken_promises, html_day_in_silos, html_table
 from orchestrator.demo.ledger import percentile
 from orchestrator.demo.sentences import REFUSED_BECAUSE, duration
 from orchestrator.demo.timeline import Mark
@@ -73,8 +73,8 @@ def write_report(day: Day) -> str:
     summary = day.summary
     return template.substitute(
         subtitle=escape(day.subtitle),
-        verdict_class="" if summary.verdict.holds else "broken",
-        verdict=_verdict(summary),
+        verdict_class="" if summary.verdict.holds and not day.comparison.broken else "broken",
+        verdict=_verdict(summary) + _broken(day.comparison),
         tiles=_tiles(summary),
         ana_intro=_ana_intro(day),
         panels="".join(_panel(PANELS[channel], day.panels[channel], day) for channel in PANELS),
@@ -115,6 +115,11 @@ def _verdict(summary: Summary) -> str:
         f"<span>{said} {verdict.purchases} accepted purchases and {verdict.commands} commands, "
         "counted from the topics after the day.</span>"
     )
+
+
+def _broken(comparison: Comparison) -> str:
+    lines = broken_promises(comparison)
+    return "".join(f"<span>A promise is broken: {escape(line)}.</span>" for line in lines)
 
 
 def _tiles(summary: Summary) -> str:

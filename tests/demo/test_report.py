@@ -41,13 +41,13 @@ def entries():
     return [recalled, thanks, Entry("ads", "Winter sale", Sight.GONE, 11.5, "c-9", "+7 ms")]
 
 
-def a_page(**changes):
+def a_page(comparison=None, **changes):
     explanation = explain("ana", a_purchase_that_overtakes_an_email())
     seen = entries()
     return write_report(
         Day(
             summary=a_summary(**changes),
-            comparison=a_comparison(),
+            comparison=comparison or a_comparison(),
             panels={channel: [e for e in seen if e.channel == channel] for channel in PANELS},
             purchase_at=11.4,
             explanation=explanation,
@@ -146,6 +146,13 @@ def test_a_broken_day_is_not_painted_green():
     assert 'class="card verdict broken"' in page
     assert "lost 1" in page
     assert "It does not hold." in page
+
+
+def test_a_broken_promise_is_not_painted_green_either():
+    page = a_page(a_comparison(without_consent=3))
+
+    assert 'class="card verdict broken"' in page
+    assert "without consent for the channel: 3, promised: 0." in page
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from orchestrator.demo.ana import SAYS
+from orchestrator.demo.ana import SAYS, Screens
+from orchestrator.demo.day import Outcome
 from orchestrator.demo.judge.counters import Counters
 from orchestrator.demo.judge.evidence import Kind
 from orchestrator.demo.judge.sayings import SAYINGS, Saying, saying
@@ -18,6 +19,8 @@ from orchestrator.demo.judge.side_by_side import (
     side_by_side,
 )
 from orchestrator.demo.judge.two_worlds import ROWS, Comparison
+from orchestrator.demo.ledger import Ledger, Verdict, summarize
+from orchestrator.demo.timeline import explain
 
 from .test_judge import a_delivery
 
@@ -82,6 +85,23 @@ def test_what_is_promised_to_be_none_and_is_not_is_named(counter):
 
     (row,) = [row for row in ROWS if row.counter == counter]
     assert broken == [f"{row.text}: 3, promised: 0"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "without_consent", "holds"), [(0, 0, True), (1, 0, False), (0, 1, False)]
+)
+def test_a_day_holds_when_nothing_is_lost_and_no_promise_is_broken(lost, without_consent, holds):
+    verdict = Verdict(purchases=4, lost=lost, doubled=0, commands=20, unread=0)
+    summary = summarize(Ledger("thank_you"), Ledger("thank_you"), seconds=1, kills=[])
+    day = Outcome(
+        summary=replace(summary, verdict=verdict),
+        screens=Screens(),
+        explanation=explain("ana", []),
+        comparison=a_comparison(without_consent=without_consent),
+        restarts={},
+    )
+
+    assert day.holds is holds
 
 
 def test_what_nobody_promised_breaks_nothing():

@@ -45,9 +45,9 @@ ROWS: Final = (
     Row("during_purchase", "… while the purchase was not known yet"),
     Row("ads_seconds", "time in ads audiences after the purchase, all customers"),
     Row("greeted_as_new", "“welcome, you are new” to loyal customers", promised=True),
-    Row("contradicted", "customers with two different discounts at once", promised=True),
+    Row("contradicted", "customers who held two different discounts at once", promised=True),
     Row("twice", "same message on two channels within six hours"),
-    Row("without_consent", "without the customer's consent for the channel", promised=True),
+    Row("without_consent", "messages and ads without consent for the channel", promised=True),
     Row("messages", "promotional messages in all"),
     Row("most", "promotional messages to one customer, at most"),
 )
