@@ -27,6 +27,7 @@ from orchestrator.catalog import load
 from orchestrator.cli.options import with_settings
 from orchestrator.demo.ana import PANELS
 from orchestrator.demo.day import Outcome, Plan, Shop, play
+from orchestrator.demo.judge.side_by_side import broken_promises, side_by_side
 from orchestrator.demo.ledger import Summary, percentile
 from orchestrator.demo.picture import Show, show_on
 from orchestrator.demo.report import Day, milliseconds, why_not_sent, write_report
@@ -46,7 +47,8 @@ Examples:
   orchestrator demo --bootstrap-servers kafka-1:9092 --report /tmp/day.html
 
 \b
-Exit codes: 0 every purchase had its effect exactly once, 1 not every one, 2 wrong usage.
+Exit codes: 0 every purchase had its effect exactly once and no promise to customers was broken,
+1 otherwise, 2 wrong usage.
 """
 # What workers said last, when something goes wrong.
 _LOG_LINES: Final = 15
@@ -122,7 +124,8 @@ def demo(
 
     Starts a broker (unless --bootstrap-servers names one), the topics and two workers; a few
     hundred customers come and go; Ana buys the tent that she had left in her cart; a worker is
-    killed. Ends by itself with a summary and a report.
+    killed. Beside it the same customers are served by channels in silos. Ends by itself with a
+    summary, both worlds side by side, and a report.
     """
     console = Console(highlight=False)
     load(settings.journeys, settings.mode)  # Findings are told with the names of the real files.
@@ -146,7 +149,7 @@ def demo(
             console.print(f"  {line}", soft_wrap=True, markup=False)
         if stay and not theirs:
             _stay(console)
-    return 0 if outcome.summary.verdict.holds else 1
+    return 0 if outcome.holds else 1
 
 
 @contextmanager
@@ -234,6 +237,10 @@ def _print_summary(console: Console, outcome: Outcome) -> None:
     )
     if verdict.unread:
         console.print(f"[bold red]{verdict.unread} accepted events have left no trace.[/]")
+    console.print()
+    console.print(side_by_side(outcome.comparison))
+    for line in broken_promises(outcome.comparison):
+        console.print(f"[bold red]A promise is broken: {line}.[/]")
 
 
 def _latencies(summary: Summary) -> dict[str, list[float]]:
@@ -259,6 +266,7 @@ def _report(outcome: Outcome, shop: Shop, plan: Plan) -> str:
     return write_report(
         Day(
             summary=outcome.summary,
+            comparison=outcome.comparison,
             panels={channel: screens.panel(channel) for channel in PANELS},
             purchase_at=purchase_at,
             explanation=outcome.explanation,

@@ -26,6 +26,7 @@ FOR_GOOD: Final = frozenset({"email", "sms"})
 # What the templates of the shop say, roughly; a template without a line here shows its name.
 SAYS: Final = {
     "winter_sale_opens": "The winter sale opens: 20 % off what keeps you warm",
+    "winter_sale_opens_short": "The winter sale opens: 20 % off what keeps you warm",
     "winter_sale_half_time": "Half-time in the winter sale",
     "winter_sale_last_day": "Last day of the winter sale",
     "we_miss_you": "We miss you, Ana",
@@ -40,6 +41,19 @@ SAYS: Final = {
     "cart_abandoners": "“Your cart misses you”",
     "winter_sale": "“Winter sale”",
     "lapsed_customers": "“Come back to us”",
+    # The silos' templates.
+    "silos_welcome_10": "Welcome! 10 % off your first order",
+    "silos_sale_mail": "Winter sale: 20 % off",
+    "silos_sale_push": "Winter sale: 20 % off",
+    "silos_sale_half_time": "Half-time in the winter sale: 20 % off",
+    "silos_cart_mail": "Your tent is waiting in your cart",
+    "silos_cart_push": "Your tent is waiting in your cart",
+    "silos_cart_whatsapp": "Your tent is waiting: 5 € off",
+    "silos_free_shipping": "Free shipping for your cart",
+    "silos_seen_mail": "Still thinking about that tent?",
+    "silos_exit_overlay": "Wait! 15 % off if you order now",
+    "silos_come_back": "We miss you: 15 % off",
+    "lookers": "“The tent you looked at”",
 }
 
 
@@ -150,3 +164,14 @@ class Screens:
 
     def _find(self, command_id: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.id == command_id), None)
+
+
+def in_words(entry: Entry) -> str:
+    """Return what has changed in a line of a panel, with the markup of the console."""
+    words = {
+        Sight.ON_ITS_WAY: f"[green]{entry.text}[/]",
+        Sight.THERE: f"[green]{entry.text}[/]",
+        Sight.GONE: f"{entry.text}: gone",
+        Sight.RECALLED: f"[red]{entry.text}: recalled, not sent[/]",
+    }
+    return f"{entry.stamp} {PANELS.get(entry.channel, entry.channel)}: {words[entry.sight]}"

@@ -18,8 +18,9 @@ import orjson
 from rich.markup import escape
 
 from orchestrator.clients.security import client_options
-from orchestrator.demo.ana import PANELS, Entry, Screens, Sight
+from orchestrator.demo.ana import Screens, Sight, in_words
 from orchestrator.demo.desk import Command, Desk, report
+from orchestrator.demo.judge.two_worlds import Comparison, TwoWorlds
 from orchestrator.demo.ledger import (
     AFTER_PURCHASE,
     Ledger,
@@ -30,9 +31,11 @@ from orchestrator.demo.ledger import (
 )
 from orchestrator.demo.picture import Show, View, WorkerLine
 from orchestrator.demo.shop import first_message
+from orchestrator.demo.silos.loops import Silos
 from orchestrator.demo.stage import Reader, Received, Till, read_to_end
 from orchestrator.demo.story import (
     ANA,
+    ANAS_STEPS,
     Touch,
     anas_old_tab,
     anas_order,
@@ -40,7 +43,7 @@ from orchestrator.demo.story import (
     day_plan,
 )
 from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
-from orchestrator.demo.timeline import Explanation, LogRecord, explain, read_record
+from orchestrator.demo.timeline import Explanation, LogRecord, explain
 from orchestrator.protocol.home import home_partition
 
 if TYPE_CHECKING:
@@ -63,12 +66,6 @@ SETTLE_SECONDS: Final = 60.0
 STORY_LINES: Final = 40
 # Feedback for every promotional command and for some of the others, as real senders are.
 FEEDBACK_EVERY: Final = 3
-ANAS_STEPS: Final = {
-    "campaign.started": "Ana is invited to the winter sale",
-    "product.viewed": "Ana looks at a two-person tent",
-    "cart.updated": "Ana puts the tent into her cart",
-    "cart.abandoned": "Ana leaves, and the tent stays in the cart",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,13 @@ class Outcome:
     summary: Summary
     screens: Screens
     explanation: Explanation
+    comparison: Comparison
     restarts: Mapping[str, int]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every purchase had its effect once, and no promise to customers was broken."""
+        return self.summary.verdict.holds and not self.comparison.broken
 
 
 async def play(shop: Shop, plan: Plan, show: Show, log: IO[str]) -> Outcome:
@@ -125,6 +128,7 @@ class _Day:
         thanks = next(j for j in shop.journeys.current if j.name == AFTER_PURCHASE)
         self._ledger = Ledger(first_step=first_message(thanks))
         self._desk = Desk()
+        self._worlds = TwoWorlds(shop.journeys.channels)
         self._screens = Screens()
         self._story: deque[tuple[float, str]] = deque(maxlen=STORY_LINES)
         self._kills: list[float] = []
@@ -134,11 +138,9 @@ class _Day:
         names = topics.names()
         self._commands = frozenset((*names.commands.values(), *names.promotional.values()))
         self._till = Till(options, topics.inputs[0])
-        self._reader = Reader(
-            options,
-            (*self._commands, topics.journey_log, topics.fences, topics.dead_letters),
-            self._receive,
-        )
+        self._silos = Silos(options, topics.inputs[0], shop.settings)
+        self._read = (*self._commands, topics.journey_log, topics.fences, topics.dead_letters)
+        self._reader = Reader(options, (*self._read, *self._silos.topics), self._receive)
         self._supervisor = supervise_workers(
             shop.settings, plan.workers, on_change=self._on_worker, log=log
         )
@@ -148,6 +150,7 @@ class _Day:
         self._show.step(f"Starting {self._plan.workers} workers …")
         supervising = asyncio.create_task(self._supervisor.run())
         try:
+            await self._silos.start()
             begins = await self._reader.start()
             await self._till.start()
             await _first(supervising, self._supervisor.ready(READY_SECONDS))
@@ -159,6 +162,7 @@ class _Day:
                 await supervising
             await self._till.stop()
             await self._reader.stop()
+            await self._silos.stop()
         return await self._audit(begins)
 
     async def _play(self) -> None:
@@ -167,7 +171,7 @@ class _Day:
         self._tell("The shop opens")
         reading, drawing, sending = background = [
             asyncio.create_task(task)
-            for task in (self._reader.run(), self._draw(), self._work_the_desk())
+            for task in (self._follow(), self._draw(), self._work_the_desk())
         ]
         try:
             async with asyncio.timeout(self._plan.seconds + 2 * SETTLE_SECONDS):
@@ -254,12 +258,18 @@ class _Day:
 
     async def _send(self, touch: Touch) -> None:
         self._ledger.on_sent(touch.event, due=touch.at, repeat=touch.repeat)
+        self._worlds.touchpoints.on_sent(touch.event, self._now())
         await self._till.send(touch.event, self._on_accepted, keyed=touch.keyed)
 
     def _on_accepted(self, event_id: str, at: float) -> None:
         self._ledger.on_accepted(event_id, at - self._begin)
+        self._worlds.touchpoints.on_accepted(event_id, at - self._begin)
 
     # --- What comes back.
+
+    async def _follow(self) -> None:
+        """Read what is committed, and let the silos read; without either the day is not one."""
+        await asyncio.gather(self._reader.run(), self._silos.run())
 
     def _receive(self, record: Received) -> None:
         at = record.at - self._begin
@@ -267,46 +277,50 @@ class _Day:
             if record.value is not None:
                 self._on_command(orjson.loads(record.value), at)
         elif record.topic == self._shop.topics.journey_log:
-            _note_log(self._ledger, record)
+            self._ledger.on_log_value(record.value)
         elif record.topic == self._shop.topics.fences:
             value = orjson.loads(record.value) if record.value else None
-            self._desk.fence((record.key or b"").decode(), value)
+            customer = (record.key or b"").decode()
+            self._desk.fence(customer, value)
+            self._worlds.touchpoints.on_fence(customer, value, at)
+        elif record.topic in self._silos.topics:
+            self._silos.take(record.value or b"", at)
         else:
-            _note_dead_letter(self._ledger, record)
+            self._ledger.on_dead_letter(record.headers)
 
     def _on_command(self, envelope: Mapping[str, Any], at: float) -> None:
-        self._ledger.on_command(envelope, at)
+        purchase = self._ledger.on_command(envelope, at)
+        if purchase is not None:
+            self._worlds.touchpoints.on_effect(purchase.event, envelope["time"], at)
         command = Command.read(envelope)
         self._desk.take(command, at)
         if command.customer != ANA:
             return
         entry = self._screens.on_command(command, at)
         if entry is not None and self._screens.purchase_at is not None:
-            self._tell_change(entry)
-
-    def _tell_change(self, entry: Entry) -> None:
-        words = {
-            Sight.ON_ITS_WAY: f"[green]{entry.text}[/]",
-            Sight.THERE: f"[green]{entry.text}[/]",
-            Sight.GONE: f"{entry.text}: gone",
-            Sight.RECALLED: f"[red]{entry.text}: recalled, not sent[/]",
-        }
-        self._tell(
-            f"{entry.stamp} {PANELS.get(entry.channel, entry.channel)}: {words[entry.sight]}"
-        )
+            self._tell(in_words(entry))
 
     async def _work_the_desk(self) -> None:
         while True:
             await asyncio.sleep(DESK_SECONDS)
-            due = self._desk.due(self._now())
-            for command in due:
+            self._worlds.closed_at = at = self._now()
+            self._silos.deliver_due(at)
+            due = self._desk.providers.due(at)
+            for command, _ in due:
                 if not command.promotional:
                     await self._hand_over(command)
-            fenced = [command for command in due if command.promotional]
-            if fenced:
-                await self._look_at_fences(fenced)
-                for command in fenced:
-                    await self._hand_over(command)
+            await self._promote([(command, since) for command, since in due if command.promotional])
+
+    async def _promote(self, due: list[tuple[Command, float]]) -> None:
+        if not due:
+            return
+        began_at = self._now()
+        await self._look_at_fences([command for command, _ in due])
+        for command, ordered_at in due:
+            if await self._hand_over(command):
+                self._worlds.on_handed_over(
+                    command, ordered_at=ordered_at, began_at=began_at, ended_at=self._now()
+                )
 
     async def _look_at_fences(self, due: list[Command]) -> None:
         """Read the fences of these customers to their end: the rule before every hand-over."""
@@ -317,7 +331,8 @@ class _Day:
         fences = self._shop.topics.fences
         await asyncio.gather(*(self._reader.caught_up(fences, one) for one in partitions))
 
-    async def _hand_over(self, command: Command) -> None:
+    async def _hand_over(self, command: Command) -> bool:
+        """Hand a command over, unless something stands in its way; say whether it went out."""
         obstacle = self._desk.obstacle(command)
         at = self._now()
         if obstacle is not None:
@@ -329,10 +344,11 @@ class _Day:
                 entry = self._screens.on_dropped(command, obstacle, at)
                 if entry is not None:
                     self._tell(f"The slow sender's turn for “{entry.text}”: {obstacle}, not sent")
-        if obstacle is None and command.type == "task.create":
-            return  # A task is over when a person closes it.
-        if obstacle or command.promotional or command.sequence % FEEDBACK_EVERY == 0:
+        # A task is over when a person closes it.
+        told = command.promotional or command.sequence % FEEDBACK_EVERY == 0
+        if obstacle or (told and command.type != "task.create"):
             await self._send(Touch(at, report(command, obstacle)))
+        return obstacle is None
 
     # --- What is shown.
 
@@ -431,15 +447,16 @@ class _Day:
         """Count everything again, from the topics alone."""
         audit = for_audit(self._ledger)
         anas: list[LogRecord] = []
-        async for record in read_to_end(self._options, begins):
+        own = {tp: begin for tp, begin in begins.items() if tp.topic in self._read}
+        async for record in read_to_end(self._options, own):
             if record.topic in self._commands:
                 audit.on_command(orjson.loads(record.value or b"null"), record.at - self._begin)
             elif record.topic == self._shop.topics.journey_log:
-                noted = _note_log(audit, record)
+                noted = audit.on_log_value(record.value)
                 if noted is not None and noted.customer == ANA:
                     anas.append(noted)
             elif record.topic == self._shop.topics.dead_letters:
-                _note_dead_letter(audit, record)
+                audit.on_dead_letter(record.headers)
         summary = summarize(
             self._ledger, audit, seconds=self._plan.seconds, kills=tuple(self._kills)
         )
@@ -448,20 +465,9 @@ class _Day:
             summary=summary,
             screens=self._screens,
             explanation=explain(ANA, anas),
+            comparison=self._worlds.compare(self._silos.delivered, customer=ANA),
             restarts={worker.slot: worker.restarts for worker in workers},
         )
-
-
-def _note_log(ledger: Ledger, record: Received) -> LogRecord | None:
-    noted = read_record(record.value or b"")
-    if noted is not None:
-        ledger.on_log(noted)
-    return noted
-
-
-def _note_dead_letter(ledger: Ledger, record: Received) -> None:
-    headers = dict(record.headers)
-    ledger.dead_letters[headers.get("dl_reason", b"unknown").decode()] += 1
 
 
 async def _all(*coroutines: Any) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import heapq
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from orchestrator.demo.judge.evidence import Delivery, Kind, skus_of
+from orchestrator.demo.judge.sayings import saying
 from orchestrator.demo.story import event
 
 if TYPE_CHECKING:
@@ -37,7 +39,9 @@ class Command:
     step: str
     sequence: int
     template: str | None
+    offer: str | None
     audience: str | None
+    skus: frozenset[str]
     cancels: tuple[str, ...]
     cause: str
 
@@ -56,40 +60,60 @@ class Command:
             step=data["step"],
             sequence=data["sequence"],
             template=data.get("template"),
+            offer=data.get("offer"),
             audience=data.get("audience"),
+            skus=skus_of(data.get("variables") or {}),
             cancels=tuple(data.get("cancels") or ()),
             cause=data["caused_by"]["id"],
         )
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Providers(Generic[T]):
+    """The slow and the quick providers of all channels: whatever is given to them waits its turn.
+
+    The silos' sends wait in the same queues as our commands, each world in its own copy.
+    """
+
+    waiting: list[tuple[float, int, float, T]] = field(default_factory=list)
+    _arrivals: itertools.count[int] = field(default_factory=itertools.count)
+
+    def take(self, one: T, at: float, *, channel: str, promotional: bool) -> None:
+        """Accept something to send."""
+        hold = SLOW.get((channel, promotional), PROMPT_SECONDS)
+        heapq.heappush(self.waiting, (at + hold, next(self._arrivals), at, one))
+
+    def due(self, at: float) -> list[tuple[T, float]]:
+        """Return what has its turn, oldest first, each with the time at which it was taken."""
+        ready: list[tuple[T, float]] = []
+        while self.waiting and self.waiting[0][0] <= at:
+            _, _, taken_at, one = heapq.heappop(self.waiting)
+            ready.append((one, taken_at))
+        return ready
 
 
 @dataclass(slots=True)
 class Desk:
     """All channels' queues of one shop, and what must not be sent any more."""
 
-    waiting: list[tuple[float, int, Command]] = field(default_factory=list)
+    providers: Providers[Command] = field(default_factory=Providers)
     cancelled: set[str] = field(default_factory=set)
     fences: dict[str, Mapping[str, int]] = field(default_factory=dict)
-    _arrivals: itertools.count[int] = field(default_factory=itertools.count)
 
     def take(self, command: Command, at: float) -> None:
         """Accept a command; a cancel counts at once, whatever stands in the queue before it."""
         if command.type in ON_CANCEL:
             self.cancelled.update(command.cancels)
             return
-        hold = SLOW.get((command.channel, command.promotional), PROMPT_SECONDS)
-        heapq.heappush(self.waiting, (at + hold, next(self._arrivals), command))
+        self.providers.take(command, at, channel=command.channel, promotional=command.promotional)
 
     def fence(self, customer: str, value: Mapping[str, Any] | None) -> None:
         """Remember a customer's fence record; None removes it."""
         enrollments = value["enrollments"] if value else ()
         self.fences[customer] = {one["enrollment"]: one["sequence"] for one in enrollments}
-
-    def due(self, at: float) -> list[Command]:
-        """Return the commands whose turn has come, oldest first."""
-        ready: list[Command] = []
-        while self.waiting and self.waiting[0][0] <= at:
-            ready.append(heapq.heappop(self.waiting)[2])
-        return ready
 
     def obstacle(self, command: Command) -> str | None:
         """Return why a command must not be handed over, or None: the last look before the call."""
@@ -99,6 +123,23 @@ class Desk:
         if fenced is not None and command.sequence <= fenced:
             return "fenced"
         return None
+
+
+def delivery(command: Command, *, ordered_at: float, began_at: float, ended_at: float) -> Delivery:
+    """Return what the judge is told of a promotional command that was handed over."""
+    name = command.template or command.audience or command.step
+    return Delivery(
+        customer=command.customer,
+        channel=command.channel,
+        kind=Kind(command.type),
+        name=name,
+        saying=saying(name, command.offer),
+        skus=command.skus,
+        trigger=command.cause,
+        ordered_at=ordered_at,
+        began_at=began_at,
+        ended_at=ended_at,
+    )
 
 
 def report(command: Command, obstacle: str | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.decision import Ended, EndReason, Entered, EntryRefused, SendRefused
-from orchestrator.demo.timeline import LogRecord, read_entries
+from orchestrator.demo.timeline import LogRecord, read_entries, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -139,6 +139,17 @@ class Ledger:
                     self.refusals[entry.reason.value] += 1
                 case _:
                     pass
+
+    def on_log_value(self, value: bytes | None) -> LogRecord | None:
+        """Note a value of the journey log, and return it when it is one."""
+        record = read_record(value or b"")
+        if record is not None:
+            self.on_log(record)
+        return record
+
+    def on_dead_letter(self, headers: Iterable[tuple[str, bytes]]) -> None:
+        """Note a dead letter by its reason."""
+        self.dead_letters[dict(headers).get("dl_reason", b"unknown").decode()] += 1
 
     def verdict(self) -> Verdict:
         """Compare what was accepted with what can be read."""

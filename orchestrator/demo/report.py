@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.decision import Refusal
 from orchestrator.demo.ana import PANELS, Entry, Sight
+from orchestrator.demo.judge.side_by_side import broken_promises, html_day_in_silos, html_table
 from orchestrator.demo.ledger import percentile
 from orchestrator.demo.sentences import REFUSED_BECAUSE, duration
 from orchestrator.demo.timeline import Mark
@@ -23,6 +24,7 @@ from orchestrator.demo.timeline import Mark
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from orchestrator.demo.judge.two_worlds import Comparison
     from orchestrator.demo.ledger import Summary
     from orchestrator.demo.timeline import Explanation, Moment
 
@@ -55,6 +57,7 @@ class Day:
     """What the report is made of. `why` is the story of the e-mail: (tone, headline, lines)."""
 
     summary: Summary
+    comparison: Comparison
     panels: Mapping[str, Sequence[Entry]]
     purchase_at: float
     explanation: Explanation
@@ -70,8 +73,8 @@ def write_report(day: Day) -> str:
     summary = day.summary
     return template.substitute(
         subtitle=escape(day.subtitle),
-        verdict_class="" if summary.verdict.holds else "broken",
-        verdict=_verdict(summary),
+        verdict_class="" if summary.verdict.holds and not day.comparison.broken else "broken",
+        verdict=_verdict(summary) + _broken(day.comparison),
         tiles=_tiles(summary),
         ana_intro=_ana_intro(day),
         panels="".join(_panel(PANELS[channel], day.panels[channel], day) for channel in PANELS),
@@ -79,6 +82,8 @@ def write_report(day: Day) -> str:
             f'<li class="{tone}"><b>{escape(headline)}</b>{"<br>".join(map(escape, lines))}</li>'
             for tone, headline, lines in day.why
         ),
+        two_worlds=html_table(day.comparison),
+        anas_silos=html_day_in_silos(day.comparison, purchase_at=day.purchase_at),
         latency_intro=_latency_intro(summary),
         curve=_curve(summary),
         curve_legend=_curve_legend(summary),
@@ -110,6 +115,11 @@ def _verdict(summary: Summary) -> str:
         f"<span>{said} {verdict.purchases} accepted purchases and {verdict.commands} commands, "
         "counted from the topics after the day.</span>"
     )
+
+
+def _broken(comparison: Comparison) -> str:
+    lines = broken_promises(comparison)
+    return "".join(f"<span>A promise is broken: {escape(line)}.</span>" for line in lines)
 
 
 def _tiles(summary: Summary) -> str:

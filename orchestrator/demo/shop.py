@@ -31,9 +31,15 @@ _QUIET_HOURS = re.compile(r"^quiet_hours: \{.*\}\n", re.MULTILINE)
 
 
 def quicker(duration: str) -> str:
-    """Return a wait as it is played, in whole seconds, never nothing."""
+    """Return a wait as it is played."""
+    return f"{quicker_seconds(duration)}s"
+
+
+def quicker_seconds(duration: str) -> int:
+    """Return for how long a wait is played, in whole seconds, never nothing."""
     hours = parse_duration(duration) / HOUR_MS
-    return f"{max(1, round(hours**COMPRESSION))}s"
+    seconds: float = hours**COMPRESSION
+    return max(1, round(seconds))
 
 
 def write_quicker(source: Path, target: Path) -> None:

@@ -143,6 +143,15 @@ def winter_sale(customer: str) -> dict[str, Any]:
     return event(f"sale-{customer}", "campaign.started", customer, data)
 
 
+# What is told when she takes a step of it.
+ANAS_STEPS: Final = {
+    "campaign.started": "Ana is invited to the winter sale",
+    "product.viewed": "Ana looks at a two-person tent",
+    "cart.updated": "Ana puts the tent into her cart",
+    "cart.abandoned": "Ana leaves, and the tent stays in the cart",
+}
+
+
 def anas_way() -> tuple[Touch, ...]:
     """Return what Ana does before she buys: she was away for long, and comes back for a tent."""
     known = {

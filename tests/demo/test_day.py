@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.demo.judge.two_worlds import ROWS
+
 ROOT = Path(__file__).parents[2]
+PROMISED = [row.text for row in ROWS if row.promised]
+AFTER_PURCHASE = ROWS[0].text
 
 
 def orchestrator(*arguments, timeout):
@@ -22,6 +26,15 @@ def orchestrator(*arguments, timeout):
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
         cwd=ROOT,
     )
+
+
+def numbers_side_by_side(told):
+    """Return (in silos, ours) by the text of each line of the comparison."""
+    table = told.partition("The same day twice")[2]
+    found = re.findall(
+        r"^ (\S.*?) {2,}([\d.]+)(?: min)? +([\d.]+)(?: min)? *$", table, re.MULTILINE
+    )
+    return {text: (float(silos), float(ours)) for text, silos, ours in found}
 
 
 @pytest.mark.kafka
@@ -44,6 +57,15 @@ def test_a_short_day_holds_and_can_be_explained(kafka, tmp_path):
     for row in ("events", "exits", "enrollments", "commands per channel", "refusals by reason"):
         assert re.search(rf"^ {row} +\S", day.stdout, re.MULTILINE), row
     assert "Why Ana did not get the e-mail" in report.read_text()
+    both = numbers_side_by_side(day.stdout)
+    assert {text: ours for text, (_, ours) in both.items() if text in PROMISED} == dict.fromkeys(
+        PROMISED, 0.0
+    )
+    # The other columns and lines are judged too, and are not just empty.
+    for text in (AFTER_PURCHASE, "promotional messages in all"):
+        assert both[text][0] > 0
+    assert 0 < both["promotional messages in all"][1] < both["promotional messages in all"][0]
+    assert "The same day twice" in report.read_text()
 
     prefix = re.search(r"begin with (demo-\w+\.)", day.stdout)[1]
     where += ["--topic-prefix", prefix]

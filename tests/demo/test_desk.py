@@ -7,7 +7,9 @@ from orchestrator.core.command import Command as Decided
 from orchestrator.core.command import CommandClass, CommandType
 from orchestrator.core.customer import Cause, FenceEntry
 from orchestrator.demo.ana import Screens, Sight
-from orchestrator.demo.desk import Command, Desk, report
+from orchestrator.demo.desk import Command, Desk, delivery, report
+from orchestrator.demo.judge.evidence import Kind
+from orchestrator.demo.judge.sayings import SALE_OPENS, YOUR_CART
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.outputs import encode_command, encode_fence
 
@@ -45,9 +47,28 @@ def test_promotional_email_waits_for_its_slow_provider_and_a_thank_you_does_not(
     desk.take(a_command("slow"), at=0.0)
     desk.take(a_command("quick", command_class=CommandClass.TRANSACTIONAL), at=0.0)
 
-    assert [command.id for command in desk.due(1.0)] == ["quick"]
-    assert [command.id for command in desk.due(8.0)] == ["slow"]
-    assert desk.due(99.0) == []
+    assert [(command.id, since) for command, since in desk.providers.due(1.0)] == [("quick", 0.0)]
+    assert [(command.id, since) for command, since in desk.providers.due(8.0)] == [("slow", 0.0)]
+    assert desk.providers.due(99.0) == []
+
+
+def test_the_judge_is_told_of_a_handed_over_command_in_its_own_words():
+    command = a_command(variables={"items": [{"sku": "tent-2"}], "cart_id": "1"})
+
+    told = delivery(command, ordered_at=1.0, began_at=9.0, ended_at=9.1)
+
+    assert (told.customer, told.channel, told.name) == ("ana", "email", "cart_reminder")
+    assert (told.kind, told.saying.subject, told.saying.offer) == (Kind.MESSAGE, YOUR_CART, None)
+    assert (told.skus, told.trigger) == ({"tent-2"}, "cart-1")
+    assert (told.ordered_at, told.began_at, told.ended_at) == (1.0, 9.0, 9.1)
+
+
+def test_an_offer_that_a_command_names_is_believed_before_the_table():
+    command = a_command(template="winter_sale_opens", offer="warm20")
+
+    told = delivery(command, ordered_at=1.0, began_at=9.0, ended_at=9.1)
+
+    assert (told.saying.subject, told.saying.offer) == (SALE_OPENS, "warm20")
 
 
 def test_a_cancelled_command_is_not_handed_over():

@@ -11,6 +11,7 @@ from orchestrator.demo.ledger import Pause, Summary, Verdict
 from orchestrator.demo.report import Day, why_not_sent, write_report
 from orchestrator.demo.timeline import explain
 
+from .test_side_by_side import a_comparison
 from .test_timeline import a_purchase_that_overtakes_an_email
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -40,12 +41,13 @@ def entries():
     return [recalled, thanks, Entry("ads", "Winter sale", Sight.GONE, 11.5, "c-9", "+7 ms")]
 
 
-def a_page(**changes):
+def a_page(comparison=None, **changes):
     explanation = explain("ana", a_purchase_that_overtakes_an_email())
     seen = entries()
     return write_report(
         Day(
             summary=a_summary(**changes),
+            comparison=comparison or a_comparison(),
             panels={channel: [e for e in seen if e.channel == channel] for channel in PANELS},
             purchase_at=11.4,
             explanation=explanation,
@@ -128,12 +130,29 @@ def test_text_of_others_cannot_become_markup():
     assert "Your tent &lt;2&gt;" in a_page()
 
 
+def test_the_report_shows_both_worlds_and_what_ana_got_from_the_silos():
+    page = a_page()
+
+    assert re.search(
+        r"delivered after the purchase</td><td[^>]*><b>7</b>.*?<td[^>]*><b>0</b>", page
+    )
+    assert "Wait! 15 % off if you order now" in page
+    assert page.count("after her purchase</span>") == 1
+
+
 def test_a_broken_day_is_not_painted_green():
     page = a_page(verdict=Verdict(purchases=4, lost=1, doubled=0, commands=20, unread=1))
 
     assert 'class="card verdict broken"' in page
     assert "lost 1" in page
     assert "It does not hold." in page
+
+
+def test_a_broken_promise_is_not_painted_green_either():
+    page = a_page(a_comparison(without_consent=3))
+
+    assert 'class="card verdict broken"' in page
+    assert "without consent for the channel: 3, promised: 0." in page
 
 
 @pytest.mark.parametrize(
