@@ -216,6 +216,17 @@ class Contact(Struct, frozen=True, array_like=True, gc=False):
 NO_CONTACT: Final = Contact()
 
 
+class Responses(Struct, frozen=True, array_like=True, gc=False):
+    """In which hours of the day the customer responds, by their own clock.
+
+    `counts` are 24 numbers of two bytes, big-endian. They halve from one period to the next;
+    `period` is the one, counted from 1970, as of which they stand here.
+    """
+
+    period: int
+    counts: bytes
+
+
 class Customer(Struct, frozen=True, array_like=True, gc=False):
     """Everything `decide` knows about one customer id.
 
@@ -223,6 +234,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     `business` is 14 bytes a key (digest, 6-byte big-endian epoch milliseconds), oldest first.
     `watches` are by journey name; `asked` maps an attribute to the command that asked for it.
     `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
+    `earned` are the events that count for a stage, by stage and event type: 6 bytes each.
     """
 
     id: str
@@ -240,6 +252,8 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     watches: Mapping[str, Watch] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)
     contact: Contact = NO_CONTACT
+    earned: Mapping[str, bytes] = field(default_factory=dict)
+    responses: Responses | None = None
 
 
 _encoder = msgpack.Encoder()

@@ -4,10 +4,10 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → dedupe → apply → goals → exits → waits → entries → steps → arbitration. A wait
-that has come due (`TimerFired`), a journey that looks for customers (`Visit`) and the end of a
-pause (`Resumed`) go through the same function and take only the last part of the way. The rules
-stand in `core/rules`; they write into one `Draft`, which is sealed at the end.
+The descent: event → dedupe → apply → stages → goals → exits → waits → entries → steps →
+arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers (`Visit`)
+and the end of a pause (`Resumed`) go through the same function and take only the last part of the
+way. The rules stand in `core/rules`; they write into one `Draft`, which is sealed at the end.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from orchestrator.core.rules.enroll import enter_at, enter_by_event, enter_segme
 from orchestrator.core.rules.exits import end_by_event, reach_goals
 from orchestrator.core.rules.guard.arbitration import arbitrate
 from orchestrator.core.rules.hearing import hear, hear_profile
+from orchestrator.core.rules.learning.hours import WEIGHTS, learn_hour
+from orchestrator.core.rules.learning.stages import follow_stages, look_again
 from orchestrator.core.rules.watching import come_due, introduce, watch_absence, watch_dates
 
 if TYPE_CHECKING:
@@ -103,6 +105,8 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
     # now: otherwise a purchase of a minute ago would not exit an entry of "in five minutes".
     occurred_ms = min(event.time_ms, now_ms)
     _apply(draft, event, occurred_ms)
+    if journeys.stages is not None:
+        follow_stages(draft, journeys.stages, event)
     event_type = event.type
     if event_type in journeys.missing:
         watch_absence(draft, event, occurred_ms)
@@ -133,7 +137,10 @@ def _settle(draft: Draft, heard: Mapping[str, Attribute]) -> None:
     what is left after some rounds is looked at with the next event.
     """
     before = draft.customer.attributes
+    stages = draft.journeys.stages
     for _ in range(PROFILE_ROUNDS_MAX):
+        if stages is not None:
+            look_again(draft, stages)
         after = draft.attributes
         if after is before:
             return
@@ -245,6 +252,8 @@ def _learn_of_contact(draft: Draft, event: Event) -> None:
 
 def _take_report(draft: Draft, event: Event, occurred_ms: int) -> None:
     """Let a sender's report count for the frequency caps and for the address."""
+    if draft.journeys.learns_hours and event.type in WEIGHTS:
+        learn_hour(draft, event.type, occurred_ms)
     if event.type == "message.bounced":
         _learn_of_contact(draft, event)
     elif draft.contact.sends:

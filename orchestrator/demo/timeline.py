@@ -28,6 +28,8 @@ from orchestrator.core.decision import (
     MessageFinal,
     Moved,
     SendRefused,
+    StageChanged,
+    StageWithheld,
 )
 from orchestrator.demo.sentences import (
     channel_noun,
@@ -36,6 +38,7 @@ from orchestrator.demo.sentences import (
     final_sentence,
     held_because,
     refused_because,
+    stage_because,
 )
 
 if TYPE_CHECKING:
@@ -237,6 +240,14 @@ def _fact(
             return _final(entry, messages)
         case Chosen() | AttributesSet() | EventTold() | GoalReached():
             return _step_taken(entry)
+        case StageChanged():
+            because = stage_because(entry.reason)
+            return Fact(Mark.MOVED, f"stage {entry.to} after {entry.from_}, because {because}")
+        case StageWithheld():
+            names = ", ".join(entry.missing)
+            return Fact(
+                Mark.REFUSED, f"earned the stage {entry.stage}, but nobody knows their {names}"
+            )
         case _:
             assert_never(entry)
 

@@ -45,6 +45,8 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "set": ("attributes", *_OF_ENROLLMENT),
     "tell": ("data", "step", *_OF_ENROLLMENT),
     "goal": ("owed_to", "key", "enrollment"),
+    "stage": ("from", "reason"),
+    "stage_withheld": ("missing",),
     "ignore": (),
     "dead_letter": ("detail",),
 }
@@ -95,6 +97,10 @@ class Expectation(BaseModel):
     """The type of an event that a step tells."""
     goal: str | None = None
     """The journey that reaches its goal."""
+    stage: str | None = None
+    """The stage that the customer comes to."""
+    stage_withheld: str | None = None
+    """The stage that is earned while attributes are missing."""
     ignore: str | None = None
     dead_letter: str | None = None
     customer: str | None = None
@@ -117,6 +123,10 @@ class Expectation(BaseModel):
     expires_after: Duration | None = None
     of: Steps | None = None
     """The steps whose messages are recalled or final."""
+    from_: str | None = Field(default=None, alias="from")
+    """The stage from which the customer comes."""
+    missing: Steps | None = None
+    """The attributes without which the customer does not go on."""
     channel: str | None = None
     key: str | None = None
     enrollment: str | None = None

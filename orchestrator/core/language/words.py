@@ -22,6 +22,7 @@ from orchestrator.core.language.scalars import (
     Name,
     Text,
     TimeOfDay,
+    listed,
     parse_duration,
 )
 
@@ -123,10 +124,6 @@ class Until(Model):
     """A later step to go on with."""
 
 
-def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str | Mapping) else value
-
-
 class Wait(Model):
     """Stay in this step for a time, until a time of day or a weekday, or until a date.
 
@@ -139,7 +136,16 @@ class Wait(Model):
     """How long. With `time` or `weekday`: at least so long, then until that time."""
     time: TimeOfDay | None = None
     """Until this local time, like `"09:00"`: today's when it is still to come, else tomorrow's."""
-    weekday: Annotated[tuple[Weekday, ...], BeforeValidator(_listed)] = ()
+    best_time: bool = False
+    """Until the hour of the day in which this customer responds most; `wait: best_time` is short
+    for it. An explicit `profile.preferred_hour` (0 to 23, or `"19:00"`) counts before anything
+    learned. Learned is from `message.opened`, `message.clicked` and `message.replied`, half as much
+    four weeks later; who has told little is thought to be like the shop's `best_hours`. Quiet
+    hours are no best ones. Who is in that hour already goes on with the next minute."""
+    within: Duration = 86_400_000
+    """With `best_time`: the best of the hours that come in this time, from 1h up to 1d, which is
+    a day of the calendar. With `for`, counted from its end."""
+    weekday: Annotated[tuple[Weekday, ...], BeforeValidator(listed)] = ()
     """Until the next of these days, `monday` or `[monday, thursday]`, at `time` or as it begins.
     On the day itself, when its time is over: until the next."""
     date: Condition | None = None
@@ -159,7 +165,7 @@ class Wait(Model):
     ranked: bool = False
     """Arms of `until` are written best first, and the wait goes on when one has come, in case a
     better one comes too; the best ends it at once. Without it, the first that comes ends it."""
-    reset_on: Annotated[tuple[Heard, ...], BeforeValidator(_listed), Field(max_length=16)] = ()
+    reset_on: Annotated[tuple[Heard, ...], BeforeValidator(listed), Field(max_length=16)] = ()
     """Events that start the wait anew, like a repeat of the trigger: `cart.updated` or
     `{event: cart.updated, when: event.data.cart_id == enrollment.key}`."""
 
@@ -179,6 +185,8 @@ class Wait(Model):
     def _from_duration(cls, value: object) -> object:
         if isinstance(value, Mapping | cls):
             return value
+        if value == "best_time":
+            return {"best_time": True}
         parse_duration(value)
         return {"for": value}
 

@@ -75,6 +75,7 @@ class Draft:
         "contact",
         "contenders",
         "customer",
+        "earned",
         "enrollments",
         "entries",
         "event",
@@ -87,6 +88,7 @@ class Draft:
         "orders",
         "paused",
         "promoted",
+        "responses",
         "scope_",
         "seen",
         "sequence",
@@ -113,6 +115,8 @@ class Draft:
         self.watches = customer.watches
         self.asked = customer.asked
         self.contact = customer.contact
+        self.earned = customer.earned
+        self.responses = customer.responses
         # Promotions that wait for the arbitration, and the enrollment that has sent one.
         self.contenders: list[tuple[Walk, Attempt]] = []
         self.promoted: str | None = None
@@ -134,7 +138,8 @@ class Draft:
     def scope_before(self) -> Scope:
         """What expressions over the profile saw before this decision."""
         reads = self.journeys.reads_of_profile
-        return Scope(self.customer.attributes, self.now_ms, event=None, reads=reads)
+        attributes = self.journeys.profile(self.customer.attributes)
+        return Scope(attributes, self.now_ms, event=None, reads=reads)
 
     def scope_over(self, event: Event | None) -> Scope:
         """Open a scope in which `event` is this one, with the customer's present profile."""
@@ -143,7 +148,8 @@ class Draft:
             reads = journeys.reads_when_due
         else:
             reads = journeys.reads_on.get(event.type, journeys.reads_set_off)
-        return Scope(self.attributes, self.now_ms, event=event, reads=reads)
+        attributes = journeys.profile(self.attributes)
+        return Scope(attributes, self.now_ms, event=event, reads=reads)
 
     def change_attributes(self, attributes: Mapping[str, Attribute]) -> None:
         """Replace the profile; what is evaluated from here on sees the new one."""
@@ -286,6 +292,8 @@ class Draft:
             watches=self.watches,
             asked=self.asked,
             contact=self.contact,
+            earned=self.earned,
+            responses=self.responses,
         )
         return Decision(
             outcome=Outcome.APPLIED,
