@@ -19,7 +19,7 @@ from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import instead, quoted
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
-from orchestrator.core.decision import EndReason, Hold, Refusal
+from orchestrator.core.decision import EndReason, Hold, Refusal, StageReason
 from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
 from orchestrator.core.pauses import GLOBAL
 from orchestrator.simulator.expectation import Expectation
@@ -246,6 +246,7 @@ class _Names:
         self.scopes |= {f"journey/{name}" for name in self.journeys}
         self.steps = {"exit"} | {step.id for journey in versions for step in journey.steps}
         self.templates = {name for journey in versions for name in _templates(journey)}
+        self.stages = {stage.name for stage in journeys.shop.stages}
         self.audiences = {name for journey in versions for name in _audiences(journey)}
 
     def asked_by(self, expectation: Expectation) -> Iterator[tuple[str, str, set[str]]]:
@@ -265,6 +266,7 @@ class _Names:
             "tell": self.events,
             **dict.fromkeys(("add", "remove"), self.audiences),
             "template": self.templates,
+            **dict.fromkeys(("stage", "stage_withheld", "from"), self.stages),
             "ignore": {"duplicate"},
             "reason": {one.value for one in _reasons(expectation)},
             "class": {"transactional", "service", "promotional"},
@@ -275,9 +277,11 @@ class _Names:
                     yield name, one, set(allowed)
 
 
-def _reasons(expectation: Expectation) -> type[EndReason | Hold | Refusal]:
+def _reasons(expectation: Expectation) -> type[EndReason | Hold | Refusal | StageReason]:
     if expectation.leave is not None:
         return EndReason
+    if expectation.stage is not None:
+        return StageReason
     return Refusal if expectation.hold is None else Hold
 
 

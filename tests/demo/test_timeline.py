@@ -11,9 +11,10 @@ from orchestrator.core.decision import (
     Moved,
     Refusal,
     SendRefused,
+    StageReason,
 )
 from orchestrator.core.event import Event
-from orchestrator.demo.sentences import ENDED_BECAUSE, REFUSED_BECAUSE, duration
+from orchestrator.demo.sentences import ENDED_BECAUSE, REFUSED_BECAUSE, STAGE_BECAUSE, duration
 from orchestrator.demo.timeline import Mark, as_json, explain, read_record
 from orchestrator.protocol.outputs import Position, encode_log, event_cause, timer_cause
 
@@ -200,11 +201,16 @@ def test_what_is_no_journey_log_record_is_not_read():
     assert read_record(b'{"customer": 7}') is None
 
 
-def test_every_refusal_and_every_end_has_a_sentence():
+def test_every_refusal_every_end_and_every_change_of_stage_has_a_sentence():
     """A new word in the core needs its sentence here, or `explain` would answer in code words."""
     assert set(REFUSED_BECAUSE) == set(Refusal)
     assert set(ENDED_BECAUSE) == set(EndReason)
-    for sentence in (*REFUSED_BECAUSE.values(), *ENDED_BECAUSE.values()):
+    assert set(STAGE_BECAUSE) == set(StageReason)
+    for sentence in (
+        *REFUSED_BECAUSE.values(),
+        *ENDED_BECAUSE.values(),
+        *STAGE_BECAUSE.values(),
+    ):
         assert " " in sentence
         assert "_" not in sentence
 

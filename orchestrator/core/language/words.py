@@ -138,10 +138,12 @@ class Wait(Model):
     """Until this local time, like `"09:00"`: today's when it is still to come, else tomorrow's."""
     best_time: bool = False
     """Until the hour of the day in which this customer responds most; `wait: best_time` is short
-    for it. An explicit `profile.preferred_hour` (0 to 23, or `"19:00"`) counts before anything
-    learned. Learned is from `message.opened`, `message.clicked` and `message.replied`, half as much
-    four weeks later; who has told little is thought to be like the shop's `best_hours`. Quiet
-    hours are no best ones. Who is in that hour already goes on with the next minute."""
+    for it. What they have named, `profile.preferred_hour` (0 to 23, or `"19:00"`), counts before
+    anything learned. It is learned from `message.opened`, `message.clicked` and `message.replied`,
+    of which an older one counts half as much as one four weeks later; who has answered little is
+    thought to be like the shop's `best_hours`. Quiet hours are no best ones. Who is in that hour
+    already goes on with the next minute; with `for`, who is in it when that is over goes on then.
+    """
     within: Duration = 86_400_000
     """With `best_time`: the best of the hours that come in this time, from 1h up to 1d, which is
     a day of the calendar. With `for`, counted from its end."""

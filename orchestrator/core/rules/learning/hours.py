@@ -1,9 +1,10 @@
 """When a customer responds: learned from their answers, and asked by `wait: best_time`.
 
 `decide` hands over every report that somebody has opened, clicked or replied; `waiting` asks for
-the best hour that comes. Counts are whole numbers that halve every four weeks of the calendar, so
-that the same answers give the same counts on every machine. Answers of ten periods and fewer are
-exact in any order of arrival; what is older weighs less than a thousandth of an answer.
+the best hour that comes. Counts are whole numbers, so that they are the same on every machine. They
+halve from one period of four weeks to the next in which the customer answers: who is silent keeps
+their habits. Any order of arrival gives the same counts over ten periods; what is older weighs less
+than a thousandth of an answer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from orchestrator.core.command import CommandClass
 from orchestrator.core.customer import Responses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from zoneinfo import ZoneInfo
 
     from orchestrator.core.customer import Attribute
@@ -55,26 +56,26 @@ def counted(held: Responses | None, hour: int, at_ms: int, weight: int) -> Respo
     """Return the counts with one more answer, which may be older than others."""
     period = at_ms // HALF_LIFE_MS
     newest = period if held is None else max(held.period, period)
-    counts = list(counts_in(held, newest))
+    age = 0 if held is None else newest - held.period
+    counts = [count >> age for count in counts_in(held)]
     counts[hour] = min(COUNT_MAX, counts[hour] + (weight >> newest - period))
     return Responses(newest, _COUNTS.pack(*counts))
 
 
-def counts_in(held: Responses | None, period: int) -> Iterable[int]:
-    """Return what the answers weigh in a period, by hour."""
-    if held is None:
-        return (0,) * HOURS
-    age = max(0, period - held.period)
-    return (count >> age for count in _COUNTS.unpack(held.counts))
+def counts_in(held: Responses | None) -> tuple[int, ...]:
+    """Return what the answers weigh, by hour."""
+    return (0,) * HOURS if held is None else _COUNTS.unpack(held.counts)
 
 
 def best_time_ms(draft: Draft, plan: Plan, zone: ZoneInfo, *, after_ms: int, within_ms: int) -> int:
     """Return when the best hour begins that comes after an instant; of equals the first.
 
-    Within less than a day only some hours come. The hour that it is already counts as coming with
-    the next minute. All hours are quiet only where everything is; then none is.
+    Within less than a day only some hours come. The hour that it is by then counts as coming at
+    once; now, with the next minute. All hours are quiet only where everything is; then none is.
     """
-    soon_ms = (after_ms // _MINUTE_MS + 1) * _MINUTE_MS
+    soon_ms = after_ms
+    if after_ms <= draft.now_ms:
+        soon_ms = (draft.now_ms // _MINUTE_MS + 1) * _MINUTE_MS
     minute = minute_of_day(soon_ms, zone)
     for quiet in (_quiet_hours(draft, plan), None):
         for group in _ranked(draft, quiet, minute):
@@ -108,10 +109,9 @@ def _ranked(draft: Draft, quiet: QuietHours | None, minute: int) -> Iterator[lis
         yield [named]
     curve = draft.journeys.shop.best_hours
     highest = max(curve.values())
-    period = draft.now_ms // HALF_LIFE_MS
     scores = [
         (curve.get(hour, 0) * PRIOR // highest + count, hour)
-        for hour, count in enumerate(counts_in(draft.responses, period))
+        for hour, count in enumerate(counts_in(draft.responses))
     ]
     if quiet is not None:
         now = minute // 60

@@ -40,18 +40,20 @@ def follow_stages(draft: Draft, stages: Stages, event: Event) -> None:
     known = draft.attributes is not before
     if known:
         _disregard(draft, before.get(STAGE))
-    earned = _earned_after(draft, stages, event)
-    counts = earned is not draft.earned
-    if counts:
-        draft.earned = earned
+    earned, counts = draft.earned, frozenset[str]()
+    if event.type in UNDOING:
+        draft.earned = _without_order(draft.earned, draft.orders, event)
+    if event.type in stages.ways:
+        counts = _count(draft, stages, event)
     held = before.get(STAGE)
-    if counts or known or (held is not None and _place(stages, held) is None):
-        _come_to_stage(draft, stages, counts=counts)
+    gone = held is not None and _place(stages, held) is None
+    if known or gone or draft.earned is not earned:
+        _come_to_stage(draft, stages, counts)
 
 
 def look_again(draft: Draft, stages: Stages) -> None:
     """Let the customer go on whose missing attributes a step has just written."""
-    _come_to_stage(draft, stages, counts=False)
+    _come_to_stage(draft, stages, frozenset())
 
 
 def _disregard(draft: Draft, held: Attribute | None) -> None:
@@ -63,25 +65,23 @@ def _disregard(draft: Draft, held: Attribute | None) -> None:
         draft.change_attributes(attributes)
 
 
-def _earned_after(draft: Draft, stages: Stages, event: Event) -> Mapping[str, bytes]:
-    earned = draft.earned
-    if event.type in UNDOING:
-        earned = _without_order(earned, draft.orders, event)
-    ways = stages.ways.get(event.type, ())
-    if not ways or (event.type == PURCHASE and _is_gone(_order_of(draft.orders, event))):
-        return earned
+def _count(draft: Draft, stages: Stages, event: Event) -> frozenset[str]:
+    """Keep an event for the stages for which it counts, and return these."""
+    if event.type == PURCHASE and _is_gone(_order_of(draft.orders, event)):
+        return frozenset()
     attributes = draft.journeys.profile(draft.attributes)
     scope = Scope(attributes, draft.now_ms, event=event, reads=stages.reads)
-    mark = _mark(event)
-    for stage, way in ways:
+    mark, counts = _mark(event), set()
+    for stage, way in stages.ways[event.type]:
         key = _key(stage, way)
-        marks = _split(earned.get(key, b""))
+        marks = _split(draft.earned.get(key, b""))
         # A condition that cannot be evaluated does not hold.
         if mark in marks or scope.holds(way.when) is not True:
             continue
         kept = (*marks, mark)[-(way.times + SPARE_MARKS) :]
-        earned = _of_declared(stages, {**earned, key: b"".join(kept)})
-    return earned
+        draft.earned = _of_declared(stages, {**draft.earned, key: b"".join(kept)})
+        counts.add(stage)
+    return frozenset(counts)
 
 
 def _without_order(
@@ -100,8 +100,11 @@ def _without_order(
     return earned if after == earned else after
 
 
-def _come_to_stage(draft: Draft, stages: Stages, *, counts: bool) -> None:
-    """Go to the furthest stage that is earned and whose attributes, and those before, are known."""
+def _come_to_stage(draft: Draft, stages: Stages, counts: frozenset[str]) -> None:
+    """Go to the furthest stage that is earned and whose attributes, and those before, are known.
+
+    `counts` are the stages for which the event counts that has just come.
+    """
     held = draft.attributes.get(STAGE)
     at = 0 if held is None else _place(stages, held)
     earned = [place for place, rule in enumerate(stages.rules) if _is_earned(draft, rule, place)]
@@ -115,7 +118,7 @@ def _come_to_stage(draft: Draft, stages: Stages, *, counts: bool) -> None:
             continue
         missing = _missing(draft, stages.rules[at + 1 : place + 1])
         if missing:
-            if counts:
+            if stages.rules[place].name in counts:
                 draft.log(StageWithheld(stages.rules[place].name, missing))
             break
         at = place
