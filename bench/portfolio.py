@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.core.customer import (
     Attribute,
     Cause,
+    Consent,
+    Contact,
     Customer,
     Enrollment,
     JourneyMemory,
@@ -183,6 +185,16 @@ CHANNELS: Final = {
 }
 
 
+CONSENTED: Final = Contact(
+    consents={
+        f"{channel}/promotional": Consent(
+            granted=True, time_ms=START_MS - DAY_MS, source="/f", id="f"
+        )
+        for channel in CHANNELS
+    }
+)
+
+
 def portfolio() -> Journeys:
     """Return the twenty journeys."""
     return Journeys(Shop(locale="es-ES"), CHANNELS, [_journey(*one) for one in _PORTFOLIO])
@@ -263,6 +275,7 @@ def _customer(customer_id: str, chance: random.Random, plans: tuple[Plan, ...]) 
         memories={
             plan.name: JourneyMemory(entries=1, last_entry_ms=START_MS - DAY_MS) for plan in chosen
         },
+        contact=CONSENTED,
         exits=tuple(
             RememberedExit("purchase", START_MS - DAY_MS, Cause("/shop", order.order_id), {})
             for order in orders[:1]

@@ -382,6 +382,8 @@ def _judge_waits(reading: Reading, lateness_ms_max: int, counts: Counter[str]) -
             for entry in line.entries:
                 if entry["kind"] == "moved":
                     pending[entry["enrollment"]] = (entry["wake_at_ms"], line)
+                elif entry["kind"] == "held":
+                    pending[entry["enrollment"]] = (entry["until_ms"], line)
                 elif entry["kind"] == "ended":
                     pending.pop(entry["enrollment"], None)
             if line.due_ms is not None:

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.crash.permission import Permission
 from bench.crash.records import milliseconds
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class Stay:
     trigger: Mapping[str, Any]
     step: str | None = None
     wake_at_ms: int | None = None
+    held: str | None = None
+    due_ms: int | None = None
     open: list[Open] = field(default_factory=list)
 
 
@@ -120,8 +123,7 @@ class Person:
     """Per journey, the last entry or end, whichever is later."""
     used: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     exits: list[tuple[int, Occurrence]] = field(default_factory=list)
-    bounced: dict[str, int] = field(default_factory=dict)
-    """Since when the address of a channel is dead."""
+    permission: Permission = field(default_factory=Permission)
 
     def differences(self, state: Customer) -> list[str]:
         """Compare with the state that the changelog ends with."""

@@ -247,6 +247,20 @@ def _signed_up(teller: Teller, at_ms: int, customer: str) -> None:
     teller.happens(at_ms + 50, customer, "newsletter.subscribed", {})
 
 
+def _said_yes(teller: Teller, at_ms: int, customer: str) -> None:
+    """Say yes to promotions on one or two channels, and sometimes no again."""
+    for channel in teller.random.sample(("email", "sms", "push", "ads"), 3):
+        granted = teller.random.random() < 0.9
+        about = {"channel": channel, "class": "promotional", "granted": granted, "proof": "form"}
+        teller.happens(at_ms, customer, "consent.updated", about)
+        at_ms += teller.random.randrange(50, 400)
+    if teller.random.random() < 0.3:
+        teller.happens(at_ms, customer, "handoff.started", {})
+        if teller.random.random() < 0.7:
+            later = at_ms + teller.random.randrange(500, 15_000)
+            teller.happens(later, customer, "handoff.ended", {})
+
+
 def _wandered(teller: Teller, at_ms: int, customer: str) -> None:
     teller.happens(at_ms, customer, "search.done", {"query": "tent"})
     teller.happens(at_ms + 300, customer, "kiosk.touched", {"screen": 3})
@@ -260,8 +274,9 @@ STORIES: Final[tuple[Callable[[Teller, int, str], None], ...]] = (
     _advertised,
     _signed_up,
     _wandered,
+    _said_yes,
 )
-STORY_WEIGHTS: Final = (30, 28, 14, 14, 10, 4)
+STORY_WEIGHTS: Final = (26, 25, 12, 12, 9, 3, 20)
 
 
 def _spoil(teller: Teller) -> None:

@@ -29,6 +29,8 @@ def form(entry: Mapping[str, Any], commands: Mapping[str, CommandLine]) -> tuple
             return ("ended", entry["enrollment"], entry["reason"], recalled)
         case "entry_refused":
             return ("refused", entry["journey"])
+        case "held":
+            return ("held", entry["enrollment"], entry["step"], entry["reason"], entry["until_ms"])
         case "send_refused":
             return ("silent", entry["enrollment"], entry["step"], entry["reason"])
         case "message_final":

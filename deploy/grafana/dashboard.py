@@ -219,6 +219,12 @@ BUSINESS = Row(
             "short",
             gauge("orchestrator_customers_held", "partition"),
         ),
+        Panel(
+            "Ads still chasing",
+            "How long ago the oldest removal from an audience was sent that nobody has applied.",
+            "s",
+            gauge("orchestrator_audience_removal_age_seconds", how="max"),
+        ),
     ),
 )
 ENGINE = Row(

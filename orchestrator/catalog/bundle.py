@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.catalog.folder import VERSIONS_FOLDER, load
 from orchestrator.catalog.templates import FOLDER as TEMPLATES_FOLDER
+from orchestrator.core.language.words import Send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,6 +82,10 @@ def changes(running: Journeys | None, coming: Journeys) -> list[str]:
         was, now = running.templates.sources(), coming.templates.sources()
         changed = sorted(name for name in {**was, **now} if was.get(name) != now.get(name))
         lines += [f"template: {name}" for name in changed]
+        held = {terms.name: terms.offer for terms in running.offers}
+        made = {terms.name: terms.offer for terms in coming.offers}
+        changed = sorted(name for name in {**held, **made} if held.get(name) != made.get(name))
+        lines += [f"offer: {name}" for name in changed]
         if running.shop != coming.shop:
             lines.append("shop.yaml: changed")
         if running.channels != coming.channels:
@@ -97,4 +102,6 @@ def _template_files(journey: Journey) -> Iterator[str]:
     words += [one.then for one in journey.exits]
     for word in words:
         if word is not None:
-            yield f"{TEMPLATES_FOLDER}/{word.channel}/{word.template}.yaml"
+            channels = word.channels if isinstance(word, Send) else (word.channel,)
+            for channel in channels:
+                yield f"{TEMPLATES_FOLDER}/{channel}/{word.template}.yaml"

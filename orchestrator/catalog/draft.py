@@ -25,7 +25,7 @@ from orchestrator.catalog.findings import (
     quoted,
     shortened,
 )
-from orchestrator.core.condition import ROOTS
+from orchestrator.core.expressions.condition import ROOTS
 from orchestrator.core.language.journey import Journey
 
 if typing.TYPE_CHECKING:
@@ -42,7 +42,10 @@ _KINDS: Final = {
 _CEL_ERROR: Final = re.compile(r"ERROR: <input>:\d+:(\d+): ([^\n]*)")
 _UNKNOWN_NAME: Final = re.compile(r"unknown name '(\w+)'")
 # Several alternatives are refused together; one sentence says what all of them want.
-_UNIONS: Final = {"reentry": "`once`, `always` or {after: 7d}", "default": "text or a number"}
+_UNIONS: Final = {
+    **dict.fromkeys(("reentry", "again"), "`once`, `always` or {after: 7d}"),
+    "default": "text or a number",
+}
 
 
 @dataclass(frozen=True, slots=True)

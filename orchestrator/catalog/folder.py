@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from orchestrator.catalog.draft import Draft, read_journey, read_model
 from orchestrator.catalog.findings import Finding, instead, quoted, shortened
+from orchestrator.catalog.offers import OfferFile, offer_findings
 from orchestrator.catalog.rules.journeys import Surroundings, journey_findings, shop_findings
 from orchestrator.catalog.rules.pressure import pressure_findings, ring_findings
+from orchestrator.catalog.rules.promises import clash_findings, ended_findings
 from orchestrator.catalog.rules.stages import stage_findings
 from orchestrator.catalog.templates import read_templates
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
+from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
 from orchestrator.core.journeys import Journeys
 from orchestrator.core.language.scalars import NAME_PATTERN
 from orchestrator.core.language.shop import Channel, Shop
-from orchestrator.core.templates import NO_TEMPLATES, Templates
 from orchestrator.errors import JourneyError, UsageError
 
 if TYPE_CHECKING:
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 
 SHOP_FILE: Final = "shop.yaml"
 CHANNELS_FILE: Final = "channels.yaml"
+OFFERS_FILE: Final = "offers.yaml"
 VERSIONS_FOLDER: Final = "versions"
-# Not journeys; the last two are files of the language to come.
+# Not journeys; the last one is a file of the language to come.
 RESERVED: Final = frozenset({"shop", "channels", "offers", "inputs"})
 _VERSION_FILE: Final = re.compile(r"(?P<name>.+)\.v(?P<version>[0-9]{1,9})\.yaml", re.ASCII)
 
@@ -55,6 +58,7 @@ class _Folder:
     shop_line: int = 1
     channels: dict[str, Channel] = field(default_factory=dict)
     channel_kinds: dict[str, str | None] | None = None
+    offers: OfferFile | None = None
     drafts: list[Draft] = field(default_factory=list)
 
 
@@ -66,28 +70,39 @@ def load(folder: Path, mode: Literal["test", "live"]) -> Journeys:
     return reading.journeys
 
 
-def read(folder: Path, mode: Literal["test", "live"] = "test") -> Reading:
-    """Read a folder to its end, whatever is in it. Raises UsageError when there is none."""
+def read(
+    folder: Path, mode: Literal["test", "live"] = "test", *, now_ms: int | None = None
+) -> Reading:
+    """Read a folder to its end, whatever is in it. Raises UsageError when there is none.
+
+    With `now_ms`, offers that have ended are told where journeys still tell them. No worker asks
+    so: that time passes must not keep one from starting.
+    """
     if not folder.is_dir():
         raise UsageError(f"journeys: {folder} is no folder; allowed: the folder of the journeys")
     state = _Folder(folder)
     _read_shop(state)
     _read_channels(state)
+    _read_offers(state)
     _read_journeys(state)
     vocabulary = Vocabulary(state.shop) if state.shop is not None else None
     templates = _read_templates(state)
-    around = Surroundings(vocabulary, state.channel_kinds, templates)
+    around = Surroundings(vocabulary, state.channel_kinds, templates, state.shop, state.offers)
+    if state.offers is not None:
+        kinds = state.channel_kinds
+        state.findings.extend(offer_findings(state.offers, state.shop, kinds, templates))
     for draft in state.drafts:
         state.findings.extend(journey_findings(draft, around))
         state.findings.extend(_name_findings(draft))
     state.findings.extend(_version_findings(state))
-    state.findings.extend(_shop_wide_findings(state))
+    state.findings.extend(_shop_wide_findings(state, now_ms))
     findings = tuple(sorted(set(state.findings)))
     if findings or state.shop is None:
         return Reading(None, findings)
     journeys = (draft.journey for draft in state.drafts)
     written = templates or NO_TEMPLATES
-    return Reading(Journeys(state.shop, state.channels, journeys, mode, written), ())
+    offers = state.offers.offers if state.offers is not None else {}
+    return Reading(Journeys(state.shop, state.channels, journeys, mode, written, offers=offers), ())
 
 
 def _read_file(state: _Folder, path: Path) -> Node | None:
@@ -149,6 +164,13 @@ def _read_channel(
     ]
 
 
+def _read_offers(state: _Folder) -> None:
+    path = state.path / OFFERS_FILE
+    if path.exists() and (tree := _read_file(state, path)) is not None:
+        state.offers = OfferFile(str(path), tree)
+        state.findings.extend(state.offers.findings)
+
+
 def _read_templates(state: _Folder) -> Templates | None:
     if state.shop is None or state.channel_kinds is None:
         return None
@@ -207,7 +229,7 @@ def _name_findings(draft: Draft) -> Iterator[Finding]:
         yield draft.finding(message, "version")
 
 
-def _shop_wide_findings(state: _Folder) -> Iterator[Finding]:
+def _shop_wide_findings(state: _Folder, now_ms: int | None) -> Iterator[Finding]:
     """Yield what is wrong only when all journeys are looked at together."""
     current = [
         draft
@@ -215,6 +237,9 @@ def _shop_wide_findings(state: _Folder) -> Iterator[Finding]:
         if not draft.damaged and Path(draft.path).parent.name != VERSIONS_FOLDER
     ]
     yield from ring_findings(current)
+    yield from clash_findings(state.offers, state.shop, current)
+    if now_ms is not None:
+        yield from ended_findings(state.offers, state.shop, current, now_ms)
     if state.shop is not None:
         path = str(state.path / SHOP_FILE)
         yield from pressure_findings(path, state.shop_line, state.shop, current)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.catalog.rules.expressions import FUNCTIONS, MEMBERS
 from orchestrator.catalog.schema import model_schema
-from orchestrator.core.language import journey, shop, stages, words
+from orchestrator.core.expressions.templates import FILTERS, TAGS
+from orchestrator.core.language import journey, offers, shop, stages, words
 from orchestrator.core.language.journey import STEP_WORDS
-from orchestrator.core.templates import FILTERS, TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -89,6 +89,10 @@ def _page(folder: Path) -> Iterator[str]:
     yield "## channels.yaml\n"
     yield "A mapping from the name of each channel to:\n"
     yield from _fields(shop.Channel)
+    yield "## offers.yaml\n"
+    yield "A mapping from the name of each offer to what follows; [what becomes of them](offers.md).\n"
+    for model in (offers.Offer, offers.Gives, offers.Otherwise):
+        yield from _fields(model)
     yield _tail()
 
 
@@ -154,6 +158,10 @@ def _text_kind(one: dict[str, Any]) -> str:
         return "expression"
     if "PT2H" in one.get("examples", ()):
         return "duration"
+    if "7.50 EUR" in one.get("examples", ()):
+        return "price"
+    if "2026-12-24" in one.get("examples", ()):
+        return "day or instant"
     if "examples" in one:
         return "time table"
     if "[01]" in one.get("pattern", ""):
@@ -218,6 +226,8 @@ How things are written:
 - **duration**: `90s`, `30m`, `12h`, `3d`, `2w`, `1d12h`, or ISO 8601 (`PT2H`); at most ten years.
 - **time of day**: `"09:00"`, in quotes, in the customer's zone: their `profile.zone`, else the journey's, else the shop's.
   A time that the clocks skip in spring means the first instant after it, one that they show twice the first.
+- **day or instant** (in offers): `2026-12-24`, a day in the shop's zone, or `2026-12-24T10:00:00+01:00`.
+- **price**: `"7.50 EUR"`.
 - **date** (in profiles): `2026-12-24`, or with a time, `2026-12-24T10:00:00+01:00`.
 - **expression**: [CEL](https://cel.dev). A condition over something that is not there is false.
 - **name**: small letters, digits and `_`, beginning with a letter.
@@ -237,7 +247,8 @@ def _tail() -> str:
 
 An entry sees `event` and `profile` (the profile after the event was applied to it); an exit, a goal and an event that a wait
 listens for see `event`, `profile`, `trigger` and `enrollment`; steps see `profile`, `trigger` and `enrollment`; a segment and a
-date see `profile`. `now_ms` is the decision's time in epoch milliseconds. {members}. `trigger` is the event that entered;
+date see `profile`. All but these and the conditions of waits without an event also see `offers`, the names of the promises that
+the customer holds (`"welcome10" in offers`). `now_ms` is the decision's time in epoch milliseconds. {members}. `trigger` is the event that entered;
 money is a number there. Functions: {functions}, and the macros `has`, `all`, `exists`, `exists_one`, `map`, `filter`.
 
 ## Templates

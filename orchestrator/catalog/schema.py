@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.core.language.journey import Journey
+from orchestrator.core.language.offers import Offer
 from orchestrator.core.language.scalars import NAME_PATTERN, duration_text
 from orchestrator.core.language.shop import Channel, Shop
 
@@ -28,7 +29,11 @@ _SHORT: Final[dict[str, dict[str, Any]]] = {
     "Way": {"type": "string", "description": "An event type."},
 }
 # Lists for which one of them may stand alone.
-_SINGLE: Final = {"Wait": ("weekday", "reset_on"), "CustomerStage": ("on",)}
+_SINGLE: Final = {
+    "Wait": ("weekday", "reset_on"),
+    "Send": ("or",),
+    "CustomerStage": ("on",),
+}
 
 
 def journey_schema() -> dict[str, Any]:
@@ -53,6 +58,20 @@ def channels_schema() -> dict[str, Any]:
         "propertyNames": {"pattern": NAME_PATTERN},
         "additionalProperties": channel,
         "$defs": definitions,
+    }
+
+
+def offers_schema() -> dict[str, Any]:
+    """Return the schema of `offers.yaml`: offers by name."""
+    offer = model_schema(Offer)
+    return {
+        "$schema": DIALECT,
+        "title": "Offers",
+        "description": "What the shop promises its customers, by name.",
+        "type": "object",
+        "propertyNames": {"pattern": NAME_PATTERN},
+        "$defs": offer.pop("$defs"),
+        "additionalProperties": offer,
     }
 
 

@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.catalog.draft import Draft, where
 from orchestrator.catalog.findings import Finding, instead, quoted
 from orchestrator.catalog.rules.uses import messages
+from orchestrator.core.expressions.templates import (
+    OFFER,
+    SNIPPETS,
+    Content,
+    Templates,
+    compile_part,
+    first_language,
+)
 from orchestrator.core.language.scalars import LOCALE_PATTERN, NAME_PATTERN
-from orchestrator.core.templates import SNIPPETS, Content, Templates, compile_part, first_language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -71,16 +78,19 @@ def template_findings(draft: Draft, templates: Templates) -> Iterator[Finding]:
             message = f"there is no template {quoted(name)} for {channel}{instead(name, names)}"
             yield draft.finding(where(draft.tree, place) + message, *place)
             continue
+        given = set(said.message.variables)
+        if getattr(said.message, "offer", None) is not None:
+            given.add(OFFER)
         wanted = {
             one
             for content in written.values()
             for part in content.values()
             for one in part.variables
         }
-        for variable in sorted(wanted - set(said.message.variables)):
+        for variable in sorted(wanted - given):
             message = (
                 f"{quoted(name)} shows {quoted(variable)}, which the step does not give"
-                f"{instead(variable, said.message.variables)}"
+                f"{instead(variable, given)}"
             )
             yield draft.finding(where(draft.tree, place) + message, *place)
 

@@ -40,7 +40,14 @@ _FEEDBACK: Final = {"command_id": "b6f1"}
 
 # An example of everything that the data of a type may hold by the contract.
 EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "purchase": {**_ORDER, "items": [_ITEM], "total": "129.00", "currency": "EUR"},
+    "purchase": {
+        **_ORDER,
+        "items": [_ITEM],
+        "total": "129.00",
+        "currency": "EUR",
+        "offer": "winter_10",
+        "offers": ["winter_10"],
+    },
     "order.cancelled": {**_ORDER, "items": [_ITEM]},
     "order.returned": {**_ORDER, "items": [_ITEM]},
     "payment.pending": _ORDER,
@@ -61,11 +68,11 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "granted": True,
         "proof": ANYTHING,
     },
-    "offer.requested": _OFFER,
+    "offer.requested": {**_OFFER, "channel": "web"},
     "offer.shown": _OFFER,
     "offer.accepted": _OFFER,
     "offer.rejected": _OFFER,
-    "offer.redeemed": _OFFER,
+    "offer.redeemed": {**_OFFER, **_ORDER},
     "product.back_in_stock": {"sku": "tent-2"},
     "price.dropped": {"sku": "tent-2"},
     "task.claimed": _TASK,

@@ -43,6 +43,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "orchestrator.cli.dead_letters:dead_letters",
         "List records that could not be applied, or put them back.",
     ),
+    "sender": ("orchestrator.cli.sender:sender", "Deliver the commands of a channel."),
     "schemas": ("orchestrator.cli.authoring.schemas:schemas", "Write the schemas of all topics."),
 }
 

@@ -31,11 +31,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
 
 from orchestrator.cli.options import with_settings
+from orchestrator.clients.security import check_connection, client_options
 from orchestrator.errors import DependencyError, UsageError
 from orchestrator.protocol.codec import REASONS
 from orchestrator.protocol.outputs import rfc3339
 from orchestrator.protocol.topics import Topics
-from orchestrator.runtime.security import check_connection, client_options
 from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
 
 _PREFIX: Final = "dl_"

@@ -18,6 +18,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from orchestrator.cli.options import with_settings
+from orchestrator.clients.security import check_connection, client_options
 from orchestrator.demo.sentences import channel_noun
 from orchestrator.demo.stage import partitions_of, read_to_end
 from orchestrator.demo.timeline import (
@@ -35,7 +36,6 @@ from orchestrator.demo.timeline import (
 from orchestrator.errors import UsageError
 from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.topics import Topics
-from orchestrator.runtime.security import check_connection, client_options
 from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
 
 if TYPE_CHECKING:

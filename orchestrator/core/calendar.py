@@ -62,6 +62,27 @@ def parse_cron(value: object) -> str:
     )
 
 
+def parse_moment(value: object) -> str:
+    """Check a day or an instant. Raises ValueError with what is allowed."""
+    if isinstance(value, str) and _moment(value) is not None:
+        return value
+    raise ValueError(
+        f"{value!r:.40} is no day and no instant; write one like 2026-12-24 or "
+        "2026-12-24T10:00:00+01:00"
+    )
+
+
+def instant_text(instant_ms: int) -> str:
+    """Return an instant for people: `2026-12-24T10:00:00Z`."""
+    moment = _EPOCH + min(max(instant_ms, 0), _LAST_MS) * _MILLISECOND
+    return f"{moment:%Y-%m-%dT%H:%M:%S}Z"
+
+
+def day_text(instant_ms: int, zone: ZoneInfo) -> str:
+    """Return the day that an instant belongs to where somebody lives: `2026-12-24`."""
+    return _local(min(max(instant_ms, 0), _LAST_MS), zone).date().isoformat()
+
+
 def latest_occurrence(cron: str, zone: ZoneInfo, now_ms: int) -> int | None:
     """Return the last time of a table that is not after now; skipped and doubled hours as in cron.
 

@@ -37,11 +37,24 @@ class CommandClass(StrEnum):
     PROMOTIONAL = "promotional"
 
 
+class CommandPromise(Struct, frozen=True, gc=False):
+    """What the command of an offer promises: in the customer's language, and until when.
+
+    There is no `code` when the offer has none, and while the promise is provisional.
+    """
+
+    text: str
+    code: str | None
+    valid_until_ms: int
+    provisional: bool
+
+
 class Command(Struct, frozen=True, gc=False):
     """One instruction to the senders of a channel, born once with its id and sequence.
 
     `cancels` holds command ids for `message.cancel` and `task.close`; `audience` names the
-    audience of `audience.add` and `audience.remove`; the other fields are the contract's.
+    audience of `audience.add` and `audience.remove`; `promise` stands beside an `offer`; the other
+    fields are the contract's.
     """
 
     id: str
@@ -69,6 +82,7 @@ class Command(Struct, frozen=True, gc=False):
     audience: str | None = None
     cancels: tuple[str, ...] = ()
     traceparent: str | None = None
+    promise: CommandPromise | None = None
 
     @property
     def promotional_lane(self) -> bool:

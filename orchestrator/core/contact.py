@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from orchestrator.core.customer import Consent, Contact, Sent
+from orchestrator.core.customer import Consent, Contact, Removal, Response, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,8 +28,16 @@ PROMOTIONAL: Final = "promotional"
 REACHED: Final = frozenset(
     ("message.delivered", "message.opened", "message.clicked", "message.replied")
 )
+# How much a response says. It fades by 5/256 a day, to half in about five weeks; in whole numbers,
+# so that every machine comes to the same.
+WEIGHTS: Final = {"message.opened": 1_000, "message.clicked": 2_000, "message.replied": 3_000}
+_KEPT, _WHOLE = 251, 256
+_FADED_DAYS: Final = 400
+_SCORE_MAX: Final = 1_000_000
+_DAY_MS: Final = 86_400_000
 # An unbounded number of channels that nobody declared must not make the state grow.
 CONSENTS_MAX: Final = 64
+REMOVALS_MAX: Final = 16
 
 
 def contact_after(
@@ -111,6 +119,43 @@ def handed_over(contact: Contact, command: object, at_ms: int) -> Contact:
             final = replace(one, time_ms=max(one.time_ms, at_ms), expires_at_ms=0, counts=True)
             return replace(contact, sends=(*sends[:index], final, *sends[index + 1 :]))
     return contact
+
+
+def responded(contact: Contact, channel: str, event_type: str, at_ms: int) -> Contact:
+    """Return the contact after a response on a channel, whose weight adds to what is left."""
+    weight, day = WEIGHTS.get(event_type, 0), at_ms // _DAY_MS
+    held = contact.responses.get(channel, Response(0, day))
+    newest = max(day, held.day)
+    score = _faded(held.score, newest - held.day) + _faded(weight, newest - day)
+    if not score or (channel not in contact.responses and len(contact.responses) >= CONSENTS_MAX):
+        return contact
+    response = Response(min(score, _SCORE_MAX), newest)
+    return replace(contact, responses={**contact.responses, channel: response})
+
+
+def response_score(contact: Contact, channel: str, now_ms: int) -> int:
+    """Return how much the customer responds on a channel as of now; 0 when never."""
+    held = contact.responses.get(channel)
+    return 0 if held is None else _faded(held.score, max(0, now_ms // _DAY_MS - held.day))
+
+
+def _faded(score: int, days: int) -> int:
+    if days >= _FADED_DAYS:
+        return 0
+    return int(score * _KEPT**days // _WHOLE**days)
+
+
+def removing(contact: Contact, command: str, now_ms: int) -> Contact:
+    """Return the contact with a removal from an audience that the platform has to apply."""
+    if len(contact.removals) >= REMOVALS_MAX:
+        return contact  # The oldest ones say enough.
+    return replace(contact, removals=(*contact.removals, Removal(command, now_ms)))
+
+
+def removed(contact: Contact, command: object) -> Contact:
+    """Return the contact after the platform has applied a command."""
+    left = tuple(one for one in contact.removals if one.command != command)
+    return contact if len(left) == len(contact.removals) else replace(contact, removals=left)
 
 
 def cap_reached(contact: Contact, cap: Cap, about: tuple[str, str, str], now_ms: int) -> bool:

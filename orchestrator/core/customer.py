@@ -76,7 +76,8 @@ class Order(Struct, frozen=True, array_like=True, gc=False):
 class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     """A command that was emitted and is not final: an exit has to cancel it.
 
-    `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`.
+    `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`,
+    `offer` the offer that a message tells.
     """
 
     id: str
@@ -87,6 +88,7 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     sequence: int
     expires_at_ms: int
     audience: str | None = None
+    offer: str | None = None
 
 
 class Enrollment(Struct, frozen=True, array_like=True, gc=False):
@@ -99,7 +101,8 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     `sent` names the newest messages, where a wait or a goal asks what becomes of them;
     `best_arm` is the best arm of a ranked wait that has come; `goal_ms` says when the goal was
     reached. Who is `held` at a step that may not act yet (the value says why) stands in that step;
-    `due_ms` is when it was due first.
+    `due_ms` is when it was due first, `tried` are the channels on which it went out already, and
+    `awaited` is the message whose delivery decides whether another one is tried.
     """
 
     id: str
@@ -123,6 +126,8 @@ class Enrollment(Struct, frozen=True, array_like=True, gc=False):
     goal_ms: int | None = None
     held: str | None = None
     due_ms: int | None = None
+    tried: tuple[str, ...] = ()
+    awaited: str | None = None
 
 
 class JourneyMemory(Struct, frozen=True, array_like=True, gc=False):
@@ -163,6 +168,27 @@ class RememberedExit(Struct, frozen=True, array_like=True, gc=False):
     data: Mapping[str, Any]
 
 
+class Promise(Struct, frozen=True, array_like=True, gc=False):
+    """An offer that was promised to the customer, and what became of it.
+
+    `enrollment` is None when a page or a person asked; `command` is the only message that has told
+    it, None when there are more. `provisional` until we know who this is. `redeemed_ms` and `order`
+    say what it was last redeemed with, `closed_ms` and `closed` when and why it was taken back:
+    both are over when the promise was made anew after them.
+    """
+
+    granted_ms: int
+    expires_at_ms: int
+    enrollment: str | None = None
+    channel: str | None = None
+    provisional: bool = False
+    command: str | None = None
+    redeemed_ms: int | None = None
+    order: str | None = None
+    closed_ms: int | None = None
+    closed: str | None = None
+
+
 class FenceEntry(Struct, frozen=True, array_like=True, gc=False):
     """A promotional enrollment that is over; senders drop its commands up to `sequence`."""
 
@@ -198,12 +224,27 @@ class Sent(Struct, frozen=True, array_like=True, gc=False):
     counts: bool = True
 
 
+class Response(Struct, frozen=True, array_like=True, gc=False):
+    """How much a customer responds on a channel: `score` as it was on a `day` since the epoch."""
+
+    score: int
+    day: int
+
+
+class Removal(Struct, frozen=True, array_like=True, gc=False):
+    """A removal from an ads audience that the platform has not applied yet."""
+
+    command: str
+    time_ms: int
+
+
 class Contact(Struct, frozen=True, array_like=True, gc=False):
     """Whether and how a customer may be reached.
 
     `consents` are by channel and class (`email/promotional`); `bounced` says by channel since when
     its address is dead; `talking_until_ms` is until when one of our people talks to the customer;
-    `promoted_ms` is when the newest promotional message was emitted.
+    `promoted_ms` is when the newest promotional message was emitted; `responses` are by
+    channel; `removals` are those from audiences that nobody has acknowledged, oldest first.
     """
 
     consents: Mapping[str, Consent] = field(default_factory=dict)
@@ -211,12 +252,14 @@ class Contact(Struct, frozen=True, array_like=True, gc=False):
     sends: tuple[Sent, ...] = ()
     talking_until_ms: int = 0
     promoted_ms: int = 0
+    responses: Mapping[str, Response] = field(default_factory=dict)
+    removals: tuple[Removal, ...] = ()
 
 
 NO_CONTACT: Final = Contact()
 
 
-class Responses(Struct, frozen=True, array_like=True, gc=False):
+class AnsweredHours(Struct, frozen=True, array_like=True, gc=False):
     """In which hours of the day the customer responds, by their own clock.
 
     `counts` are 24 numbers of two bytes, big-endian. They halve from one period to the next;
@@ -232,7 +275,8 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
 
     `seen` is 12 bytes an event (identity digest, body digest), oldest first, at most 64.
     `business` is 14 bytes a key (digest, 6-byte big-endian epoch milliseconds), oldest first.
-    `watches` are by journey name; `asked` maps an attribute to the command that asked for it.
+    `watches` are by journey name; `asked` maps an attribute to the command that asked for it;
+    `promises` are by the name of the offer.
     `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
     `earned` are the events that count for a stage, by stage and event type: 6 bytes each.
     """
@@ -252,8 +296,9 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     watches: Mapping[str, Watch] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)
     contact: Contact = NO_CONTACT
+    promises: Mapping[str, Promise] = field(default_factory=dict)
     earned: Mapping[str, bytes] = field(default_factory=dict)
-    responses: Responses | None = None
+    hours: AnsweredHours | None = None
 
 
 _encoder = msgpack.Encoder()
@@ -261,9 +306,12 @@ _decoder = msgpack.Decoder(Customer)
 _FORMAT_BYTE: Final = bytes((STATE_FORMAT,))
 # The earliest due time stands in front of the record, so that recovery can rebuild the index of
 # waits from millions of records without decoding any of them. Times need six of its eight bytes;
-# the first bit says whether a pause holds the customer.
+# the first bit says whether a pause holds the customer, the second whether a removal from an
+# audience is not acknowledged.
 _HEADER_BYTES: Final = 9
 _PAUSED_BIT: Final = 1 << 63
+_REMOVAL_BIT: Final = 1 << 62
+_TIME_BITS: Final = _REMOVAL_BIT - 1
 
 
 def encode_customer(customer: Customer) -> bytes:
@@ -272,6 +320,8 @@ def encode_customer(customer: Customer) -> bytes:
     for one in customer.enrollments:
         if one.held == PAUSED:
             due |= _PAUSED_BIT
+    if customer.contact.removals:
+        due |= _REMOVAL_BIT
     return _FORMAT_BYTE + due.to_bytes(8, "big") + _encoder.encode(customer)
 
 
@@ -291,12 +341,23 @@ def check_state_format(value: bytes) -> None:
 
 def encoded_wake_at_ms(value: bytes) -> int | None:
     """Return the earliest due time of an encoded customer without decoding it."""
-    return int.from_bytes(value[1:_HEADER_BYTES], "big") & ~_PAUSED_BIT or None
+    return int.from_bytes(value[1:_HEADER_BYTES], "big") & _TIME_BITS or None
 
 
 def encoded_is_paused(value: bytes) -> bool:
     """Whether a pause holds an encoded customer, without decoding it."""
     return value[1] >= _PAUSED_BIT >> 56
+
+
+def encoded_awaits_removal(value: bytes) -> bool:
+    """Whether a removal of an encoded customer is not acknowledged, without decoding it."""
+    return bool(value[1] & (_REMOVAL_BIT >> 56))
+
+
+def oldest_removal_ms(customer: Customer) -> int | None:
+    """Return when the oldest removal that nobody has acknowledged was emitted, or None."""
+    removals = customer.contact.removals
+    return removals[0].time_ms if removals else None
 
 
 def wake_at_ms(customer: Customer) -> int | None:

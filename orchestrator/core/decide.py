@@ -4,10 +4,11 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → dedupe → apply → stages → goals → exits → waits → entries → steps →
+The descent: event → dedupe → apply → stages → promises → goals → exits → waits → entries → steps →
 arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers (`Visit`)
 and the end of a pause (`Resumed`) go through the same function and take only the last part of the
-way. The rules stand in `core/rules`; they write into one `Draft`, which is sealed at the end.
+way. The rules stand in `core/rules` and `core/offers`; they write into one `Draft`, which is sealed
+at the end.
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from orchestrator.core.contact import (
     REACHED,
+    WEIGHTS,
     channel_of,
     contact_after,
     handed_over,
+    removed,
+    responded,
     uncounted,
 )
 from orchestrator.core.customer import PAUSED, Customer, wake_at_ms
 from orchestrator.core.decision import Decision, Hold, MessageFinal, Outcome, Rejection
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
+from orchestrator.core.offers import outcomes
+from orchestrator.core.offers.promises import confirm
 from orchestrator.core.profile import attributes_after, orders_after, with_attributes
-from orchestrator.core.rules.advance import go_on, release
+from orchestrator.core.rules.advance import go_on, release, say_otherwise
 from orchestrator.core.rules.dedupe import (
     Seen,
     business_key,
@@ -38,8 +44,8 @@ from orchestrator.core.rules.draft import Draft
 from orchestrator.core.rules.enroll import enter_at, enter_by_event, enter_segments
 from orchestrator.core.rules.exits import end_by_event, reach_goals
 from orchestrator.core.rules.guard.arbitration import arbitrate
-from orchestrator.core.rules.hearing import hear, hear_profile
-from orchestrator.core.rules.learning.hours import WEIGHTS, learn_hour
+from orchestrator.core.rules.hearing import hear, hear_profile, hear_report
+from orchestrator.core.rules.learning.hours import learn_hour
 from orchestrator.core.rules.learning.stages import follow_stages, look_again
 from orchestrator.core.rules.watching import come_due, introduce, watch_absence, watch_dates
 
@@ -48,6 +54,7 @@ if TYPE_CHECKING:
 
     from orchestrator.core.customer import Attribute, Enrollment
     from orchestrator.core.journeys import Journeys
+    from orchestrator.core.offers.promises import Withdrawn
 
 # Six bytes of milliseconds reach beyond the year 10000; a business key's time is written in them.
 NOW_MS_MAX: Final = 2**48 - 1
@@ -108,6 +115,9 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
     if journeys.stages is not None:
         follow_stages(draft, journeys.stages, event)
     event_type = event.type
+    withdrawn: Iterable[Withdrawn] = ()
+    if draft.promises or event_type in outcomes.ASKED:
+        withdrawn = outcomes.follow(draft, event, occurred_ms)
     if event_type in journeys.missing:
         watch_absence(draft, event, occurred_ms)
     if not event.backfill:
@@ -115,9 +125,13 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
         if event_type in journeys.goal_types:
             reach_goals(draft, event, occurred_ms)
         end_by_event(draft, event, occurred_ms)
+        for one in withdrawn:
+            say_otherwise(draft, one)
         if event_type in journeys.heard:
             known = draft.attributes
             hear(draft, event, occurred_ms)
+        if event_type in FINAL_OUTCOMES:
+            hear_report(draft, event)
         if event_type == "handoff.ended":
             release(draft, Hold.HANDOFF)
         if event_type in journeys.entering:
@@ -144,6 +158,8 @@ def _settle(draft: Draft, heard: Mapping[str, Attribute]) -> None:
         after = draft.attributes
         if after is before:
             return
+        for one in confirm(draft) if draft.promises else ():
+            say_otherwise(draft, one)
         if after is not heard:
             hear_profile(draft)
         enter_segments(draft, before, after)
@@ -230,8 +246,10 @@ def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
             _take_answer(draft, event)
             _take_report(draft, event, occurred_ms)
             _close(draft, event.data.get("command_id"), FINAL_OUTCOMES[event.type])
+        case "audience.applied":
+            # What was added stays open, so that an exit ends it.
+            draft.contact = removed(draft.contact, event.data.get("command_id"))
         case _:
-            # `audience.applied` too: the membership stays open, so that an exit ends it.
             pass
 
 
@@ -251,9 +269,14 @@ def _learn_of_contact(draft: Draft, event: Event) -> None:
 
 
 def _take_report(draft: Draft, event: Event, occurred_ms: int) -> None:
-    """Let a sender's report count for the frequency caps and for the address."""
-    if draft.journeys.learns_hours and event.type in WEIGHTS:
+    """Let a sender's report count for caps, for the address, the best hour and the best channel."""
+    if event.type in WEIGHTS and draft.journeys.learns_hours:
         learn_hour(draft, event.type, occurred_ms)
+    if event.type in WEIGHTS and draft.journeys.chooses_channels:
+        held = (one for enrollment in draft.enrollments for one in enrollment.open_commands)
+        channel = channel_of(event, held, draft.contact)
+        if channel in draft.journeys.channels:
+            draft.contact = responded(draft.contact, channel, event.type, occurred_ms)
     if event.type == "message.bounced":
         _learn_of_contact(draft, event)
     elif draft.contact.sends:

@@ -48,11 +48,24 @@ class Refusal(StrEnum):
     MISSING_VARIABLE = "missing_variable"
     RENDERING_FAILED = "rendering_failed"  # The template could not be filled in.
     ALREADY_ASKED = "already_asked"  # An `ask` asks once for each attribute.
+    OFFER_NOT_VALID = "offer_not_valid"  # There is none, not now, not here, or it was not promised.
+    OFFER_NOT_QUALIFIED = "offer_not_qualified"  # It is not for this customer.
+    OFFER_CONTRADICTED = "offer_contradicted"  # The customer holds one that contradicts it.
+    OFFER_USED = "offer_used"  # It was promised as often as it may be, or is redeemed already.
     SUPPRESSED = "suppressed"  # The address is dead, or the shop's profile says so.
     NO_CONSENT = "no_consent"  # None is recorded for this channel and class, or it was withdrawn.
     FREQUENCY_CAP = "frequency_cap"
     ARBITRATION = "arbitration"  # Another promotion went out instead; the detail names it.
+    NO_ADDRESS = "no_address"  # Nobody knows where to reach the customer on these channels.
     PAUSED = "paused"  # Somebody has paused it, and lets nothing wait for the resume.
+
+
+class PromiseEnd(StrEnum):
+    """Why a promise was taken back before its time."""
+
+    REJECTED = "rejected"  # The customer does not want it.
+    NOT_QUALIFIED = "not_qualified"  # It was provisional, and turned out to be for others.
+    NEVER_TOLD = "never_told"  # The sender dropped the only message that told it.
 
 
 class Hold(StrEnum):
@@ -62,6 +75,7 @@ class Hold(StrEnum):
     SPACING = "spacing"  # Too soon after the last promotional message.
     HANDOFF = "handoff"  # One of our people talks to the customer.
     PAUSED = PAUSED  # Somebody has paused it.
+    DELIVERY = "delivery"  # It went out; another channel is tried when it does not arrive.
 
 
 class StageReason(StrEnum):
@@ -192,6 +206,94 @@ class GoalReached(Struct, frozen=True, tag="goal_reached", tag_field="kind", gc=
     command: str | None = None
 
 
+class Promised(Struct, frozen=True, tag="promised", tag_field="kind", gc=False):
+    """The customer was promised an offer: in a message of `enrollment`, or because somebody asked.
+
+    A provisional one carries no code until we know who this is.
+    """
+
+    offer: str
+    channel: str | None
+    enrollment: str | None
+    expires_at_ms: int
+    provisional: bool = False
+
+
+class PromiseConfirmed(Struct, frozen=True, tag="promise_confirmed", tag_field="kind", gc=False):
+    """A provisional promise holds: the customer is known now, and it is for them."""
+
+    offer: str
+
+
+class PromiseEnded(Struct, frozen=True, tag="promise_ended", tag_field="kind", gc=False):
+    """A promise was taken back before its time; `otherwise` is the template to show instead.
+
+    `cancelled` holds the command ids recalled: what told it and was still on its way.
+    """
+
+    offer: str
+    reason: PromiseEnd
+    channel: str | None = None
+    otherwise: str | None = None
+    cancelled: tuple[str, ...] = ()
+
+
+class OfferGranted(Struct, frozen=True, tag="offer_granted", tag_field="kind", gc=False):
+    """The answer to `offer.requested`: it may be told; the record's cause is the request."""
+
+    offer: str
+    channel: str | None
+    expires_at_ms: int
+    provisional: bool = False
+
+
+class OfferRefused(Struct, frozen=True, tag="offer_refused", tag_field="kind", gc=False):
+    """The answer to `offer.requested`: it may not be told; `otherwise` may be shown instead."""
+
+    offer: str
+    channel: str | None
+    reason: Refusal
+    detail: str | None = None
+    otherwise: str | None = None
+
+
+class OfferRedeemed(Struct, frozen=True, tag="offer_redeemed", tag_field="kind", gc=False):
+    """A promise was kept."""
+
+    offer: str
+    order: str | None
+
+
+class RedemptionRefused(Struct, frozen=True, tag="redemption_refused", tag_field="kind", gc=False):
+    """Something was redeemed that this customer could not count on; nothing is marked."""
+
+    offer: str
+    order: str | None
+    reason: Refusal
+    detail: str | None = None
+
+
+class RedemptionUndone(Struct, frozen=True, tag="redemption_undone", tag_field="kind", gc=False):
+    """The whole order came back. `open` when the customer may count on the promise again."""
+
+    offer: str
+    order: str
+    open: bool
+    detail: str | None = None
+
+
+OfferEntry = (
+    Promised
+    | PromiseConfirmed
+    | PromiseEnded
+    | OfferGranted
+    | OfferRefused
+    | OfferRedeemed
+    | RedemptionRefused
+    | RedemptionUndone
+)
+
+
 class StageChanged(
     Struct, frozen=True, tag="stage_changed", tag_field="kind", gc=False, rename={"from_": "from"}
 ):
@@ -222,6 +324,14 @@ LogEntry = (
     | AttributesSet
     | EventTold
     | GoalReached
+    | Promised
+    | PromiseConfirmed
+    | PromiseEnded
+    | OfferGranted
+    | OfferRefused
+    | OfferRedeemed
+    | RedemptionRefused
+    | RedemptionUndone
     | StageChanged
     | StageWithheld
 )

@@ -10,12 +10,12 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from orchestrator.core.comparison import MISSING, MONEY_FIELDS, Comparison, Presence
+from orchestrator.core.expressions.comparison import MISSING, MONEY_FIELDS, Comparison, Presence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchestrator.core.condition import Expression
+    from orchestrator.core.expressions.condition import Expression
     from orchestrator.core.journeys import Plan
 
 # Fewer conditions are asked faster than looked up.

@@ -12,16 +12,18 @@ import hashlib
 from functools import reduce
 from itertools import chain
 from operator import or_
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
 from orchestrator.core.customer import Attribute
 from orchestrator.core.entrances import Entrances
+from orchestrator.core.expressions.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
+from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
+from orchestrator.core.offers.terms import Offers
 from orchestrator.core.pauses import NO_PAUSES
-from orchestrator.core.templates import NO_TEMPLATES, Templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,12 +31,15 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from orchestrator.core.language.journey import Exit, Journey
+    from orchestrator.core.language.offers import Offer
     from orchestrator.core.language.shop import Channel, Shop
     from orchestrator.core.language.stages import CustomerStage, Way
     from orchestrator.core.language.words import Heard, Until, Wait
+    from orchestrator.core.offers.terms import Terms
     from orchestrator.core.pauses import Pauses
 
 Mode = Literal["test", "live"]
+NO_OFFERS: Final[Mapping[str, Offer]] = MappingProxyType({})
 # The attribute of the profile that holds the stage of a customer, where the shop declares stages.
 STAGE: Final = "stage"
 
@@ -118,9 +123,12 @@ class Journeys:
         journeys: Iterable[Journey],
         mode: Mode = "test",
         templates: Templates = NO_TEMPLATES,
+        *,
+        offers: Mapping[str, Offer] = NO_OFFERS,
     ) -> None:
         self.pauses: Pauses = NO_PAUSES
         self.shop: Final = shop
+        self.offers: Final = Offers(offers, shop.zone)
         self.templates: Final = templates
         self.channels: Final = dict(channels)
         self.recipients: Final[Mapping[str, Mapping[str, str]]] = {
@@ -159,16 +167,21 @@ class Journeys:
         self.exit_fields: Final = _exit_fields(self.versions.values())
         self.exit_types: Final = frozenset(self.exit_fields)
         self.heard: Final = frozenset(chain(*map(_heard, self.versions.values())))
-        self.reads_set_off: Final = _reads_set_off(self.versions.values())
+        # An acquisition offer may be taken back by any event that says who somebody is.
+        self.reads_set_off: Final = _reads_set_off(self.versions.values()) | self.offers.says
         self.reads_on: Final = _reads_on(self.versions.values(), self.reads_set_off)
-        self.reads_when_due: Final = _converted(
-            expression
-            for journey in self.versions.values()
-            for expression in (*_step_expressions(journey), *_entry_expressions(journey))
+        self.reads_when_due: Final = (
+            _converted(
+                expression
+                for journey in self.versions.values()
+                for expression in (*_step_expressions(journey), *_entry_expressions(journey))
+            )
+            | self.offers.says
         )
         self.reads_of_profile: Final = _converted(
             expression for plan in current for expression in _profile_expressions(plan.journey)
         )
+        self.chooses_channels: Final = any(map(_chooses_channels, self.versions.values()))
         self.caps_ms_max: Final = max((cap.per for cap in shop.caps), default=0)
         self.stages: Final = Stages(shop.stages) if shop.stages else None
         self._first_stage: Final = _first_stage(self)
@@ -193,12 +206,17 @@ class Journeys:
         return () if entrances is None else tuple(plan.journey for plan in entrances.plans)
 
 
+def _chooses_channels(journey: Journey) -> bool:
+    return any(step.send is not None and step.send.or_ for step in journey.steps)
+
+
 def _first_stage(journeys: Journeys) -> Attribute | None:
     """Return the stage of those who have earned none; None where no condition asks for it."""
     stages = journeys.stages
     if stages is None:
         return None
-    asked = _reads(chain(stages.conditions(), *map(_expressions, journeys.versions.values())))
+    said = chain(map(_expressions, journeys.versions.values()), map(_of_offer, journeys.offers))
+    asked = _reads(chain(stages.conditions(), *said))
     if not asked.profile.whole and STAGE not in asked.profile.names:
         return None
     return Attribute(stages.rules[0].name, 0, "", "")
@@ -212,6 +230,13 @@ def _expressions(journey: Journey) -> Iterator[Expression]:
         yield from _exit_expressions(exit_)
     if journey.entry.absence is not None and journey.entry.absence.when is not None:
         yield journey.entry.absence.when
+
+
+def _of_offer(terms: Terms) -> Iterator[Expression]:
+    offer = terms.offer
+    yield from (one for one in (offer.qualifies, offer.known) if one is not None)
+    if offer.otherwise is not None:
+        yield from (variable.value for variable in offer.otherwise.variables.values())
 
 
 def _waits_for_best_time(journey: Journey) -> bool:
@@ -350,12 +375,15 @@ def _reads_on(journeys: Iterable[Journey], set_off: Reads) -> Mapping[str, Reads
 
 
 def _content_hash(journeys: Journeys) -> str:
+    offers = {one.name: _said(one.offer) for one in journeys.offers}
     document: dict[str, Any] = {
         "shop": _said(journeys.shop),
         "channels": {name: _said(channel) for name, channel in journeys.channels.items()},
         "journeys": [_said(journey) for journey in journeys.versions.values()],
         "templates": journeys.templates.sources(),
     }
+    if offers:  # What a shop does not use changes no hash.
+        document["offers"] = offers
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 

@@ -25,10 +25,11 @@ PANELS: Final = {
 FOR_GOOD: Final = frozenset({"email", "sms"})
 # What the templates of the shop say, roughly; a template without a line here shows its name.
 SAYS: Final = {
-    "winter_sale_opens": "The winter sale opens: up to 30 % off",
+    "winter_sale_opens": "The winter sale opens: 20 % off what keeps you warm",
     "winter_sale_half_time": "Half-time in the winter sale",
     "winter_sale_last_day": "Last day of the winter sale",
     "we_miss_you": "We miss you, Ana",
+    "we_miss_you_15": "We miss you, Ana: 15 % off",
     "seen_recently": "Still thinking about that tent?",
     "cart_reminder": "Your tent is still in your cart",
     "cart_still_there": "Your cart is still there",

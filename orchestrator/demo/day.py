@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import orjson
 from rich.markup import escape
 
+from orchestrator.clients.security import client_options
 from orchestrator.demo.ana import PANELS, Entry, Screens, Sight
 from orchestrator.demo.desk import Command, Desk, report
 from orchestrator.demo.ledger import (
@@ -41,7 +42,6 @@ from orchestrator.demo.story import (
 from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
 from orchestrator.demo.timeline import Explanation, LogRecord, explain, read_record
 from orchestrator.protocol.home import home_partition
-from orchestrator.runtime.security import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.core.decision import EndReason, Hold, Refusal, StageReason
+from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal, StageReason
 
 # Each completes "… , because".
 REFUSED_BECAUSE: Final = {
@@ -22,9 +22,14 @@ REFUSED_BECAUSE: Final = {
     Refusal.MISSING_VARIABLE: "the template needs a value that nobody knows and has no default for",
     Refusal.RENDERING_FAILED: "its template could not be filled in with these values",
     Refusal.ALREADY_ASKED: "this question was asked before, and is asked only once",
+    Refusal.OFFER_NOT_VALID: "the offer cannot be counted on here and now",
+    Refusal.OFFER_NOT_QUALIFIED: "the offer is not for this customer",
+    Refusal.OFFER_CONTRADICTED: "the customer holds a promise that contradicts the offer",
+    Refusal.OFFER_USED: "the customer has had the offer as often as it may be had",
     Refusal.SUPPRESSED: "nothing may be sent to this address",
     Refusal.NO_CONSENT: "the customer has not agreed to it",
     Refusal.FREQUENCY_CAP: "the customer has had as many as the shop allows",
+    Refusal.NO_ADDRESS: "nobody knows where to reach the customer on these channels",
     Refusal.PAUSED: "somebody has stopped it",
     Refusal.ARBITRATION: "another promotion went out at that moment",
 }
@@ -32,6 +37,7 @@ HELD_BECAUSE: Final = {
     Hold.QUIET_HOURS: "these are quiet hours where the customer is",
     Hold.SPACING: "the last promotion was too short a time ago",
     Hold.PAUSED: "somebody has paused it",
+    Hold.DELIVERY: "another channel is tried only when this one brings nothing",
     Hold.HANDOFF: "one of our people is talking to the customer",
 }
 ENDED_BECAUSE: Final = {
@@ -47,6 +53,11 @@ STAGE_BECAUSE: Final = {
     StageReason.ATTRIBUTES_KNOWN: "what it requires is known now",
     StageReason.ORDER_GONE: "an order that had earned more is gone",
     StageReason.STAGE_GONE: "the shop no longer has the stage",
+}
+PROMISE_ENDED_BECAUSE: Final = {
+    PromiseEnd.REJECTED: "the customer does not want it",
+    PromiseEnd.NOT_QUALIFIED: "it turned out not to be for this customer",
+    PromiseEnd.NEVER_TOLD: "the only message that told it was dropped",
 }
 # What a sender says about a message; the contract's feedback types and drop reasons.
 FINAL: Final = {

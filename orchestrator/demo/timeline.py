@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 import msgspec
 from msgspec import Raw, Struct, field
 
+from orchestrator.core.calendar import instant_text
 from orchestrator.core.decision import (
     AttributesSet,
     Chosen,
@@ -27,11 +28,21 @@ from orchestrator.core.decision import (
     LogEntry,
     MessageFinal,
     Moved,
+    OfferEntry,
+    OfferGranted,
+    OfferRedeemed,
+    OfferRefused,
+    PromiseConfirmed,
+    Promised,
+    PromiseEnded,
+    RedemptionRefused,
+    RedemptionUndone,
     SendRefused,
     StageChanged,
     StageWithheld,
 )
 from orchestrator.demo.sentences import (
+    PROMISE_ENDED_BECAUSE,
     channel_noun,
     duration,
     ended_because,
@@ -249,7 +260,7 @@ def _fact(
                 Mark.REFUSED, f"earned the stage {entry.stage}, but nobody knows their {names}"
             )
         case _:
-            assert_never(entry)
+            return _of_offer(entry, record, messages, explanation)
 
 
 def _step_taken(entry: Chosen | AttributesSet | EventTold | GoalReached) -> Fact:
@@ -269,6 +280,43 @@ def _step_taken(entry: Chosen | AttributesSet | EventTold | GoalReached) -> Fact
             return Fact(Mark.FINAL, f"reached the goal of {journey}{owed}")
         case _:
             assert_never(entry)
+
+
+def _of_offer(
+    entry: OfferEntry, record: LogRecord, messages: dict[str, Message], explanation: Explanation
+) -> Fact:
+    match entry:
+        case Promised():
+            until = instant_text(entry.expires_at_ms)
+            what = "provisionally promised" if entry.provisional else "promised"
+            return Fact(Mark.MOVED, f"was {what} the offer {entry.offer} until {until}")
+        case PromiseConfirmed():
+            return Fact(Mark.MOVED, f"the promise of {entry.offer} holds: we know who this is")
+        case PromiseEnded():
+            because = PROMISE_ENDED_BECAUSE[entry.reason]
+            for message in (messages[one] for one in entry.cancelled if one in messages):
+                message.fate = "cancelled"
+                message.because = f"the promise of {entry.offer} was taken back; {because}"
+            return Fact(Mark.ENDED, f"lost the promise of {entry.offer}, because {because}")
+        case OfferGranted():
+            return Fact(Mark.MOVED, f"who asked may tell the offer {entry.offer}")
+        case OfferRefused() | RedemptionRefused():
+            redeems = isinstance(entry, RedemptionRefused)
+            what = f"{'redemption of ' if redeems else ''}offer {entry.offer}"
+            because = _with_detail(refused_because(entry.reason), entry.detail)
+            explanation.refused.append(Refused(record.now, what, entry.reason, because))
+            return Fact(Mark.REFUSED, f"{what} refused, because {because}")
+        case OfferRedeemed():
+            return Fact(Mark.FINAL, f"redeemed the offer {entry.offer}{_with_order(entry.order)}")
+        case RedemptionUndone():
+            again = "it can be redeemed again" if entry.open else "it is over"
+            return Fact(Mark.ENDED, f"got {entry.offer} back{_with_order(entry.order)}; {again}")
+        case _:
+            assert_never(entry)
+
+
+def _with_order(order: str | None) -> str:
+    return "" if order is None else f" with order {order}"
 
 
 def _emitted(entry: Emitted, record: LogRecord, messages: dict[str, Message]) -> Fact:

@@ -16,7 +16,9 @@ from orchestrator.core.decision import (
     Entered,
     EntryRefused,
     LogEntry,
+    OfferRefused,
     Outcome,
+    RedemptionRefused,
     SendRefused,
 )
 
@@ -149,6 +151,10 @@ class GroupStats:
                     self.refusals["entry", entry.reason] += 1
                 case SendRefused():
                     self.refusals["send", entry.reason] += 1
+                case OfferRefused():
+                    self.refusals["offer", entry.reason] += 1
+                case RedemptionRefused():
+                    self.refusals["redemption", entry.reason] += 1
                 case _:
                     pass  # The other entries are commands, counted as such, or no outcome.
 

@@ -39,6 +39,7 @@ class PartitionStatus(NamedTuple):
     visits_left: int
     inputs: tuple[InputStatus, ...]
     customers_held: int = 0
+    oldest_removal_ms: int | None = None
 
 
 PartitionsView = Callable[[], Iterable[PartitionStatus]]
@@ -64,6 +65,10 @@ class PartitionCollector(Collector):
         left = _gauge("visits_left", "Customers whom rounds under way have still to visit.")
         state = _gauge("state_bytes", "Encoded state of the partition's customers.")
         customers = _gauge("state_customers", "Customers with state in the partition.")
+        removal = _gauge(
+            "audience_removal_age_seconds",
+            "Age of the oldest removal from an audience that nobody has acknowledged, or 0.",
+        )
         held = _gauge("customers_held", "Customers whom a pause holds at a step.")
         for status in self.view():
             name = str(status.partition)
@@ -72,11 +77,14 @@ class PartitionCollector(Collector):
             left.add_metric((name,), status.visits_left)
             state.add_metric((name,), status.state_bytes)
             customers.add_metric((name,), status.customers)
+            since_ms = status.oldest_removal_ms
+            age_seconds = 0.0 if since_ms is None else max(0.0, self._now() - since_ms / 1000)
+            removal.add_metric((name,), age_seconds)
             held.add_metric((name,), status.customers_held)
             for entry in status.inputs:
                 lag.add_metric((entry.topic, name), entry.lag)
                 age.add_metric((entry.topic, name), self._age_seconds(entry, status.partition))
-        return [lag, age, pending, due, left, state, customers, held]
+        return [lag, age, pending, due, left, state, customers, held, removal]
 
     def _age_seconds(self, entry: InputStatus, partition: int) -> float:
         now = self._now()

@@ -49,9 +49,9 @@ DEAD_LETTER_REASONS: Final = (
 )
 FORWARD_REASONS: Final = ("partition", "topic")
 TRANSACTION_RESULTS: Final = ("committed", "aborted", "fenced", "unknown")
+REFUSED_AT: Final = ("entry", "send", "offer", "redemption")
 # What a pause does with commands: `hold` until resume or expiry, or `kill`.
 PAUSE_ACTIONS: Final = ("hold", "kill")
-REFUSED_AT: Final = ("entry", "send")
 # A customer's record that is this near to its bound gets a warning before it gets dead letters.
 NEAR_LIMIT: Final = 0.8
 
@@ -138,7 +138,9 @@ class Metrics:
             (*journeys, RESUMED),
         )
         self._refusals = _CountedBy(
-            self._counter("refusals", "Entries and sends not made.", "at", "reason"),
+            self._counter(
+                "refusals", "Entries, sends, offers and redemptions not made.", "at", "reason"
+            ),
             *(REFUSED_AT, tuple(Refusal)),
         )
         self._dead_letters = _CountedBy(

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from msgspec import Meta, Struct, field, json
+from msgspec import UNSET, Meta, Struct, UnsetType, field, json
 
 from orchestrator.core.command import SOURCE, Command, CommandClass, CommandType
 from orchestrator.core.decision import LogEntry, ToldEvent
@@ -53,6 +53,19 @@ class CausedBy(Struct, frozen=True, gc=False):
     id: str
 
 
+class PromiseData(Struct, frozen=True, gc=False):
+    """What a message promises: the offer's words, its code, and until when it can be redeemed.
+
+    There is no code when the offer has none, and while the promise is `provisional`: to somebody
+    who is not known yet.
+    """
+
+    text: str
+    code: str | None
+    valid_until: Timestamp
+    provisional: bool
+
+
 class CommandData(Struct, frozen=True, kw_only=True, gc=False):
     """What every command says."""
 
@@ -79,6 +92,7 @@ class MessageSend(CommandData, frozen=True, kw_only=True, gc=False):
     delivery: Delivery
     caused_by: CausedBy
     sequence: SequenceNumber
+    promise: PromiseData | UnsetType = UNSET
 
 
 class Cancel(CommandData, frozen=True, kw_only=True, gc=False):
@@ -294,6 +308,7 @@ def encode_command(command: Command) -> bytes:
             content=command.content,
             offer=command.offer,
             not_before=None if not_before_ms is None else rfc3339(not_before_ms),
+            promise=_promise(command),
         )
     elif kind is Cancel:
         data = Cancel(**common, cancels=command.cancels)
@@ -314,6 +329,13 @@ def encode_command(command: Command) -> bytes:
             data=data,
         )
     )
+
+
+def _promise(command: Command) -> PromiseData | UnsetType:
+    said = command.promise
+    if said is None:
+        return UNSET
+    return PromiseData(said.text, said.code, rfc3339(said.valid_until_ms), said.provisional)
 
 
 def command_headers(command: Command) -> WrittenHeaders:

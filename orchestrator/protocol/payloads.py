@@ -49,12 +49,17 @@ class Item(Struct, frozen=True, gc=False):
 
 
 class Purchase(Struct, frozen=True, gc=False):
-    """The customer bought; one event for each order, known by `order_id`."""
+    """The customer bought; one event for each order, known by `order_id`.
+
+    `offers` names what was redeemed with it, by name or code; `offer` is short for one.
+    """
 
     order_id: Identifier
     items: Annotated[tuple[Item, ...], Meta(min_length=1)]
     total: Money
     currency: Currency
+    offer: Identifier | None = None
+    offers: tuple[Identifier, ...] | None = None
 
 
 class OrderCancelled(Struct, frozen=True, gc=False):
@@ -151,9 +156,10 @@ class ConsentUpdated(Struct, frozen=True, gc=False):
 
 
 class OfferRequested(Struct, frozen=True, gc=False):
-    """A page or an agent asks whether it may show an offer."""
+    """A page or an agent asks whether it may show an offer, on this channel."""
 
     offer: Identifier
+    channel: Identifier | None = None
 
 
 class OfferShown(Struct, frozen=True, gc=False):
@@ -175,9 +181,10 @@ class OfferRejected(Struct, frozen=True, gc=False):
 
 
 class OfferRedeemed(Struct, frozen=True, gc=False):
-    """The customer redeemed an offer."""
+    """The customer redeemed an offer, by its name or code, with an order."""
 
     offer: Identifier
+    order_id: Identifier | None = None
 
 
 class ProductBackInStock(Struct, frozen=True, gc=False):

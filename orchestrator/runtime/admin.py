@@ -15,8 +15,8 @@ from aiokafka import errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from orchestrator.clients.security import check_connection, client_options
 from orchestrator.errors import DependencyError
-from orchestrator.runtime.security import check_connection, client_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,11 +18,11 @@ import structlog
 from aiokafka.errors import ProducerFenced
 
 from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
+from orchestrator.failpoint import Failpoint
 from orchestrator.metrics import InputStatus, Metrics, PartitionStatus
 from orchestrator.protocol.commit.machine import Clocks, CommitMachine, GroupBounds, Writer
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
 from orchestrator.runtime.coordination import Coordination, client_id, transactional_id
-from orchestrator.runtime.failpoint import Failpoint
 from orchestrator.runtime.producer import FencedProducer
 from orchestrator.runtime.recovery import BulkLoader, Source
 
@@ -375,6 +375,7 @@ class Driver:
                     visits_left=home.rounds.left,
                     inputs=tuple(inputs),
                     customers_held=len(home.paused),
+                    oldest_removal_ms=min(home.removals.copy().values(), default=None),
                 )
             )
         return statuses

@@ -20,8 +20,8 @@ from orchestrator.runtime.requests import FencedOffsetCommit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.failpoint import Failpoint
     from orchestrator.protocol.commit.transaction import Output, Transaction
-    from orchestrator.runtime.failpoint import Failpoint
 
 # Illegal generation, unknown member, fenced instance: this worker was given up by the group.
 _GIVEN_UP: Final = frozenset({22, 25, 82})

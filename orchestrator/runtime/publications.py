@@ -10,12 +10,12 @@ import structlog
 
 from orchestrator import __version__
 from orchestrator.catalog.bundle import load_files
+from orchestrator.clients.security import client_options
 from orchestrator.protocol.commit.group import Limits, Rules
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
 from orchestrator.runtime.definitions import Definitions
-from orchestrator.runtime.security import client_options
 
 if TYPE_CHECKING:
     from orchestrator.core.journeys import Journeys

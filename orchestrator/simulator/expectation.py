@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _OF_ENROLLMENT: Final = ("journey", "key", "enrollment")
 _OF_MESSAGE: Final = (
-    *("template", "step", "class", "variables", "content"),
+    *("template", "step", "class", "variables", "content", "offer"),
     *("locale", "delivery", "expires_after"),
     *_OF_ENROLLMENT,
 )
@@ -45,6 +45,14 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "set": ("attributes", *_OF_ENROLLMENT),
     "tell": ("data", "step", *_OF_ENROLLMENT),
     "goal": ("owed_to", "key", "enrollment"),
+    "promise": ("channel", "provisional", "for"),
+    "grant": ("channel", "provisional", "for"),
+    "refuse_offer": ("reason", "detail", "otherwise", "channel"),
+    "confirm": (),
+    "withdraw": ("reason", "otherwise", "channel"),
+    "redeem": ("order",),
+    "refuse_redemption": ("reason", "detail", "order"),
+    "undo_redemption": ("order", "open", "detail"),
     "stage": ("from", "reason"),
     "stage_withheld": ("missing",),
     "ignore": (),
@@ -97,6 +105,22 @@ class Expectation(BaseModel):
     """The type of an event that a step tells."""
     goal: str | None = None
     """The journey that reaches its goal."""
+    promise: str | None = None
+    """The offer that the customer is promised."""
+    grant: str | None = None
+    """The offer that a page or an agent may tell."""
+    refuse_offer: str | None = None
+    """The offer that a page or an agent must not tell."""
+    confirm: str | None = None
+    """The offer whose provisional promise holds."""
+    withdraw: str | None = None
+    """The offer whose promise is taken back."""
+    redeem: str | None = None
+    """The offer that is redeemed."""
+    refuse_redemption: str | None = None
+    """The offer that cannot be redeemed."""
+    undo_redemption: str | None = None
+    """The offer whose order came back."""
     stage: str | None = None
     """The stage that the customer comes to."""
     stage_withheld: str | None = None
@@ -118,6 +142,14 @@ class Expectation(BaseModel):
     data: Mapping[str, Any] | None = None
     owed_to: str | None = None
     """The step whose message the goal is owed to."""
+    offer: str | None = None
+    """The offer that a message tells."""
+    order: str | None = None
+    provisional: bool | None = None
+    open: bool | None = None
+    """Whether the promise can be redeemed again."""
+    otherwise: str | None = None
+    """The template that is shown in place of an offer."""
     locale: str | None = None
     delivery: str | None = None
     expires_after: Duration | None = None

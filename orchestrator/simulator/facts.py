@@ -27,7 +27,16 @@ from orchestrator.core.decision import (
     LogEntry,
     MessageFinal,
     Moved,
+    OfferEntry,
+    OfferGranted,
+    OfferRedeemed,
+    OfferRefused,
     Outcome,
+    PromiseConfirmed,
+    Promised,
+    PromiseEnded,
+    RedemptionRefused,
+    RedemptionUndone,
     SendRefused,
     StageChanged,
     StageWithheld,
@@ -47,6 +56,8 @@ _SIGNS: Final = {
     "enter": "→", "leave": "■", "wait": "…", "refuse_entry": "✗", "refuse_send": "✗",
     "hold": "‖",
     "final": "✓", "fence": "▮", "ignore": "·", "dead_letter": "!",
+    "promise": "◇", "grant": "◇", "refuse_offer": "✗", "confirm": "◆", "withdraw": "✗",
+    "redeem": "◆", "refuse_redemption": "✗", "undo_redemption": "◇",
     "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
     "stage": "▲", "stage_withheld": "△",
 }  # fmt: skip
@@ -148,6 +159,7 @@ class Observer:
                     word: command.channel,
                     "template": command.template,
                     "step": command.step,
+                    "offer": command.offer,
                     **about,
                     "variables": dict(command.variables or {}),
                     "content": dict(command.content or {}),
@@ -234,7 +246,7 @@ class Observer:
                 about = _enrollment(entry.enrollment)
                 return "final", {"final": entry.outcome, "of": [step], **about}
             case _:
-                assert_never(entry)
+                return _of_offer(entry, decision)
 
     def _of_step(
         self, entry: Chosen | AttributesSet | EventTold | GoalReached, decision: Decision
@@ -265,6 +277,53 @@ class Observer:
     def _steps(self, commands: tuple[str, ...]) -> list[str]:
         known = self._commands
         return sorted(known[one].step if one in known else one for one in commands)
+
+
+def _of_offer(entry: OfferEntry, decision: Decision) -> tuple[str, dict[str, Any]]:
+    match entry:
+        case Promised() | OfferGranted():
+            word = "promise" if isinstance(entry, Promised) else "grant"
+            return word, {
+                word: entry.offer,
+                "channel": entry.channel,
+                "provisional": entry.provisional,
+                "for": entry.expires_at_ms - decision.now_ms,
+            }
+        case PromiseConfirmed():
+            return "confirm", {"confirm": entry.offer}
+        case PromiseEnded():
+            return "withdraw", {
+                "withdraw": entry.offer,
+                "reason": entry.reason.value,
+                "otherwise": entry.otherwise,
+                "channel": entry.channel,
+            }
+        case OfferRefused():
+            return "refuse_offer", {
+                "refuse_offer": entry.offer,
+                "reason": entry.reason.value,
+                "detail": entry.detail,
+                "otherwise": entry.otherwise,
+                "channel": entry.channel,
+            }
+        case OfferRedeemed():
+            return "redeem", {"redeem": entry.offer, "order": entry.order}
+        case RedemptionRefused():
+            return "refuse_redemption", {
+                "refuse_redemption": entry.offer,
+                "reason": entry.reason.value,
+                "detail": entry.detail,
+                "order": entry.order,
+            }
+        case RedemptionUndone():
+            return "undo_redemption", {
+                "undo_redemption": entry.offer,
+                "order": entry.order,
+                "open": entry.open,
+                "detail": entry.detail,
+            }
+        case _:
+            assert_never(entry)
 
 
 def dead_letter(customer: str, at_ms: int, reason: str, detail: str) -> Fact:

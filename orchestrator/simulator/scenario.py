@@ -19,13 +19,14 @@ from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import instead, quoted
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
-from orchestrator.core.decision import EndReason, Hold, Refusal, StageReason
+from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal, StageReason
 from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
 from orchestrator.core.pauses import GLOBAL
 from orchestrator.simulator.expectation import Expectation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from enum import StrEnum
     from pathlib import Path
 
     from orchestrator.core.journeys import Journeys
@@ -242,10 +243,17 @@ class _Names:
         self.events = Vocabulary(journeys.shop).types
         self.journeys = {journey.name for journey in versions}
         self.channels = set(journeys.channels)
+        self.offers = {terms.name for terms in journeys.offers}
+        self.steps = {"exit", "otherwise"} | {
+            step.id for journey in versions for step in journey.steps
+        }
         self.scopes = {GLOBAL, *(f"channel/{name}" for name in self.channels)}
         self.scopes |= {f"journey/{name}" for name in self.journeys}
-        self.steps = {"exit"} | {step.id for journey in versions for step in journey.steps}
+        self.scopes |= {f"offer/{name}" for name in self.offers}
         self.templates = {name for journey in versions for name in _templates(journey)}
+        self.templates |= {
+            terms.offer.otherwise.template for terms in journeys.offers if terms.offer.otherwise
+        }
         self.stages = {stage.name for stage in journeys.shop.stages}
         self.audiences = {name for journey in versions for name in _audiences(journey)}
 
@@ -265,9 +273,13 @@ class _Names:
             ),
             "tell": self.events,
             **dict.fromkeys(("add", "remove"), self.audiences),
-            "template": self.templates,
+            **dict.fromkeys(("template", "otherwise"), self.templates),
             **dict.fromkeys(("stage", "stage_withheld", "from"), self.stages),
             "ignore": {"duplicate"},
+            **dict.fromkeys(
+                ("offer", "promise", "grant", "confirm", "withdraw", "redeem", "undo_redemption"),
+                self.offers,
+            ),
             "reason": {one.value for one in _reasons(expectation)},
             "class": {"transactional", "service", "promotional"},
         }
@@ -277,9 +289,11 @@ class _Names:
                     yield name, one, set(allowed)
 
 
-def _reasons(expectation: Expectation) -> type[EndReason | Hold | Refusal | StageReason]:
+def _reasons(expectation: Expectation) -> type[StrEnum]:
     if expectation.leave is not None:
         return EndReason
+    if expectation.withdraw is not None:
+        return PromiseEnd
     if expectation.stage is not None:
         return StageReason
     return Refusal if expectation.hold is None else Hold

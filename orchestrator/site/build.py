@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,9 +20,11 @@ from markupsafe import Markup
 from orchestrator import __version__
 from orchestrator.catalog.rules.pressure import pressures
 from orchestrator.core.calendar import first_zone, next_occurrence
-from orchestrator.core.condition import Failed
+from orchestrator.core.expressions.condition import Failed
+from orchestrator.core.expressions.templates import OFFER
 from orchestrator.protocol.commit.rounds import schedule_zone
 from orchestrator.simulator.report import timeline
+from orchestrator.site.offers import days_of, offers_of, shown_in, valid_throughout
 from orchestrator.site.picture import picture
 from orchestrator.site.sentences import (
     entry_sentence,
@@ -56,6 +58,7 @@ def build(journeys: Journeys, results: Sequence[Result], now_ms: int) -> dict[st
     template = environment.from_string((assets / "page.liquid").read_text("utf-8"))
     worst = pressures(journeys.current)
     listed = [_journey(one, journeys, results) for one in journeys.current]
+    first, last = _shown_days(journeys, now_ms)
     page = template.render(
         style=Markup(style),  # noqa: S704 - Our own file.
         script=Markup(script),  # noqa: S704 - Our own file.
@@ -66,7 +69,9 @@ def build(journeys: Journeys, results: Sequence[Result], now_ms: int) -> dict[st
         written=_day_text(now_ms),
         journeys=listed,
         stages=_stages(listed),
+        offers=offers_of(journeys),
         weeks=_weeks(journeys, now_ms),
+        open_offers=valid_throughout(journeys, first, last),
         always=[one["name"] for one in listed if one["calendar"] is None],
         pressure=[one._asdict() for one in worst],
         pressure_total=sum(one.messages for one in worst),
@@ -129,11 +134,13 @@ def _messages(journey: Journey, journeys: Journeys) -> Iterator[dict[str, Any]]:
     for step, word in words:
         if word is None:
             continue
-        values = {name: f"[{name}]" for name in word.variables}
+        values: dict[str, Any] = {name: f"[{name}]" for name in word.variables}
+        terms = journeys.offers.get(getattr(word, "offer", None) or "")
         written = journeys.templates.written(word.channel, word.template)
         languages = []
         for language in written:
-            content = journeys.templates.render(word.channel, word.template, (language,), values)
+            seen = values if terms is None else values | {OFFER: shown_in(terms, language)}
+            content = journeys.templates.render(word.channel, word.template, (language,), seen)
             if content is None or isinstance(content, Failed):
                 # Values that are lists or objects show no placeholder.
                 content = {name: part.source for name, part in written[language].items()}
@@ -143,6 +150,7 @@ def _messages(journey: Journey, journeys: Journeys) -> Iterator[dict[str, Any]]:
             "step": step,
             "channel": word.channel,
             "template": word.template,
+            "offer": getattr(word, "offer", None) or "",
             "languages": languages,
         }
 
@@ -173,11 +181,20 @@ def _stages(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def _shown_days(journeys: Journeys, now_ms: int) -> tuple[date, date]:
+    """Return the first and the last day of the calendar: whole weeks, from Monday."""
+    zone = first_zone((journeys.shop.zone,))
+    today = (_EPOCH + timedelta(milliseconds=now_ms)).astimezone(zone).date()
+    first = today - timedelta(days=today.weekday())
+    return first, first + timedelta(days=CALENDAR_DAYS - 1)
+
+
 def _weeks(journeys: Journeys, now_ms: int) -> list[list[dict[str, Any]]]:
     """Return the days of the next weeks, from Monday, with what begins on each."""
     zone = first_zone((journeys.shop.zone,))
     today = (_EPOCH + timedelta(milliseconds=now_ms)).astimezone(zone).date()
-    first = today - timedelta(days=today.weekday())
+    first, _ = _shown_days(journeys, now_ms)
+    offers = days_of(journeys)
     begins: dict[str, list[dict[str, str]]] = {}
     for plan in journeys.scheduled:
         assert plan.entry.schedule is not None
@@ -201,6 +218,7 @@ def _weeks(journeys: Journeys, now_ms: int) -> list[list[dict[str, Any]]]:
             "past": day < today,
             "today": day == today,
             "begins": sorted(begins.get(day.isoformat(), []), key=lambda one: one["time"]),
+            "offers": offers.get(day.isoformat(), []),
         }
         for day in days
     ]

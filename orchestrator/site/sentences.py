@@ -61,7 +61,10 @@ def step_sentence(step: Step) -> str:
         case "send":
             assert step.send is not None
             its_class = f" ({step.send.command_class.value})" if step.send.command_class else ""
-            return f"sends “{step.send.template}” by {step.send.channel}{its_class}"
+            joint = " and " if step.send.all_ else " or "
+            by = joint.join(step.send.channels)
+            offer = f", with the offer {step.send.offer}" if step.send.offer else ""
+            return f"sends “{step.send.template}” by {by}{its_class}{offer}"
         case "ask":
             assert step.ask is not None
             return f"asks for {step.ask.attribute} by {step.ask.channel}, once"

@@ -25,11 +25,11 @@ from confluent_kafka.admin import (
 )
 
 from orchestrator.broker import java_command
+from orchestrator.clients.security import check_connection, client_options
 from orchestrator.core.language.shop import Channel
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import TopicReport, ensure_topics, inspect_topics
-from orchestrator.runtime.security import check_connection, client_options
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from orchestrator.catalog.reference import ENTRY_WAYS, STEP_WORDS, reference
 from orchestrator.catalog.schema import (
     channels_schema,
     journey_schema,
+    offers_schema,
     shop_schema,
     templates_schema,
 )
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "journeys"
 JOURNEYS = load(SHOP, "test")
 JOURNEY_FILES = [
-    path for path in sorted(SHOP.glob("*.yaml")) if path.stem not in ("shop", "channels")
+    path for path in sorted(SHOP.glob("*.yaml")) if path.stem not in ("shop", "channels", "offers")
 ]
 
 
@@ -83,6 +84,7 @@ def written(path):
 def test_editors_accept_what_stands_beside_them():
     jsonschema.validate(written(SHOP / "shop.yaml"), shop_schema())
     jsonschema.validate(written(SHOP / "channels.yaml"), channels_schema())
+    jsonschema.validate(written(SHOP / "offers.yaml"), offers_schema())
     for path in SHOP.glob("templates/*/*.yaml"):
         jsonschema.validate(written(path), templates_schema())
 

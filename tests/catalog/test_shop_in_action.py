@@ -219,7 +219,7 @@ def test_a_lapsed_customer_is_called_back_until_they_are_back() -> None:
     for story in (best, other):
         assert story.tell("profile.updated", attributes={"lifecycle": "lapsed"}) == []
         commands = story.wait(DAY_MS)
-        assert commands == ["send email we_miss_you", "add ads lapsed_customers"]
+        assert commands == ["send email we_miss_you_15", "add ads lapsed_customers"]
 
     assert best.wait(15 * DAY_MS) == ["create callcenter winback_call"]
     assert other.wait(15 * DAY_MS) == ["send whatsapp whats_new"]

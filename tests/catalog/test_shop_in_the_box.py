@@ -60,6 +60,7 @@ def test_the_content_hash_does_not_depend_on_the_order_of_files(tmp_path: Path) 
         reversed(list(loaded.versions.values())),
         "live",
         loaded.templates,
+        offers={terms.name: terms.offer for terms in reversed(list(loaded.offers))},
     )
 
     assert len(loaded.content_hash) == 64
@@ -71,7 +72,14 @@ def test_the_content_hash_does_not_depend_on_the_order_of_files(tmp_path: Path) 
     ("file", "written", "instead"),
     [
         ("welcome.yaml", "priority: 40", "priority: 41"),
-        ("welcome.yaml", "wait: 3d", "wait: 4d"),
+        ("welcome.yaml", "wait: 7d", "wait: 8d"),
+        (
+            "winter_sale.yaml",
+            "      offer: winter_sale\n    next: second_week",
+            "    next: second_week",
+        ),
+        ("offers.yaml", "percent_off: 10", "percent_off: 11"),
+        ("offers.yaml", "until: 2026-11-30", "until: 2026-11-29"),
         ("welcome.yaml", "expires_after: 30d", "expires_after: 31d"),
         ("templates/push/bestsellers.yaml", "What others carry", "What others wear"),
         ("welcome.yaml", "on: message.unsubscribed", "on: message.bounced"),
@@ -94,6 +102,6 @@ def test_the_content_hash_changes_with_any_content(
 def test_the_content_hash_ignores_comments_and_the_way_of_writing(tmp_path: Path) -> None:
     folder = _copy(tmp_path / "changed")
     text = (folder / "welcome.yaml").read_text()
-    (folder / "welcome.yaml").write_text(text.replace("wait: 3d", "wait: P3D  # Three days."))
+    (folder / "welcome.yaml").write_text(text.replace("wait: 7d", "wait: P7D  # A week."))
 
     assert load(folder, "test").content_hash == load(JOURNEYS, "test").content_hash

@@ -145,6 +145,13 @@ def test_more_messages_a_week_than_the_shop_allows_itself_are_a_finding(folder: 
 
     assert found.startswith("shop.yaml:7: messages_per_week_max: one customer may get 2 ")
 
+    # Caps that let no more through answer for it; those of one channel do not.
+    said = file.read_text()
+    file.write_text(said + "caps: [{max: 1, per: 7d, channel: email}, {max: 1, per: 3d}]\n")
+    assert len(findings(folder)) == 1
+    file.write_text(said + "caps: [{max: 1, per: 7d}]\n")
+    assert findings(folder) == []
+
 
 @pytest.mark.parametrize(
     ("steps", "most"),

@@ -10,10 +10,11 @@ import orjson
 from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event, Input, TimerFired, Visit
+from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
 from orchestrator.core.journeys import Journeys, Mode
 from orchestrator.core.language.journey import Journey
+from orchestrator.core.language.offers import Offer
 from orchestrator.core.language.shop import Channel, Shop
-from orchestrator.core.templates import NO_TEMPLATES, Templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,9 +82,19 @@ def shop_of(
     shop: Shop | None = None,
     mode: Mode = "test",
     templates: Templates = NO_TEMPLATES,
+    offers: Mapping[str, Any] | None = None,
 ) -> Journeys:
-    """Return journeys in a shop with the usual channels."""
-    return Journeys(shop or Shop(), CHANNELS, journeys, mode, templates)
+    """Return journeys in a shop with the usual channels, and these offers."""
+    made = {name: offer(**fields) for name, fields in (offers or {}).items()}
+    return Journeys(shop or Shop(), CHANNELS, journeys, mode, templates, offers=made)
+
+
+def offer(**fields: Any) -> Offer:
+    """Return an offer of 10 % for thirty days, unless something else is said."""
+    told = {"en": "ten per cent off"}
+    default = {"owner": "crm@example.com", "text": told, "gives": {"percent_off": 10}}
+    default |= {} if "until" in fields else {"valid_for": "30d"}
+    return Offer.model_validate(default | fields)
 
 
 def event(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.comparison import parse_terms
-from orchestrator.core.condition import Expression, Failed, Fields, Reads, Scope
 from orchestrator.core.customer import Attribute, Cause, Enrollment, Product
+from orchestrator.core.expressions.comparison import parse_terms
+from orchestrator.core.expressions.condition import Expression, Failed, Fields, Reads, Scope
 from tests.core.builders import START, event
 
 EVERYTHING = Fields(whole=True)

@@ -5,6 +5,12 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.core.command import CommandType
+from orchestrator.core.customer import (
+    encode_customer,
+    encoded_awaits_removal,
+    encoded_wake_at_ms,
+    oldest_removal_ms,
+)
 from orchestrator.core.decision import Refusal
 from tests.core.builders import DAY, HOUR, MINUTE, START, event, journey, send, wait
 from tests.core.guarded import SEEN, consent, refused, report, see, story_of
@@ -152,6 +158,31 @@ def test_whom_the_shop_lists_as_suppressed_hears_nothing_but_confirmations():
     see(story)
 
     assert story.sent == ["receipt"]
+
+
+def test_a_removal_from_an_audience_is_awaited_until_the_platform_has_applied_it():
+    steps = [{"id": "join", "audience": {"add": "tents"}}, wait("w", "1w")]
+    story = story_of(journey("j", SEEN, steps, exits=["purchase"], reentry="always"))
+    see(story)
+    added = story.commands[-1]
+    story.now += HOUR
+    story.tell(event("purchase", "p", at=story.now, order_id="1", items=[]))
+    removal = story.commands[-1]
+    assert removal.type is CommandType.AUDIENCE_REMOVE
+    assert oldest_removal_ms(story.customer) == story.now
+    value = encode_customer(story.customer)
+    assert encoded_awaits_removal(value)
+    assert encoded_wake_at_ms(value) is None
+
+    report(story, "audience.applied", added)
+    assert oldest_removal_ms(story.customer) is not None
+    report(story, "audience.applied", removal)
+    assert not encoded_awaits_removal(encode_customer(story.customer))
+
+    # A promotion that is allowed again adds the customer again.
+    story.now += MINUTE
+    see(story, 2)
+    assert story.commands[-1].type is CommandType.AUDIENCE_ADD
 
 
 # -- Frequency caps ----------------------------------------------------------------------------

@@ -168,6 +168,11 @@ class Life:
             self.provider.take(command, self.now)
 
     def _judge(self, decision: Decision) -> None:
+        kinds = {key: journey.kind for key, journey in self.journeys.versions.items()}
+        for entry in decision.entries:
+            stopped = isinstance(entry, SendRefused | Held) and entry.reason != "expired"
+            if stopped and kinds[entry.journey, 1] == "transactional":
+                self.faults.append(f"a transactional message: {entry.reason}")
         sends = [one for one in decision.commands if one.type is CommandType.MESSAGE_SEND]
         promotional = [one for one in sends if one.command_class == "promotional"]
         if len({one.enrollment for one in promotional}) > 1:

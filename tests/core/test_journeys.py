@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.core.condition import Expression, Fields, calculable
+from orchestrator.core.expressions.condition import Expression, Fields, calculable
 from tests.core.builders import journey, send, shop_of, wait
 
 

@@ -186,7 +186,9 @@ DATA = st.fixed_dictionaries(
 PAUSES = st.lists(
     st.builds(
         Pause,
-        st.sampled_from(["global", "channel/email", "channel/ads", "journey/j0", "journey/j1"]),
+        st.sampled_from(
+            ["global", "channel/email", "channel/ads", "journey/j0", "journey/j1", "offer/ten"]
+        ),
         st.just("eva"),
         st.just("because"),
         st.booleans(),
@@ -372,7 +374,7 @@ class LifeOfACustomer(RuleBasedStateMachine):
         assert len(self.customer.seen) <= 64 * 12
         assert len(self.customer.exits) <= 32
         assert sum(map(len, self.customer.earned.values())) <= 4 * 6 * (2 + SPARE_MARKS)
-        assert self.customer.responses is None or len(self.customer.responses.counts) == 48
+        assert self.customer.hours is None or len(self.customer.hours.counts) == 48
         for enrollment in self.customer.enrollments:
             assert enrollment.step is not None or enrollment.open_commands
             assert len(enrollment.open_commands) <= OPEN_COMMANDS_MAX

@@ -21,7 +21,7 @@ from orchestrator.core.customer import (
     encoded_wake_at_ms,
 )
 from orchestrator.core.decide import decide
-from orchestrator.core.decision import Ended, Held, Refusal, SendRefused
+from orchestrator.core.decision import Ended, Held, Hold, Refusal, SendRefused
 from orchestrator.core.event import Resumed
 from orchestrator.core.pauses import Pause, Pauses
 from tests.core.builders import (
@@ -291,7 +291,7 @@ def test_a_resume_leaves_those_alone_whom_something_else_holds(story):
     story.pause(PRICE)
     story.tell(viewed())
     (enrollment,) = story.customer.enrollments
-    elsewise = replace(enrollment, held="quiet_hours")
+    elsewise = replace(enrollment, held=Hold.QUIET_HOURS.value)
     story.customer = replace(story.customer, enrollments=(elsewise,))
 
     story.resume()
@@ -357,6 +357,19 @@ def test_an_encoded_customer_says_whether_a_pause_holds_them_and_when_that_ends(
     assert decode_customer(value) == story.customer
 
 
+def test_promotions_that_one_resume_lets_go_compete_like_any_that_are_due_at_once():
+    other = journey("other", "product.viewed", [send("second", "sms")])
+    other = other.model_copy(update={"priority": 90})
+    story = Paused(shop_of(SALE, other))
+    story.pause(Pause("global", "eva", "stop"))
+    story.tell(viewed())
+
+    story.resume()
+
+    assert story.sent == ["second"]
+    assert refused(story) == [("offer", Refusal.ARBITRATION)]
+
+
 # -- Whole histories ----------------------------------------------------------------------------
 
 # Messages of "long" never expire here; those of "short" do, while a pause lasts.
@@ -374,7 +387,8 @@ CAMPAIGNS = shop_of(
             send("l3", "push", **LONG),
         ],
         key="event.data.sku",
-        reentry="once",
+        reentry="always",
+        kind="service",
     ),
     journey(
         "short",
@@ -386,7 +400,8 @@ CAMPAIGNS = shop_of(
             send("s2", "sms", expires_after="1h"),
         ],
         key="event.data.sku",
-        reentry="once",
+        reentry="always",
+        kind="service",
         exits=["purchase"],
     ),
     journey("post", "purchase", [send("receipt")], kind="transactional", key="event.data.order_id"),

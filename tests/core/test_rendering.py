@@ -3,8 +3,8 @@
 import pytest
 
 from orchestrator.core.decision import Refusal, SendRefused
+from orchestrator.core.expressions.templates import Templates, compile_part
 from orchestrator.core.language.shop import Shop
-from orchestrator.core.templates import Templates, compile_part
 from tests.core.builders import Story, event, journey, shop_of
 
 

@@ -1,5 +1,6 @@
 """What `explain` says, from journey-log records as the worker writes them."""
 
+from orchestrator.core.calendar import instant_text
 from orchestrator.core.decision import (
     Emitted,
     Ended,
@@ -9,12 +10,27 @@ from orchestrator.core.decision import (
     Held,
     MessageFinal,
     Moved,
+    OfferGranted,
+    OfferRedeemed,
+    OfferRefused,
+    PromiseConfirmed,
+    Promised,
+    PromiseEnd,
+    PromiseEnded,
+    RedemptionRefused,
+    RedemptionUndone,
     Refusal,
     SendRefused,
     StageReason,
 )
 from orchestrator.core.event import Event
-from orchestrator.demo.sentences import ENDED_BECAUSE, REFUSED_BECAUSE, STAGE_BECAUSE, duration
+from orchestrator.demo.sentences import (
+    ENDED_BECAUSE,
+    PROMISE_ENDED_BECAUSE,
+    REFUSED_BECAUSE,
+    STAGE_BECAUSE,
+    duration,
+)
 from orchestrator.demo.timeline import Mark, as_json, explain, read_record
 from orchestrator.protocol.outputs import Position, encode_log, event_cause, timer_cause
 
@@ -143,6 +159,41 @@ def test_refusals_are_told_as_sentences_with_their_detail():
     ]
 
 
+def test_what_became_of_offers_is_told_as_sentences():
+    told = log(
+        by_event("purchase", "ord-9", NOON_MS),
+        NOON_MS,
+        Promised("ten", "email", CART, NOON_MS + 1_000, provisional=True),
+        PromiseConfirmed("ten"),
+        PromiseEnded("ten", PromiseEnd.REJECTED),
+        OfferGranted("free", "web", NOON_MS + 1_000),
+        OfferRefused("ten", "web", Refusal.OFFER_CONTRADICTED, "free until then"),
+        OfferRedeemed("free", "9"),
+        RedemptionRefused("ten", "9", Refusal.OFFER_USED),
+        RedemptionUndone("free", "9", open=True),
+    )
+
+    explanation = explain("ana", [told])
+
+    assert [fact.text for fact in explanation.moments[0].facts] == [
+        f"was provisionally promised the offer ten until {instant_text(NOON_MS + 1_000)}",
+        "the promise of ten holds: we know who this is",
+        "lost the promise of ten, because the customer does not want it",
+        "who asked may tell the offer free",
+        (
+            "offer ten refused, because the customer holds a promise that contradicts the offer "
+            "(free until then)"
+        ),
+        "redeemed the offer free with order 9",
+        (
+            "redemption of offer ten refused, because the customer has had the offer as often as "
+            "it may be had"
+        ),
+        "got free back with order 9; it can be redeemed again",
+    ]
+    assert len(explanation.refused) == 2
+
+
 def test_a_hold_is_told_with_until_when_by_whom_and_why():
     detail = "channel/email by eva: wrong price"
     held = Held(CART, "cart_abandonment", "reminder", "email", "paused", NOON_MS + 1, detail)
@@ -204,6 +255,7 @@ def test_what_is_no_journey_log_record_is_not_read():
 def test_every_refusal_every_end_and_every_change_of_stage_has_a_sentence():
     """A new word in the core needs its sentence here, or `explain` would answer in code words."""
     assert set(REFUSED_BECAUSE) == set(Refusal)
+    assert set(PROMISE_ENDED_BECAUSE) == set(PromiseEnd)
     assert set(ENDED_BECAUSE) == set(EndReason)
     assert set(STAGE_BECAUSE) == set(StageReason)
     for sentence in (

@@ -91,7 +91,8 @@ def worked(metrics: Metrics) -> Metrics:
     metrics.takeover_waited(1.5)
     metrics.paused([Pause("channel/sms", "eva", "number is blocked", kill=True)])
     metrics.built(version="0.1.0", journeys="ab" * 32, mode="test", partitions=8)
-    status = PartitionStatus(0, 1, 900, 1, 0, 7, (InputStatus("touchpoints", 40, 2, NOW_MS),), 1)
+    inputs = (InputStatus("touchpoints", 40, 2, NOW_MS),)
+    status = PartitionStatus(0, 1, 900, 1, 0, 7, inputs, 1, NOW_MS - 60_000)
     metrics.watch(lambda: (status,))
     return metrics
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from orchestrator.core.command import Command, CommandClass, CommandType
+from orchestrator.core.command import Command, CommandClass, CommandPromise, CommandType
 from orchestrator.core.customer import Cause, FenceEntry
 from orchestrator.core.decision import Ended, EndReason, Moved
 from orchestrator.protocol.codec import (
@@ -238,6 +238,22 @@ def test_a_damaged_way_is_no_way(damage) -> None:
     headers = forward_headers([], Forward(Position("touchpoints", 3, 17, NOW_MS), hops=1))
 
     assert read_forward([*headers, damage]) is None
+
+
+@pytest.mark.parametrize("code", ["TEN", None])
+def test_a_message_that_tells_an_offer_says_what_it_promises(code: str | None) -> None:
+    """The offer's name stays where the contract has it; what is promised stands beside it."""
+    promise = CommandPromise("10 % off", code, NOW_MS + 1, provisional=code is None)
+
+    data = json.loads(encode_command(command(offer="ten", promise=promise)))["data"]
+
+    assert data["offer"] == "ten"
+    assert data["promise"] == {
+        "text": "10 % off",
+        "code": code,
+        "valid_until": "2026-11-22T10:00:00.124Z",
+        "provisional": code is None,
+    }
 
 
 def test_a_command_is_a_valid_cloud_event_for_our_own_reader() -> None:

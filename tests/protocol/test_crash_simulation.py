@@ -14,7 +14,13 @@ import msgspec
 import orjson
 import pytest
 
-from orchestrator.core.customer import Customer, decode_customer, encode_customer, wake_at_ms
+from orchestrator.core.customer import (
+    Customer,
+    decode_customer,
+    encode_customer,
+    encoded_is_paused,
+    wake_at_ms,
+)
 from orchestrator.core.decide import decide
 from orchestrator.core.event import Resumed, TimerFired, Visit
 from orchestrator.core.language.shop import Shop
@@ -183,6 +189,13 @@ def violations(cluster):
                 found.append(f"lost {topic}/{place.partition}/{record.offset}")
             if times - from_forward[topic, place.partition, record.offset] > 1:
                 found.append(f"doubled {topic}/{place.partition}/{record.offset}")
+    for worker in cluster.workers.values():
+        for home in worker.machine.homes.values():
+            held = {one for one, value in home.states.items() if encoded_is_paused(value)}
+            if home.paused != held:
+                found.append(
+                    f"{home.index} takes {len(home.paused ^ held)} wrongly for held or not"
+                )
     return found + visits_missed(cluster) + replay_differences(cluster)
 
 

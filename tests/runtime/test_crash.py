@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.runtime.failpoint import NAMES
+from orchestrator.failpoint import WORKER as NAMES
 from tests.runtime.deployment import cart, purchase, wait_until
 
 CUSTOMERS = [f"c{n}" for n in range(20)]

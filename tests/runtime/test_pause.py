@@ -13,7 +13,7 @@ from tests.runtime.deployment import event, wait_until
 CUSTOMERS = [f"c{n:03}" for n in range(300)]
 FILES = {
     "shop.yaml": "zone: UTC\n",
-    "channels.yaml": "email: {kind: message, partitions: 3}\n",
+    "channels.yaml": "email: {kind: message, needs_consent: false, partitions: 3}\n",
     "sale.yaml": """\
 name: sale
 version: 1

@@ -94,3 +94,33 @@ def test_the_policy_allows_the_one_script_and_style_of_the_page():
         assert f"sha256-{digest}" in text
     assert " style=" not in text
     assert " onclick" not in text
+
+
+def test_offers_are_shown_with_what_contradicts_them_and_on_their_days():
+    offers = {
+        "ten": {"description": "For friends.", "code": "TEN"},
+        "week": {"gives": {"free_shipping": True}, "from": "2026-11-24", "until": "2026-11-30"},
+        "socks": {"gives": {"gift": "socks"}, "stacks_with": ["ten", "week"]},
+    }
+    tells = journey("tells", "seen", [send("a", offer="ten")])
+
+    text = page_of(shop_of(tells, offers=offers))
+    page = _Page(text)
+
+    assert {"offer-ten", "offer-week", "offer-socks"} <= page.ids
+    assert {link.removeprefix("#") for link in page.links} <= page.ids
+    ten = text.partition('id="offer-ten"')[2].partition("</li>")[0]
+    assert 'href="#offer-week"' in ten
+    assert 'href="#offer-socks"' not in ten
+    assert 'href="#tells"' in ten
+    assert "10 % off, code <code>TEN</code>" in ten
+    days = re.findall(r'title="\w+, (\d+) (\w+) 2026">(.*?)</td>', text, re.DOTALL)
+    told = {f"{day} {month}": cell for day, month, cell in days if "offer-week" in cell}
+    assert list(told) == ["24 November", "30 November"]
+    assert "week: begins" in told["24 November"]
+    assert "week: last day" in told["30 November"]
+    assert 'any of these days: <a href="#offer-socks">' in text
+
+
+def test_a_shop_that_promises_nothing_has_no_part_about_offers():
+    assert "offers" not in _Page(page_of(shop_of(journey("j", "seen", [send("a")])))).ids

@@ -17,14 +17,14 @@ from orchestrator.catalog.draft import Draft, where
 from orchestrator.catalog.findings import Finding, instead, nearest, quoted
 from orchestrator.catalog.rules.uses import Use, uses
 from orchestrator.catalog.vocabulary import Vocabulary, known
-from orchestrator.core.condition import calculable
+from orchestrator.core.expressions.condition import calculable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestrator.core.language.journey import Entry
 
-# What `core/condition.py` puts under each root.
+# What `core/expressions/condition.py` puts under each root.
 MEMBERS: Final = {
     "event": frozenset({"data", "type", "source", "id", "time_ms"}),
     "trigger": frozenset({"data"}),
@@ -183,7 +183,7 @@ def _context(use: Use, entry: Entry, examples: dict[str, Any]) -> cel.Context:
     }
     roots = {"event": event, "trigger": {"data": trigger}, "profile": {}, "enrollment": enrollment}
     seen = {root: calculable(value) for root, value in roots.items() if root in use.sees}
-    return cel.Context({**seen, "now_ms": 1})
+    return cel.Context({**seen, "offers": ["an_offer"], "now_ms": 1})
 
 
 def _example_key(entry: Entry, trigger: dict[str, Any]) -> Any:

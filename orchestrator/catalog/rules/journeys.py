@@ -15,6 +15,7 @@ from orchestrator.catalog.draft import Draft, Place, where
 from orchestrator.catalog.findings import Finding, instead, nearest, quoted
 from orchestrator.catalog.rules.expressions import expression_findings
 from orchestrator.catalog.rules.paths import path_findings
+from orchestrator.catalog.rules.promises import discount_findings, promise_findings
 from orchestrator.catalog.rules.stages import named_stage_findings
 from orchestrator.catalog.rules.steps import step_findings
 from orchestrator.catalog.rules.uses import messages
@@ -25,11 +26,12 @@ from orchestrator.core.command import CommandClass
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from orchestrator.catalog.offers import OfferFile
     from orchestrator.catalog.tree import Node
     from orchestrator.catalog.vocabulary import Vocabulary
+    from orchestrator.core.expressions.templates import Templates
     from orchestrator.core.language.journey import Step
     from orchestrator.core.language.shop import Shop
-    from orchestrator.core.templates import Templates
 
 _LOCALE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", re.ASCII)
 
@@ -39,12 +41,14 @@ class Surroundings:
     """What journeys refer to; None where its file could not be read.
 
     `channels` maps each name to its kind, None when that channel could not be read; `templates` is
-    None too for a shop whose senders keep the texts.
+    None too for a shop whose senders keep the texts, `offers` for one that promises nothing.
     """
 
     vocabulary: Vocabulary | None
     channels: Mapping[str, str | None] | None
     templates: Templates | None = None
+    shop: Shop | None = None
+    offers: OfferFile | None = None
 
 
 def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
@@ -60,6 +64,9 @@ def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
     yield from _zones(draft)
     if around.templates is not None:
         yield from template_findings(draft, around.templates)
+    yield from promise_findings(draft, around.offers, around.templates)
+    if around.shop is not None:
+        yield from discount_findings(draft, around.shop, around.offers, around.templates)
     if around.vocabulary is not None:
         yield from expression_findings(draft, around.vocabulary)
         yield from named_stage_findings(draft, around.vocabulary)
@@ -143,8 +150,7 @@ def _zones(draft: Draft) -> Iterator[Finding]:
 
 def _channels(draft: Draft, channels: Mapping[str, str | None]) -> Iterator[Finding]:
     named: list[tuple[str, str, Place]] = [
-        (said.message.channel, said.channel_kind, (*said.place, "channel"))
-        for said in messages(draft)
+        (said.message.channel, said.channel_kind, said.channel_place) for said in messages(draft)
     ]
     for at, step in _steps(draft):
         if step.audience is not None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.core.language.shop import Shop
 
 WEEK_MINUTES: Final = 7 * 24 * 60
+WEEK_MS: Final = WEEK_MINUTES * 60_000
 _MINUTE_MS: Final = 60_000
 # More are not counted: a journey that sends so much has its finding long before.
 _COUNTED_MAX: Final = 1_000
@@ -43,12 +44,25 @@ def pressures(journeys: Sequence[Journey]) -> list[Pressure]:
     return sorted((one for one in found if one.messages), key=lambda one: (-one.messages, one[0]))
 
 
+def let_through(shop: Shop) -> int | None:
+    """Return how many promotional messages the shop's caps let through in a week at most."""
+    weeks = (
+        cap.max * -(-WEEK_MS // cap.per)
+        for cap in shop.caps
+        if cap.channel is None
+        and cap.journey is None
+        and cap.command_class is CommandClass.PROMOTIONAL
+    )
+    return min(weeks, default=None)
+
+
 def pressure_findings(
     path: str, line: int, shop: Shop, drafts: Sequence[Draft]
 ) -> Iterator[Finding]:
     """Yield that all journeys together may send more than the shop allows itself."""
     most = shop.messages_per_week_max
-    if most is None:
+    capped = let_through(shop)
+    if most is None or (capped is not None and capped <= most):
         return
     found = pressures([draft.journey for draft in drafts])
     total = sum(one.messages for one in found)

@@ -16,11 +16,12 @@ from orchestrator.core.journeys import STAGE
 from orchestrator.core.language.journey import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from orchestrator.catalog.draft import Place
     from orchestrator.catalog.tree import Node
     from orchestrator.catalog.vocabulary import Vocabulary
+    from orchestrator.core.expressions.condition import Expression
     from orchestrator.core.language.shop import Shop
 
 _TEXT: Final = r"""(?:"[^"\\]*"|'[^'\\]*')"""
@@ -46,7 +47,7 @@ def named_stage_findings(draft: Draft, vocabulary: Vocabulary) -> Iterator[Findi
     if not vocabulary.stages:
         return  # Then `stage` is an attribute like any other.
     for use in uses(draft):
-        for message in _unknown(use, vocabulary):
+        for message in unknown_stages(use.expression, vocabulary.stages):
             yield draft.finding(where(draft.tree, use.place) + message, *use.place)
     for at, step in zip(draft.steps_at, draft.journey.steps, strict=True):
         place: Place | None = None
@@ -57,6 +58,13 @@ def named_stage_findings(draft: Draft, vocabulary: Vocabulary) -> Iterator[Findi
         if place is not None:
             message = "follows from what shop.yaml says under stages; no step writes it"
             yield draft.finding(where(draft.tree, place) + message, *place)
+
+
+def unknown_stages(expression: Expression, names: frozenset[str]) -> Iterator[str]:
+    """Yield what is wrong with the names that an expression compares the stage with."""
+    for name in _stages_named(expression.source) if names else ():
+        if name not in names:
+            yield f"there is no stage {quoted(name)}{instead(name, names)}"
 
 
 def _faults(tree: Node, shop: Shop, vocabulary: Vocabulary) -> Iterator[tuple[str, Place]]:
@@ -90,17 +98,9 @@ def _way_faults(shop: Shop, at: int, vocabulary: Vocabulary) -> Iterator[tuple[s
             place = (*place, "when")
             use = Use(way.when, place, ENTRY_SEES, way.event, "condition")
             faults = [*expression_faults(use, Entry(on=way.event), vocabulary)]
-            for message in (*faults, *_unknown(use, vocabulary)):
+            for message in (*faults, *unknown_stages(way.when, vocabulary.stages)):
                 yield f"on.when: {message}", place
         named.add(way.event)
-
-
-def _unknown(use: Use, vocabulary: Vocabulary) -> Iterable[str]:
-    """Return what is wrong with the names that an expression compares the stage with."""
-    names = vocabulary.stages
-    for name in _stages_named(use.expression.source):
-        if name not in names:
-            yield f"there is no stage {quoted(name)}{instead(name, names)}"
 
 
 def _stages_named(source: str) -> dict[str, None]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from orchestrator.catalog.draft import Draft, Place
-    from orchestrator.core.condition import Expression
+    from orchestrator.core.expressions.condition import Expression
     from orchestrator.core.language.journey import Step
     from orchestrator.core.language.words import (
         Ask,
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 Gives = Literal["condition", "key", "products", "anything"]
 
-ENTRY_SEES: Final = frozenset({"event", "profile", "now_ms"})
+ENTRY_SEES: Final = frozenset({"event", "profile", "offers", "now_ms"})
 # Nothing has happened when a time of the calendar comes.
-TIMED_ENTRY_SEES: Final = frozenset({"profile", "now_ms"})
-# It is asked when the profile has changed, and time changes no profile.
+TIMED_ENTRY_SEES: Final = frozenset({"profile", "offers", "now_ms"})
+# It is asked when the profile has changed, and neither time nor a promise changes a profile.
 SEGMENT_SEES: Final = frozenset({"profile"})
-EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "now_ms"})
-STEP_SEES: Final = frozenset({"profile", "enrollment", "trigger", "now_ms"})
-WAIT_SEES: Final = STEP_SEES - {"now_ms"}
+EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "offers", "now_ms"})
+STEP_SEES: Final = frozenset({"profile", "enrollment", "trigger", "offers", "now_ms"})
+WAIT_SEES: Final = STEP_SEES - {"offers", "now_ms"}
 
 
 class Use(NamedTuple):
@@ -57,6 +57,7 @@ class Said(NamedTuple):
     channel_kind: str
     message: Send | Ask | Task | Webhook
     place: Place
+    channel_place: Place
 
 
 def uses(draft: Draft) -> Iterator[Use]:
@@ -78,16 +79,27 @@ def messages(draft: Draft) -> Iterator[Said]:
     """Yield everything that goes out on a channel of messages, webhooks or tasks."""
     for at, exit_ in zip(draft.exits_at, draft.journey.exits, strict=True):
         if exit_.then is not None:
-            yield Said("send", "message", exit_.then, ("exits", at, "then"))
+            yield from _sent(exit_.then, ("exits", at, "then"))
     for at, step in zip(draft.steps_at, draft.journey.steps, strict=True):
         if step.send is not None:
-            yield Said("send", "message", step.send, ("steps", at, "send"))
+            yield from _sent(step.send, ("steps", at, "send"))
         if step.ask is not None:
-            yield Said("ask", "message", step.ask, ("steps", at, "ask"))
+            yield _said("ask", "message", step.ask, ("steps", at, "ask"))
         if step.webhook is not None:
-            yield Said("webhook", "webhook", step.webhook, ("steps", at, "webhook"))
+            yield _said("webhook", "webhook", step.webhook, ("steps", at, "webhook"))
         if step.task is not None:
-            yield Said("task", "task", step.task, ("steps", at, "task"))
+            yield _said("task", "task", step.task, ("steps", at, "task"))
+
+
+def _sent(send: Send, place: Place) -> Iterator[Said]:
+    """Yield a message once for each channel that it may take."""
+    yield _said("send", "message", send, place)
+    for at, channel in enumerate(send.or_):
+        yield Said("send", "message", send.on(channel), place, (*place, "or", at))
+
+
+def _said(word: str, kind: str, message: Send | Ask | Task | Webhook, place: Place) -> Said:
+    return Said(word, kind, message, place, (*place, "channel"))
 
 
 def _of_entry(draft: Draft) -> Iterator[Use]:

@@ -6,13 +6,14 @@ Nothing is started and nothing is written; the findings are made in `catalog`.
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.catalog import Reading, read
-from orchestrator.catalog.rules.pressure import pressures
+from orchestrator.catalog.rules.pressure import let_through, pressures
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def check(folder: Path | None, config: Path | None, *, as_json: bool) -> int:
     (ORCHESTRATOR_JOURNEYS), by default the folder `journeys`. Nothing is started.
     """
     settings = Settings.load(config=config, journeys=folder)
-    reading = read(settings.journeys, settings.mode)
+    now_ms = time.time_ns() // 1_000_000
+    reading = read(settings.journeys, settings.mode, now_ms=now_ms)
     if as_json:
         click.echo(json.dumps(_document(reading), indent=2, ensure_ascii=False))
     else:
@@ -64,6 +66,8 @@ def _summary(reading: Reading) -> str:
     if older := len(journeys.versions) - len(journeys.current):
         parts.append(_counted(older, "older version"))
     parts.append(_counted(len(journeys.channels), "channel"))
+    if journeys.offers:
+        parts.append(_counted(len(journeys.offers), "offer"))
     return f"{', '.join(parts)}: nothing found (content {journeys.content_hash[:12]})"
 
 
@@ -72,7 +76,9 @@ def _worst(journeys: Journeys) -> Iterator[str]:
     if not found:
         return
     total = sum(one.messages for one in found)
-    yield f"at the worst, one customer gets {total} promotional messages in a week:"
+    capped = let_through(journeys.shop)
+    caps = f", of which the caps let {capped} through" if capped is not None else ""
+    yield f"at the worst, one customer gets {total} promotional messages in a week{caps}:"
     for one in found:
         yield f"  {one.messages:>3}  {one.journey}{' (for each key)' if one.keyed else ''}"
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from orchestrator.clients.records import install_lenient_records
+from orchestrator.clients.security import check_connection, client_options
 from orchestrator.demo.stage import partitions_of, read_to_end
 from orchestrator.errors import UsageError
-from orchestrator.runtime.records import install_lenient_records
-from orchestrator.runtime.security import check_connection, client_options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -12,6 +12,7 @@ from orchestrator.catalog.schema import (
     channels_schema,
     journey_schema,
     model_schema,
+    offers_schema,
     shop_schema,
     templates_schema,
 )
@@ -60,6 +61,7 @@ def _language() -> dict[str, dict[str, Any]]:
         "journey.schema.json": journey_schema(),
         "shop.schema.json": shop_schema(),
         "channels.schema.json": channels_schema(),
+        "offers.schema.json": offers_schema(),
         "template.schema.json": templates_schema(),
         "scenario.schema.json": {"$schema": DIALECT, **model_schema(Script)},
     }

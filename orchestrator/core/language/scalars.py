@@ -18,7 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from orchestrator.core.condition import Expression
+from orchestrator.core.expressions.condition import Expression
 
 _DURATION_UNITS_MS: Final = {
     "s": 1_000,

@@ -130,6 +130,9 @@ class Shop(Model):
     """The brand's own words, by language: `{{ snippets.signature }}` in a template."""
     forbidden_words: Mapping[Locale, tuple[Text, ...]] = Field(default_factory=dict)
     """Words that no template may say, by language; those under `all` in none."""
+    discount_words: Mapping[Locale, tuple[Text, ...]] = Field(default_factory=dict)
+    """Words that promise a discount, by language: no template may say them, or a percentage, unless
+    its message tells an offer. They stand in place of ours for that language."""
     messages_per_week_max: int | None = Field(default=None, ge=1)
     """How many promotional messages one customer may get in a week at the very worst, counted by
     `orchestrator check` over all journeys."""

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.condition import Expression
+from orchestrator.core.expressions.condition import Expression
 from orchestrator.core.language.scalars import (
     Condition,
     Duration,
@@ -41,8 +41,12 @@ class Variable(Model):
         return {"value": value} if isinstance(value, str | Expression) else value
 
 
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str | Mapping) else value
+
+
 class Send(Model):
-    """Emit one message on one channel."""
+    """Emit one message, on one channel unless it says `all`."""
 
     channel: Name
     """A channel of `channels.yaml` with kind `message`."""
@@ -56,6 +60,42 @@ class Send(Model):
     """After this time, counted from when the step was due, it is not sent. Default: the shop's."""
     delivery: Literal["at_least_once", "at_most_once"] | None = None
     """Default `at_most_once` for promotional, `at_least_once` for the others."""
+    offer: Name | None = None
+    """The offer of `offers.yaml` that it tells. It goes out only if that may be promised to this
+    customer now; the template sees `offer.text`, `offer.until`, `offer.code` (when there is one)
+    and `offer.provisional`. It expires with the promise."""
+    or_: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = Field(
+        default=(), alias="or", max_length=8
+    )
+    """Other channels that may take its place: `push` or `[push, sms]`. It goes out on one of them:
+    the customer's own choice (`profile.preferred_channel`), else where they respond most, else in
+    this order, and only where they can be reached."""
+    patience: Duration | None = None
+    """How long the message may take to arrive. It expires then, and goes out on the next channel
+    five minutes later; at once when the sender reports that it bounced, failed or was dropped.
+    Without it, the journey goes on as soon as the message is out."""
+    all_: bool = Field(default=False, alias="all")
+    """Whether it goes out on all of these channels, not on one."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Every channel that it may take, in the order of the journey."""
+        return (self.channel, *self.or_)
+
+    def on(self, channel: str) -> Send:
+        """Return the same message for one of its channels."""
+        return self.model_copy(update={"channel": channel, "or_": ()})
+
+    @model_validator(mode="after")
+    def _chooses(self) -> Send:
+        if not self.or_ and (self.patience is not None or self.all_):
+            word = "all" if self.all_ else "patience"
+            raise ValueError(f"{word}: there is one channel only; write others under `or`")
+        if self.all_ and self.patience is not None:
+            raise ValueError("patience: it goes out on all channels, so there is none to try next")
+        if len(set(self.channels)) < len(self.channels):
+            raise ValueError("or: a channel stands here twice")
+        return self
 
 
 class Audience(Model):

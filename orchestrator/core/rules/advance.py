@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.condition import Failed
 from orchestrator.core.customer import SENT_MAX, Enrollment, OpenCommand
-from orchestrator.core.decision import Chosen, EndReason, Hold, Moved
+from orchestrator.core.decision import Chosen, EndReason, Held, Hold, Moved
+from orchestrator.core.expressions.condition import Failed
 from orchestrator.core.language.journey import STEPS_MAX
 from orchestrator.core.rules import reach
 from orchestrator.core.rules.ending import complete, end
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.core.journeys import Plan
     from orchestrator.core.language.journey import Step
     from orchestrator.core.language.words import Arm, Holdout, Share, Wait
+    from orchestrator.core.offers.promises import Withdrawn
     from orchestrator.core.rules.draft import Draft, Instruction
 
 # A walk takes each step at most once; what runs longer has not passed `check`.
@@ -34,6 +35,8 @@ STEPS_PER_WALK_MAX: Final = STEPS_MAX
 # A way round may send faster than its messages expire. The oldest one is then let go: an exit
 # does not cancel it any more, but the fence still holds it back.
 OPEN_COMMANDS_MAX: Final = 64
+# The step name of what is said in place of an offer; it belongs to no step of the journey.
+OTHERWISE_STEP: Final = "otherwise"
 # The label of an enrollment that a holdout ends.
 HELD_OUT: Final = "holdout"
 
@@ -70,6 +73,34 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
         walk.run_after(position)
 
 
+def say_otherwise(draft: Draft, withdrawn: Withdrawn) -> None:
+    """Tell who turned out not to qualify for an offer what is said in its place, once.
+
+    In the run that had told the offer, while it is there; a page is told by the journey log.
+    """
+    offer, promise = withdrawn.terms.offer, withdrawn.promise
+    enrollment = next((e for e in draft.enrollments if e.id == promise.enrollment), None)
+    if enrollment is None or promise.channel is None or offer.otherwise is None:
+        return
+    plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
+    if plan is not None:
+        walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
+        reach.send_at_once(walk, OTHERWISE_STEP, offer.otherwise, promise.channel)
+        draft.put(walk.standing())
+
+
+def arrive(draft: Draft, enrollment: Enrollment) -> None:
+    """Let somebody go on whose message has arrived: no other channel has to be tried."""
+    plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
+    position = None if plan is None else plan.positions.get(enrollment.step or "")
+    if plan is None or position is None:
+        go_on(draft, enrollment)  # It says what is gone.
+        return
+    walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
+    walk.tried = ()
+    walk.run_after(position)
+
+
 def release(draft: Draft, reason: Hold) -> None:
     """Let everybody go on who is held for a reason that is gone."""
     for enrollment in draft.enrollments:
@@ -95,6 +126,7 @@ class Walk:
         "open_commands",
         "plan",
         "sent",
+        "tried",
         "visits",
     )
 
@@ -105,6 +137,8 @@ class Walk:
         self.due_ms: Final = due_ms
         # Whether it has been heard by the arbitration of this decision.
         self.chosen = False
+        # The channels on which the step at hand has gone out already.
+        self.tried = enrollment.tried
         self.open_commands = list(enrollment.open_commands)
         self.visits = dict(enrollment.visits)
         self.sent = enrollment.sent
@@ -143,6 +177,15 @@ class Walk:
         """Stand at a step that has not acted yet."""
         self.draft.put(self.taken(step, wake_at_ms, held=None if held is None else held.value))
 
+    def await_delivery(self, step: str, command: OpenCommand, until_ms: int) -> None:
+        """Stand at a step whose message is out, until it arrives or another channel is tried."""
+        self.tried = (*self.tried, command.channel)
+        held = Hold.DELIVERY
+        taken = self.taken(step, until_ms, held=held.value)
+        self.draft.put(replace(taken, awaited=command.id))
+        name, channel = self.plan.name, command.channel
+        self.draft.log(Held(self.enrollment.id, name, step, channel, held, until_ms))
+
     def run_after(self, position: int) -> None:
         """Take steps from where the step at `position` leads."""
         step = self.plan.journey.steps[position]
@@ -177,6 +220,7 @@ class Walk:
             return done
         if done in (Verdict.HELD, Verdict.CONTENDS):
             return None
+        self.tried = ()
         return self._after(step, position)
 
     def _act(self, step: Step) -> Failed | Verdict | None:
@@ -250,6 +294,7 @@ class Walk:
                 sequence=command.sequence,
                 expires_at_ms=command.expires_at_ms,
                 audience=command.audience,
+                offer=command.offer,
             )
         )
         if len(self.open_commands) > OPEN_COMMANDS_MAX:
@@ -278,6 +323,15 @@ class Walk:
         taken, fenced = self.taken(step), self.plan.promotional
         end(self.draft, taken, EndReason.STEP_FAILED, fenced=fenced, detail=failed.detail)
 
+    def standing(self) -> Enrollment:
+        """Return the enrollment where it stood, with what was sent beside its steps."""
+        held = self.enrollment
+        return replace(
+            self.taken(held.step, held.wake_at_ms, held.best_arm, held.held),
+            due_ms=held.due_ms,
+            awaited=held.awaited,
+        )
+
     def taken(
         self,
         step: str | None = None,
@@ -298,5 +352,7 @@ class Walk:
             best_arm=best_arm,
             held=held,
             due_ms=None if held is None else self.due_ms,
+            tried=self.tried,
+            awaited=None,
             longest_expires_at_ms=max(self.enrollment.longest_expires_at_ms, *expiries, 0),
         )

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
-from orchestrator.core.command import Command, CommandClass, CommandType
-from orchestrator.core.condition import Scope
+from orchestrator.core.command import Command, CommandClass, CommandPromise, CommandType
+from orchestrator.core.contact import removing
 from orchestrator.core.customer import (
     Cause,
     Customer,
@@ -25,9 +25,10 @@ from orchestrator.core.customer import (
     earliest_ms,
 )
 from orchestrator.core.decision import Decision, Emitted, LogEntry, Outcome, ToldEvent
+from orchestrator.core.expressions.condition import Scope
 
 if TYPE_CHECKING:
-    from orchestrator.core.customer import Attribute
+    from orchestrator.core.customer import Attribute, Promise
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Journeys
     from orchestrator.core.pauses import Pause
@@ -58,6 +59,8 @@ class Instruction(Struct, frozen=True, gc=False):
     content: Mapping[str, str] | None = None
     audience: str | None = None
     cancels: tuple[str, ...] = ()
+    offer: str | None = None
+    promise: CommandPromise | None = None
 
 
 class Draft:
@@ -82,13 +85,14 @@ class Draft:
         "exits",
         "exits_dropped",
         "fence",
+        "hours",
         "journeys",
         "memories",
         "now_ms",
         "orders",
         "paused",
+        "promises",
         "promoted",
-        "responses",
         "scope_",
         "seen",
         "sequence",
@@ -114,9 +118,10 @@ class Draft:
         self.sequence = customer.sequence
         self.watches = customer.watches
         self.asked = customer.asked
+        self.promises = customer.promises
         self.contact = customer.contact
         self.earned = customer.earned
-        self.responses = customer.responses
+        self.hours = customer.hours
         # Promotions that wait for the arbitration, and the enrollment that has sent one.
         self.contenders: list[tuple[Walk, Attempt]] = []
         self.promoted: str | None = None
@@ -148,12 +153,17 @@ class Draft:
             reads = journeys.reads_when_due
         else:
             reads = journeys.reads_on.get(event.type, journeys.reads_set_off)
-        attributes = journeys.profile(self.attributes)
-        return Scope(attributes, self.now_ms, event=event, reads=reads)
+        attributes, promises = journeys.profile(self.attributes), self.promises
+        return Scope(attributes, self.now_ms, event=event, reads=reads, promises=promises)
 
     def change_attributes(self, attributes: Mapping[str, Attribute]) -> None:
         """Replace the profile; what is evaluated from here on sees the new one."""
         self.attributes = attributes
+        self.scope_ = None
+
+    def change_promises(self, promises: Mapping[str, Promise]) -> None:
+        """Replace the promise ledger; what is evaluated from here on sees the new one."""
+        self.promises = promises
         self.scope_ = None
 
     def cause_of(self, enrollment: Enrollment) -> Cause:
@@ -250,9 +260,13 @@ class Draft:
             content=instruction.content,
             audience=instruction.audience,
             cancels=instruction.cancels,
+            offer=instruction.offer,
+            promise=instruction.promise,
             traceparent=None if self.event is None else self.event.traceparent,
         )
         self.commands.append(command)
+        if command.type is CommandType.AUDIENCE_REMOVE:
+            self.contact = removing(self.contact, command.id, self.now_ms)
         self.log(
             Emitted(
                 command=command.id,
@@ -291,9 +305,10 @@ class Draft:
             extensions=before.extensions,
             watches=self.watches,
             asked=self.asked,
+            promises=self.promises,
             contact=self.contact,
             earned=self.earned,
-            responses=self.responses,
+            hours=self.hours,
         )
         return Decision(
             outcome=Outcome.APPLIED,

@@ -131,7 +131,26 @@ def leave_audiences(draft: Draft, enrollment: Enrollment, *, step: str | None) -
         )
 
 
-def _recall(draft: Draft, enrollment: Enrollment, recalled: Iterable[OpenCommand]) -> None:
+def recall_offer(draft: Draft, offer: str) -> tuple[str, ...]:
+    """Cancel what tells an offer and is still on its way; return the ids of those commands."""
+    recalled: list[str] = []
+    for enrollment in draft.enrollments:
+        telling = tuple(
+            command
+            for command in enrollment.open_commands
+            if command.offer == offer and command.expires_at_ms >= draft.now_ms
+        )
+        if telling:
+            _recall(draft, enrollment, telling, note=f"offer/{offer}")
+            left = tuple(one for one in enrollment.open_commands if one not in telling)
+            draft.put_open(enrollment, left)
+            recalled += (command.id for command in telling)
+    return tuple(recalled)
+
+
+def _recall(
+    draft: Draft, enrollment: Enrollment, recalled: Iterable[OpenCommand], *, note: str = ""
+) -> None:
     """Cancel messages and close tasks, with one command for each topic they travelled on."""
     lanes: dict[tuple[str, str, bool], list[OpenCommand]] = {}
     for command in recalled:
@@ -148,7 +167,7 @@ def _recall(draft: Draft, enrollment: Enrollment, recalled: Iterable[OpenCommand
                 channel=channel,
                 command_class=CommandClass(commands[0].command_class),
                 expires_at_ms=max(command.expires_at_ms for command in commands),
-                note="promotional" if promotional else "",
+                note=note + ("promotional" if promotional else ""),
                 cancels=tuple(command.id for command in commands),
             ),
         )

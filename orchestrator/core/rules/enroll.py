@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec.structs import replace
 
 from orchestrator.core.command import SOURCE
-from orchestrator.core.condition import Failed, Scope
 from orchestrator.core.customer import ENDED_KEY_MS, Cause, Enrollment, JourneyMemory
 from orchestrator.core.decision import Entered, EntryRefused, Refusal
+from orchestrator.core.expressions.condition import Failed, Scope
 from orchestrator.core.language.journey import After
 from orchestrator.core.profile import is_owned, products_in
 from orchestrator.core.rules.advance import start

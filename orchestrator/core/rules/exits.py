@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from orchestrator.core.condition import NO_FIELDS, Failed
 from orchestrator.core.customer import (
     REMEMBERED_EXIT_MS,
     REMEMBERED_EXITS_MAX,
@@ -22,6 +21,7 @@ from orchestrator.core.customer import (
 )
 from orchestrator.core.decision import EndReason, GoalReached
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event
+from orchestrator.core.expressions.condition import NO_FIELDS, Failed
 from orchestrator.core.rules.ending import end
 from orchestrator.core.rules.reach import send_farewell
 

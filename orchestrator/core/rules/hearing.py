@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from orchestrator.core.condition import Failed
+from orchestrator.core.contact import REACHED
 from orchestrator.core.decision import Moved
-from orchestrator.core.rules.advance import lead
+from orchestrator.core.expressions.condition import Failed
+from orchestrator.core.rules.advance import arrive, go_on, lead
 from orchestrator.core.rules.waiting import over_at_ms
 
 if TYPE_CHECKING:
@@ -42,6 +43,18 @@ def hear_profile(draft: Draft) -> None:
     if PROFILE in draft.journeys.heard:
         for enrollment in draft.enrollments:
             _listen(draft, enrollment, None, changed=True)
+
+
+def hear_report(draft: Draft, event: Event) -> None:
+    """Let a message arrive that somebody waits for, or let the next channel be tried."""
+    command_id = event.data.get("command_id")
+    for enrollment in draft.enrollments:
+        if enrollment.awaited is not None and enrollment.awaited == command_id:
+            # What nobody knows the fate of may have arrived: no second one then.
+            if event.type in REACHED or event.data.get("reason") == "unknown":
+                arrive(draft, enrollment)
+            else:
+                go_on(draft, enrollment)
 
 
 def _listen(draft: Draft, enrollment: Enrollment, event: Event | None, *, changed: bool) -> None:

@@ -6,13 +6,20 @@ a reason in the log, and the walk goes on; only what cannot be evaluated fails t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from orchestrator.core.command import SOURCE, CommandClass, CommandType
-from orchestrator.core.condition import Failed, is_empty, plain
 from orchestrator.core.customer import Attribute
 from orchestrator.core.decision import AttributesSet, EventTold, Refusal, ToldEvent
+from orchestrator.core.expressions.condition import Failed, is_empty, plain
+from orchestrator.core.expressions.templates import OFFER
+from orchestrator.core.language.words import Send
+from orchestrator.core.offers import promises
+from orchestrator.core.offers.promises import Refused
 from orchestrator.core.rules.draft import Instruction, derived_id
+from orchestrator.core.rules.guard.channels import GRACE_MS, cut_off, in_order
 from orchestrator.core.rules.guard.checks import (
     Attempt,
     Verdict,
@@ -20,16 +27,18 @@ from orchestrator.core.rules.guard.checks import (
     may_say_farewell,
     refuse,
 )
+from orchestrator.core.rules.waiting import zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.core.customer import Enrollment
+    from orchestrator.core.command import CommandPromise
+    from orchestrator.core.customer import Enrollment, Promise
+    from orchestrator.core.language.offers import Otherwise
     from orchestrator.core.language.words import (
         Ask,
         Audience,
         Emit,
-        Send,
         Setting,
         Task,
         Variable,
@@ -42,12 +51,95 @@ if TYPE_CHECKING:
 FAREWELL_STEP: Final = "exit"
 
 
+class Told(NamedTuple):
+    """An offer that a message tells, the promise that it makes, and what is said of it."""
+
+    offer: str
+    promise: Promise
+    said: CommandPromise
+
+
 def send(walk: Walk, step: str, word: Send) -> Failed | Verdict | None:
-    """Emit one message, unless something forbids it."""
+    """Emit one message, unless something forbids it; or what is said in place of its offer."""
     command_class = word.command_class or walk.plan.journey.kind
     promotional = command_class is CommandClass.PROMOTIONAL
     delivery = word.delivery or ("at_most_once" if promotional else "at_least_once")
-    return _message(walk, step, word, command_class, delivery=delivery)
+    instead = _instead(walk.draft, walk.enrollment, word)
+    born, said = walk.draft.sequence, instead or word
+    if not said.or_:
+        done = _message(walk, step, said, command_class, delivery=delivery)
+    elif said.all_:
+        done = _to_all(walk, step, said, command_class, delivery=delivery)
+    else:
+        done = _to_one(walk, step, said, command_class, delivery=delivery)
+    if instead is not None and walk.draft.sequence > born:
+        _note_greeted(walk.draft, walk.enrollment, step, word)
+    return done
+
+
+def send_at_once(walk: Walk, step: str, otherwise: Otherwise, channel: str) -> None:
+    """Send what is said in place of an offer now: it answers what the customer has just done."""
+    draft, enrollment = walk.draft, walk.enrollment
+    word = _said_instead(otherwise, Send(channel=channel, template=otherwise.template))
+    command_class = walk.plan.journey.kind
+    expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms)
+    attempt = Attempt(step, channel, command_class, expires_at_ms)
+    if not may_say_farewell(draft, enrollment, attempt):
+        return
+    promotional = command_class is CommandClass.PROMOTIONAL
+    delivery = "at_most_once" if promotional else "at_least_once"
+    failed = _go_out(walk, attempt, word, delivery=delivery)
+    if failed is not None:
+        reason, detail = Refusal.MISSING_VARIABLE, failed.detail
+        refuse(draft, enrollment, step, channel, reason=reason, detail=detail)
+
+
+def _to_one(
+    walk: Walk, step: str, word: Send, command_class: CommandClass, *, delivery: str
+) -> Failed | Verdict | None:
+    """Emit a message on the best channel that reaches the customer and was not tried before."""
+    draft, cut = walk.draft, None
+    open_channels: list[str] = []
+    for channel in in_order(draft, word):
+        if channel not in walk.tried:
+            reason = cut_off(draft, channel, command_class)
+            cut = cut or reason
+            if reason is None:
+                open_channels.append(channel)
+    if not open_channels:
+        if cut is not None:
+            refuse(draft, walk.enrollment, step, word.channel, reason=cut[0], detail=cut[1])
+        return None
+    first, *others = open_channels
+    patience_ms = word.patience if others else None
+    born = draft.sequence
+    variant = word.on(first)
+    done = _message(walk, step, variant, command_class, delivery=delivery, patience_ms=patience_ms)
+    if done is not None or draft.sequence == born or patience_ms is None:
+        return done
+    command = walk.open_commands[-1]
+    walk.await_delivery(step, command, command.expires_at_ms + GRACE_MS)
+    return Verdict.HELD
+
+
+def _to_all(
+    walk: Walk, step: str, word: Send, command_class: CommandClass, *, delivery: str
+) -> Failed | Verdict | None:
+    """Emit a message on every channel that reaches the customer, or wait with all of them."""
+    expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
+    going = []
+    for channel in word.channels:
+        attempt = Attempt(step, channel, command_class, expires_at_ms, offer=word.offer)
+        verdict = ask_guard(walk, attempt)
+        if verdict in (Verdict.HELD, Verdict.CONTENDS):
+            return verdict
+        if verdict is Verdict.GO:
+            going.append(attempt)
+    for attempt in going:
+        failed = _go_out(walk, attempt, word.on(attempt.channel), delivery=delivery)
+        if failed is not None:
+            return failed
+    return None
 
 
 def ask(walk: Walk, step: str, word: Ask) -> Failed | Verdict | None:
@@ -174,9 +266,23 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
     command_class = word.command_class or kind
     if command_class is CommandClass.PROMOTIONAL:
         command_class = CommandClass.SERVICE
-    if not may_say_farewell(draft, enrollment, FAREWELL_STEP, word.channel, command_class):
+    instead = _instead(draft, enrollment, word)
+    if instead is not None:
+        born = draft.sequence
+        send_farewell(draft, enrollment, instead, kind=kind)
+        if draft.sequence > born:
+            _note_greeted(draft, enrollment, FAREWELL_STEP, word)
         return
-    filled = _filled(draft, enrollment, FAREWELL_STEP, word)
+    if word.or_:
+        reached = (one for one in in_order(draft, word) if not cut_off(draft, one, command_class))
+        word = word.on(next(reached, word.channel))
+    expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms, word.expires_after)
+    channel = word.channel
+    attempt = Attempt(FAREWELL_STEP, channel, command_class, expires_at_ms, offer=word.offer)
+    if not may_say_farewell(draft, enrollment, attempt):
+        return
+    told = _told(draft, enrollment, word)
+    filled = _filled(draft, enrollment, FAREWELL_STEP, word, told)
     if filled is None:
         return
     if isinstance(filled, Failed):
@@ -191,13 +297,16 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
             step=FAREWELL_STEP,
             channel=word.channel,
             command_class=command_class,
-            expires_at_ms=draft.expires_at_ms(command_class, draft.now_ms, word.expires_after),
+            expires_at_ms=_bounded(expires_at_ms, told),
             delivery=word.delivery or "at_least_once",
             template=word.template,
             variables=variables,
             content=content,
+            offer=None if told is None else told.offer,
+            promise=None if told is None else told.said,
         ),
     )
+    _grant(draft, told)
 
 
 def _message(
@@ -208,35 +317,102 @@ def _message(
     *,
     delivery: str,
     kind: str = "message",
+    patience_ms: int | None = None,
 ) -> Failed | Verdict | None:
     expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
-    verdict = ask_guard(walk, Attempt(step, word.channel, command_class, expires_at_ms, kind))
+    offer = word.offer if isinstance(word, Send) else None
+    attempt = Attempt(step, word.channel, command_class, expires_at_ms, kind, offer)
+    verdict = ask_guard(walk, attempt)
     if verdict is not Verdict.GO:
         return verdict
-    filled = _filled(walk.draft, walk.enrollment, step, word)
+    if patience_ms is not None:
+        shorter_ms = min(expires_at_ms, walk.draft.now_ms + patience_ms)
+        attempt = replace(attempt, expires_at_ms=shorter_ms)
+    return _go_out(walk, attempt, word, delivery=delivery)
+
+
+def _go_out(
+    walk: Walk, attempt: Attempt, word: Send | Ask | Task | Webhook, *, delivery: str
+) -> Failed | None:
+    """Emit what the guard lets pass, if it can be rendered, and make the promise that it tells."""
+    told = _told(walk.draft, walk.enrollment, word)
+    filled = _filled(walk.draft, walk.enrollment, attempt.step, word, told)
     if filled is None or isinstance(filled, Failed):
         return filled
     variables, content = filled
+    task = attempt.kind == "task"
     walk.emit(
-        "task" if kind == "task" else "message",
+        "task" if task else "message",
         Instruction(
-            type=CommandType.TASK_CREATE if kind == "task" else CommandType.MESSAGE_SEND,
-            step=step,
+            type=CommandType.TASK_CREATE if task else CommandType.MESSAGE_SEND,
+            step=attempt.step,
             channel=word.channel,
-            command_class=command_class,
-            expires_at_ms=expires_at_ms,
+            command_class=attempt.command_class,
+            expires_at_ms=_bounded(attempt.expires_at_ms, told),
             delivery=delivery,
-            visit=walk.visit(step),
+            visit=walk.visit(attempt.step),
             template=word.template,
             variables=variables,
             content=content,
+            offer=None if told is None else told.offer,
+            promise=None if told is None else told.said,
         ),
     )
+    _grant(walk.draft, told)
     return None
 
 
+def _instead(draft: Draft, enrollment: Enrollment, word: Send) -> Send | None:
+    """Return what is sent in place of an offer that is not for this customer, once for each."""
+    terms = None if word.offer is None else draft.journeys.offers.get(word.offer)
+    if terms is None or terms.offer.otherwise is None or promises.is_greeted(draft, terms.name):
+        return None
+    channel = word.channel
+    may = promises.may_promise(draft, terms.name, channel=channel, enrollment=enrollment.id)
+    if not isinstance(may, Refused) or may.reason is not Refusal.OFFER_NOT_QUALIFIED:
+        return None
+    return _said_instead(terms.offer.otherwise, word)
+
+
+def _said_instead(otherwise: Otherwise, word: Send) -> Send:
+    said = {"template": otherwise.template, "variables": otherwise.variables, "offer": None}
+    return word.model_copy(update=said)
+
+
+def _note_greeted(draft: Draft, enrollment: Enrollment, step: str, word: Send) -> None:
+    """Log that the offer was not told, and remember that something else was said in its place."""
+    refuse(draft, enrollment, step, word.channel, reason=Refusal.OFFER_NOT_QUALIFIED)
+    if word.offer is not None:
+        promises.note_greeted(draft, word.offer)
+
+
+def _told(draft: Draft, enrollment: Enrollment, word: Send | Ask | Task | Webhook) -> Told | None:
+    """Return what the message tells of its offer, which the guard has let pass."""
+    if not isinstance(word, Send) or word.offer is None:
+        return None
+    name, channel = word.offer, word.channel
+    may = promises.may_promise(draft, name, channel=channel, enrollment=enrollment.id)
+    assert not isinstance(may, Refused), "the guard has asked in this decision"
+    return Told(name, may, promises.told(draft, name, may))
+
+
+def _grant(draft: Draft, told: Told | None) -> None:
+    """Make the promise of a message that goes out in this decision."""
+    if told is not None:
+        promises.grant(draft, told.offer, told.promise, command=draft.commands[-1].id)
+
+
+def _bounded(expires_at_ms: int, told: Told | None) -> int:
+    """Return until when a message may go out: what it promises must hold when it arrives."""
+    return expires_at_ms if told is None else min(expires_at_ms, told.promise.expires_at_ms)
+
+
 def _filled(
-    draft: Draft, enrollment: Enrollment, step: str, word: Send | Ask | Task | Webhook
+    draft: Draft,
+    enrollment: Enrollment,
+    step: str,
+    word: Send | Ask | Task | Webhook,
+    told: Told | None = None,
 ) -> tuple[dict[str, Any], dict[str, str] | None] | Failed | None:
     """Return the variables and the rendered content; None when it is refused, which is logged."""
     variables = _variables(draft, enrollment, word.variables)
@@ -250,12 +426,18 @@ def _filled(
     if (word.channel, word.template) not in templates:
         return variables, None
     languages = (draft.locale(), draft.journeys.shop.locale)
-    content = templates.render(word.channel, word.template, languages, variables)
+    values = variables | ({} if told is None else {OFFER: _shown(draft, enrollment, told)})
+    content = templates.render(word.channel, word.template, languages, values)
     if isinstance(content, Failed):
         reason, detail = Refusal.RENDERING_FAILED, content.detail
         refuse(draft, enrollment, step, word.channel, reason=reason, detail=detail)
         return None
     return variables, content
+
+
+def _shown(draft: Draft, enrollment: Enrollment, told: Told) -> dict[str, Any]:
+    plan = draft.journeys.plans[enrollment.journey, enrollment.version]
+    return promises.shown(told.said, zone_of(draft.attributes, draft, plan))
 
 
 def _variables(

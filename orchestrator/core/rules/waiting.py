@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.core.calendar import date_instant, first_zone, next_anniversary, next_time
-from orchestrator.core.condition import Failed
+from orchestrator.core.expressions.condition import Failed
 from orchestrator.core.language.scalars import DURATION_MS_MAX
 from orchestrator.core.rules.learning.hours import best_time_ms
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.core.calendar import date_instant, next_anniversary
-from orchestrator.core.condition import Failed
 from orchestrator.core.customer import Watch
+from orchestrator.core.expressions.condition import Failed
 from orchestrator.core.rules.enroll import enter_at
 from orchestrator.core.rules.waiting import zone_of
 

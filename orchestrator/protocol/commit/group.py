@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.core.customer import Customer, decode_customer, encode_customer
+from orchestrator.core.customer import Customer, decode_customer, encode_customer, oldest_removal_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
 from orchestrator.core.event import Event, TimerFired, Visit
@@ -154,7 +154,7 @@ class OpenGroup:
         changelog = self._rules.names.changelog
         for (index, customer_id), customer in self._customers.items():
             value = encode_customer(customer)
-            homes[index].put(customer_id, value)
+            homes[index].put(customer_id, value, oldest_removal_ms(customer))
             self.stats.state_written(len(value))
             self._produce(TopicPartition(changelog, index), Output(customer_id, value))
         self._customers = {}

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.customer import (
     check_state_format,
+    decode_customer,
+    encoded_awaits_removal,
     encoded_is_paused,
     encoded_wake_at_ms,
+    oldest_removal_ms,
 )
 from orchestrator.protocol.commit.clock import PartitionClock
 from orchestrator.protocol.commit.waits import WaitIndex
@@ -34,7 +37,8 @@ class Loaded(NamedTuple):
 class CustomerPartition:
     """The state of one owned partition; only the state machine changes it.
 
-    `paused` are the ids of customers whom a pause holds, for the round after a resume.
+    `paused` are the ids of customers whom a pause holds, for the round after a resume. `removals`
+    say by customer since when a removal from an audience is not acknowledged.
     """
 
     __slots__ = (
@@ -43,6 +47,7 @@ class CustomerPartition:
         "owned",
         "paused",
         "positions",
+        "removals",
         "rounds",
         "starts",
         "state_bytes",
@@ -63,6 +68,7 @@ class CustomerPartition:
         self.owned = False
         self.state_bytes = sum(map(len, loaded.states.values()))
         self.paused: set[bytes] = set()
+        self.removals: dict[bytes, int] = {}
         due = []
         for customer, value in loaded.states.items():
             wake_at_ms = encoded_wake_at_ms(value)
@@ -70,16 +76,25 @@ class CustomerPartition:
                 due.append((customer, wake_at_ms))
                 if encoded_is_paused(value):  # Who is held has a time at which that ends.
                     self.paused.add(customer)
+            if encoded_awaits_removal(value):
+                self._await_removal(customer, oldest_removal_ms(decode_customer(value)))
         self.waits = WaitIndex(due)
 
-    def put(self, customer: bytes, value: bytes) -> None:
-        """Replace a customer's encoded state."""
+    def put(self, customer: bytes, value: bytes, removal_ms: int | None) -> None:
+        """Replace a customer's encoded state; `removal_ms` is that of `oldest_removal_ms`."""
+        self._await_removal(customer, removal_ms)
         self.state_bytes += len(value) - len(self.states.get(customer, b""))
         self.states[customer] = value
         if encoded_is_paused(value):
             self.paused.add(customer)
         else:
             self.paused.discard(customer)
+
+    def _await_removal(self, customer: bytes, since_ms: int | None) -> None:
+        if since_ms is not None:
+            self.removals[customer] = since_ms
+        elif self.removals:
+            self.removals.pop(customer, None)
 
     @staticmethod
     def check_formats(states: Mapping[bytes, bytes]) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from orchestrator.clients.security import client_options
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.control import Controls, encode_control, told
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.followed.topic import FollowedTopic
-from orchestrator.runtime.security import client_options
 
 if TYPE_CHECKING:
     from orchestrator.metrics import Metrics

@@ -18,10 +18,10 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from yarl import URL
 
+from orchestrator.clients.records import install_lenient_records
 from orchestrator.errors import InvariantViolated
 from orchestrator.protocol.commit.transaction import TopicPartition
 from orchestrator.runtime.coordination import client_id
-from orchestrator.runtime.records import install_lenient_records
 from orchestrator.runtime.shell.consumer import CODEC, FAUST_LOG, BatchTransport
 
 if TYPE_CHECKING:

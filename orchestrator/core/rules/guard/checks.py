@@ -1,10 +1,10 @@
 """May this go out? Asked right before a step reaches the customer, in one fixed order.
 
-Paused, expired, suppressed, consent, owned, a person is talking, frequency caps, quiet hours,
-spacing, and arbitration between promotions that are due at once; `reach` renders what passes. What
-may not go is refused with a reason and the journey goes on; what may go later is held at its step,
-and everything is asked again then. Transactional messages know neither consent nor caps nor quiet
-hours, unless their journey says so.
+Paused, expired, suppressed, consent, owned, its offer, a person is talking, frequency caps, quiet
+hours, spacing, and arbitration between promotions that are due at once; `reach` renders what
+passes. What may not go is refused with a reason and the journey goes on; what may go later is held
+at its step, and everything is asked again then. Transactional messages know neither consent nor
+caps nor quiet hours, unless their journey says so.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from orchestrator.core.contact import (
 from orchestrator.core.customer import Sent
 from orchestrator.core.decision import Held, Hold, Refusal, SendRefused
 from orchestrator.core.language.scalars import duration_text
+from orchestrator.core.offers.promises import Refused, may_promise
 from orchestrator.core.profile import is_owned
 from orchestrator.core.rules.waiting import zone_of
 
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from orchestrator.core.rules.advance import Walk
     from orchestrator.core.rules.draft import Draft
 
-_Refused = tuple[Refusal, str | None]
+# A refusal and its detail.
+Reason = tuple[Refusal, str | None]
 
 
 class _Held(NamedTuple):
@@ -64,13 +66,17 @@ class Verdict(Enum):
 
 
 class Attempt(Struct, frozen=True, gc=False):
-    """What a step wants to do. `kind` is that of an open command, or "webhook"."""
+    """What a step wants to do. `kind` is that of an open command, or "webhook".
+
+    `offer` is what a message tells.
+    """
 
     step: str
     channel: str
     command_class: CommandClass
     expires_at_ms: int
     kind: str = "message"
+    offer: str | None = None
 
     @property
     def promotional(self) -> bool:
@@ -90,7 +96,7 @@ def ask_guard(walk: Walk, attempt: Attempt) -> Verdict:
         if held is None:
             refused = _capped(draft, enrollment, attempt)
         if refused is None and held is None:
-            held = _quiet(draft, walk.plan, attempt) or _spacing(draft, enrollment, attempt)
+            held = _quiet(draft, walk.plan, attempt) or _spacing(draft, attempt)
     if refused is not None:
         reason, detail = refused
         refuse(draft, enrollment, attempt.step, attempt.channel, reason=reason, detail=detail)
@@ -101,21 +107,20 @@ def ask_guard(walk: Walk, attempt: Attempt) -> Verdict:
     return _arbitrated(walk, attempt)
 
 
-def may_say_farewell(
-    draft: Draft, enrollment: Enrollment, step: str, channel: str, command_class: CommandClass
-) -> bool:
+def may_say_farewell(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> bool:
     """Whether the last message of an exit may go: it is part of what happened, and goes now.
 
     The enrollment is over, so that nothing can hold the message.
     """
-    pause = _pause_on(draft, enrollment, channel, command_class)
+    pause = _pause_on(draft, enrollment, attempt)
     if pause is not None:
-        refused: _Refused | None = (Refusal.PAUSED, pause.sentence())
+        refused: Reason | None = (Refusal.PAUSED, pause.sentence())
     else:
-        refused = _unreachable(draft, channel, command_class)
+        refused = unreachable(draft, attempt.channel, attempt.command_class)
+    refused = refused or _unpromised(draft, enrollment, attempt)
     if refused is None:
         return True
-    refuse(draft, enrollment, step, channel, reason=refused[0], detail=refused[1])
+    refuse(draft, enrollment, attempt.step, attempt.channel, reason=refused[0], detail=refused[1])
     return False
 
 
@@ -152,12 +157,14 @@ def _hold(walk: Walk, attempt: Attempt, held: _Held) -> None:
     walk.draft.log(Held(before.id, name, step, channel, held.reason, until_ms, held.detail))
 
 
-def _pause_on(
-    draft: Draft, enrollment: Enrollment, channel: str, command_class: CommandClass
-) -> Pause | None:
+def _pause_on(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Pause | None:
     """Return the pause that concerns such a command; the decision's log record will name it."""
-    pauses = draft.journeys.pauses
-    pause = pauses.of(journey=enrollment.journey, channel=channel, command_class=command_class)
+    pause = draft.journeys.pauses.of(
+        journey=enrollment.journey,
+        channel=attempt.channel,
+        command_class=attempt.command_class,
+        offer=attempt.offer,
+    )
     if pause is not None:
         draft.paused[pause.scope] = pause
     return pause
@@ -179,33 +186,42 @@ def count(draft: Draft, command: Command) -> None:
 
 
 def _paused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Held | None:
-    pause = _pause_on(draft, enrollment, attempt.channel, attempt.command_class)
+    pause = _pause_on(draft, enrollment, attempt)
     if pause is None:
         return None
     # At the first instant at which it is too late it is asked again, and refused as expired.
     return _Held(Hold.PAUSED, attempt.expires_at_ms + 1, pause.sentence())
 
 
-def _refused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Refused | None:
+def _refused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | None:
     """Return why it may not go at all, whatever the hour."""
-    pause = _pause_on(draft, enrollment, attempt.channel, attempt.command_class)
+    pause = _pause_on(draft, enrollment, attempt)
     if pause is not None and pause.kill:
         return Refusal.PAUSED, pause.sentence()
     if draft.now_ms > attempt.expires_at_ms:
         return Refusal.EXPIRED, None
     if attempt.kind in ("message", "audience"):
-        unreachable = _unreachable(draft, attempt.channel, attempt.command_class)
-        if unreachable is not None:
-            return unreachable
+        cut = unreachable(draft, attempt.channel, attempt.command_class)
+        if cut is not None:
+            return cut
     products = enrollment.products
     if attempt.promotional and products:
         owned_for = draft.journeys.shop.owned_for
         if all(is_owned(one, draft.orders, owned_for, draft.now_ms) for one in products):
             return Refusal.ALREADY_OWNED, ", ".join(product.sku for product in products)
-    return None
+    return _unpromised(draft, enrollment, attempt)
 
 
-def _unreachable(draft: Draft, channel: str, command_class: CommandClass) -> _Refused | None:
+def _unpromised(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | None:
+    """Return why the offer that a message tells may not be promised now."""
+    if attempt.offer is None:
+        return None
+    name, channel = attempt.offer, attempt.channel
+    may = may_promise(draft, name, channel=channel, enrollment=enrollment.id)
+    return (may.reason, may.detail) if isinstance(may, Refused) else None
+
+
+def unreachable(draft: Draft, channel: str, command_class: CommandClass) -> Reason | None:
     """Return why the customer may not be reached on a channel with this class of messages."""
     if command_class is CommandClass.TRANSACTIONAL:
         return None
@@ -236,7 +252,7 @@ def _talking(draft: Draft, attempt: Attempt) -> _Held | None:
     return None
 
 
-def _capped(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Refused | None:
+def _capped(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | None:
     """Return the cap that is reached, as its author wrote it."""
     caps = draft.journeys.shop.caps
     if not caps:
@@ -273,10 +289,10 @@ def _quiet_hours(draft: Draft, plan: Plan, attempt: Attempt) -> QuietHours | Non
     return draft.journeys.shop.quiet_hours if own is None else own
 
 
-def _spacing(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Held | None:
+def _spacing(draft: Draft, attempt: Attempt) -> _Held | None:
     spacing_ms = draft.journeys.shop.spacing
-    if not spacing_ms or not attempt.promotional or draft.promoted == enrollment.id:
-        return None
+    if not spacing_ms or not attempt.promotional or draft.promoted is not None:
+        return None  # Who comes behind a promotion of this decision has lost to it.
     until_ms = draft.contact.promoted_ms + spacing_ms
     return _Held(Hold.SPACING, until_ms) if until_ms > draft.now_ms else None
 

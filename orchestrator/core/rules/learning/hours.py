@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.calendar import DAY_MS, first_zone, minute_of_day, next_time
 from orchestrator.core.command import CommandClass
-from orchestrator.core.customer import Responses
+from orchestrator.core.contact import WEIGHTS
+from orchestrator.core.customer import AnsweredHours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,15 +32,10 @@ HOURS: Final = 24
 HALF_LIFE_MS: Final = 28 * DAY_MS
 COUNT_MAX: Final = 2**16 - 1
 PREFERRED: Final = "preferred_hour"
-_OPENED: Final = 1024
-# Mail programs open messages by themselves; who clicks or replies is there.
-WEIGHTS: Final = {
-    "message.opened": _OPENED,
-    "message.clicked": 2 * _OPENED,
-    "message.replied": 4 * _OPENED,
-}
-# What the best hour of the shop's curve weighs: who has responded more often elsewhen is believed.
-PRIOR: Final = 3 * _OPENED
+# An opening; a power of two, so that it can be halved ten times and nothing is rounded.
+OPENED: Final = 1024
+# What the best hour of the shop's curve weighs: two openings at another hour are not believed yet.
+PRIOR: Final = 5 * OPENED // 2
 _COUNTS: Final = Struct(f">{HOURS}H")
 _MINUTE_MS: Final = 60_000
 _HOUR_TEXT: Final = re.compile(r"([01]?\d|2[0-3])(?::[0-5]\d)?", re.ASCII)
@@ -49,20 +45,21 @@ def learn_hour(draft: Draft, event_type: str, at_ms: int) -> None:
     """Count an answer in the hour of the day that it was where the customer is."""
     zone = first_zone((_value(draft.attributes, "zone"), draft.journeys.shop.zone))
     hour = minute_of_day(at_ms, zone) // 60
-    draft.responses = counted(draft.responses, hour, at_ms, WEIGHTS[event_type])
+    weight = WEIGHTS[event_type] * OPENED // WEIGHTS["message.opened"]
+    draft.hours = counted(draft.hours, hour, at_ms, weight)
 
 
-def counted(held: Responses | None, hour: int, at_ms: int, weight: int) -> Responses:
+def counted(held: AnsweredHours | None, hour: int, at_ms: int, weight: int) -> AnsweredHours:
     """Return the counts with one more answer, which may be older than others."""
     period = at_ms // HALF_LIFE_MS
     newest = period if held is None else max(held.period, period)
     age = 0 if held is None else newest - held.period
     counts = [count >> age for count in counts_in(held)]
     counts[hour] = min(COUNT_MAX, counts[hour] + (weight >> newest - period))
-    return Responses(newest, _COUNTS.pack(*counts))
+    return AnsweredHours(newest, _COUNTS.pack(*counts))
 
 
-def counts_in(held: Responses | None) -> tuple[int, ...]:
+def counts_in(held: AnsweredHours | None) -> tuple[int, ...]:
     """Return what the answers weigh, by hour."""
     return (0,) * HOURS if held is None else _COUNTS.unpack(held.counts)
 
@@ -111,7 +108,7 @@ def _ranked(draft: Draft, quiet: QuietHours | None, minute: int) -> Iterator[lis
     highest = max(curve.values())
     scores = [
         (curve.get(hour, 0) * PRIOR // highest + count, hour)
-        for hour, count in enumerate(counts_in(draft.responses))
+        for hour, count in enumerate(counts_in(draft.hours))
     ]
     if quiet is not None:
         now = minute // 60

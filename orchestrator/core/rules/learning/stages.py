@@ -12,9 +12,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.command import SOURCE
-from orchestrator.core.condition import Scope, is_empty
 from orchestrator.core.customer import Attribute
 from orchestrator.core.decision import StageChanged, StageReason, StageWithheld
+from orchestrator.core.expressions.condition import Scope, is_empty
 from orchestrator.core.journeys import STAGE
 
 if TYPE_CHECKING:

@@ -1,14 +1,17 @@
-"""Places at which a test makes the worker die or freeze. Off unless a setting names one."""
+"""Places at which a test makes a process die or freeze. Off unless a setting names one."""
 
 from __future__ import annotations
 
 import os
 import signal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.errors import UsageError
 
-NAMES: Final = (
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WORKER: Final = (
     "assigned",
     "recovery_started",
     "recovery_loaded",
@@ -21,17 +24,27 @@ NAMES: Final = (
     "after_end",
     "revoked",
 )
+SENDER: Final = (
+    "loaded",
+    "before_claim",
+    "claimed",
+    "before_call",
+    "after_call",
+    "outcome_recorded",
+    "reported",
+    "position_committed",
+)
 _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
 class Failpoint:
     """`name[:nth[:kill|stop]]`: at the nth time the named place is reached, signal ourselves."""
 
-    def __init__(self, setting: str) -> None:
+    def __init__(self, setting: str, names: Sequence[str] = WORKER) -> None:
         name, _, rest = setting.partition(":")
         nth, _, action = rest.partition(":")
-        if name and name not in NAMES:
-            raise UsageError(f"failpoint {name!r} does not exist; allowed: {', '.join(NAMES)}")
+        if name and name not in names:
+            raise UsageError(f"failpoint {name!r} does not exist; allowed: {', '.join(names)}")
         self._name = name
         self._left = int(nth or 1)
         self._signal = _SIGNALS[action or "kill"]

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from liquid import Environment, Mode, StrictDefaultUndefined
 from liquid.exceptions import LiquidError
 
-from orchestrator.core.condition import Failed
+from orchestrator.core.expressions.condition import Failed
 
 if TYPE_CHECKING:
     from liquid.template import BoundTemplate
 
 SNIPPETS: Final = "snippets"
+# What a template sees of the offer that its message tells.
+OFFER: Final = "offer"
 # These read files, keep counters over renders, or are of no use in a message.
 _TAGS_LEFT_OUT: Final = ("include", "render", "increment", "decrement", "tablerow", "ifchanged")
 # `date` reads the clock for "now"; the others decode what nobody has encoded, or mark as safe.
@@ -53,12 +55,13 @@ FILTERS: Final = frozenset(_TEXT.filters)
 
 
 class Part(NamedTuple):
-    """One part of a message, like its subject."""
+    """One part of a message, like its subject; `offer` is what it shows of its offer."""
 
     source: str
     program: BoundTemplate
     variables: frozenset[str]
     snippets: frozenset[str]
+    offer: frozenset[str] = frozenset()
 
 
 def compile_part(name: str, source: str) -> Part:
@@ -73,8 +76,13 @@ def compile_part(name: str, source: str) -> Part:
     if unknown := analysis.filters.keys() - FILTERS:
         raise ValueError(f"not Liquid: there is no filter {min(unknown)!r} here")
     found = analysis.globals
-    snippets = {str(one.segments[1]) for one in found.pop(SNIPPETS, ()) if len(one.segments) > 1}
-    return Part(source, program, frozenset(found), frozenset(snippets))
+    below = {
+        root: frozenset(
+            str(one.segments[1]) for one in found.get(root, ()) if len(one.segments) > 1
+        )
+        for root in (SNIPPETS, OFFER)
+    }
+    return Part(source, program, frozenset(found.keys() - {SNIPPETS}), *below.values())
 
 
 Content = Mapping[str, Part]
@@ -126,7 +134,7 @@ class Templates:
         if written is None:
             return None
         language = first_language(languages, written)
-        values = {**variables, SNIPPETS: self._snippets_in(language)}
+        values = {**variables, SNIPPETS: self.snippets_in(language)}
         try:
             return {part: one.program.render(values) for part, one in written[language].items()}
         except LiquidError as error:
@@ -134,7 +142,8 @@ class Templates:
         except Exception as error:  # noqa: BLE001 - A filter meets any value that a producer sent.
             return Failed(f"{channel}/{name} ({language}): {type(error).__name__}")
 
-    def _snippets_in(self, language: str) -> Mapping[str, str]:
+    def snippets_in(self, language: str) -> Mapping[str, str]:
+        """Return the brand's own words in a language, or in the one that comes nearest."""
         if not self._snippets:
             return {}
         return self._snippets[first_language((language,), self._snippets)]

@@ -1,9 +1,9 @@
 """CEL expressions of journeys, and what they see of one decision.
 
 `catalog` compiles an `Expression` once at load. `decide` opens one `Scope` for each decision: it
-hands out values of `event`, `profile`, `enrollment`, `trigger` and `now_ms`. Evaluating against a
-prepared CEL context is cheap, converting values into one is not, so a scope converts a root only
-when an expression needs it, at most once, and only the fields that some journey names.
+hands out values of `event`, `profile`, `enrollment`, `trigger`, `offers` and `now_ms`. Evaluating
+against a prepared CEL context is cheap, converting values into one is not, so a scope converts a
+root only when an expression needs it, at most once, and only the fields that some journey names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import cel
 from msgspec import Struct
 
-from orchestrator.core.comparison import (
+from orchestrator.core.expressions.comparison import (
     MISSING,
     MONEY_FIELDS,
     all_hold,
@@ -23,13 +23,15 @@ from orchestrator.core.comparison import (
     parse_terms,
     path_of,
 )
+from orchestrator.core.offers.ledger import open_names
 
 if TYPE_CHECKING:
-    from orchestrator.core.customer import Attribute, Customer, Enrollment
+    from orchestrator.core.customer import Attribute, Customer, Enrollment, Promise
     from orchestrator.core.event import Event
 
 SOURCE_CHARACTERS_MAX: Final = 2_000
-ROOTS: Final = frozenset({"event", "trigger", "profile", "enrollment", "now_ms"})
+NO_PROMISES: Final[Mapping[str, Promise]] = {}
+ROOTS: Final = frozenset({"event", "trigger", "profile", "enrollment", "offers", "now_ms"})
 # The contract refuses events that nest deeper; the CEL binding converts recursively.
 NESTING_MAX: Final = 64
 
@@ -197,6 +199,7 @@ class Scope:
         "_event",
         "_in_context",
         "_now_ms",
+        "_promises",
         "_reads",
         "_roots",
     )
@@ -208,8 +211,10 @@ class Scope:
         *,
         event: Event | None,
         reads: Reads,
+        promises: Mapping[str, Promise] = NO_PROMISES,
     ) -> None:
         self._attributes = attributes
+        self._promises = promises
         self._now_ms = now_ms
         self._event = event
         self._reads = reads
@@ -302,6 +307,8 @@ class Scope:
                 "time_ms": event.time_ms,
                 "data": event.data,
             }
+        if root == "offers":
+            return open_names(self._promises, self._now_ms)
         if root == "trigger" and enrollment is not None:
             return {"data": enrollment.trigger}
         if root == "enrollment" and enrollment is not None:

@@ -1,0 +1,1 @@
+"""What authors write in conditions and templates, compiled once and evaluated without a clock."""

@@ -1,0 +1,177 @@
+"""Offers for new customers: provisional for who is not known, and something else for the loyal."""
+
+from __future__ import annotations
+
+from orchestrator.core.command import CommandType
+from orchestrator.core.decision import (
+    OfferRedeemed,
+    PromiseConfirmed,
+    Promised,
+    PromiseEnd,
+    PromiseEnded,
+    RedemptionRefused,
+    Refusal,
+    SendRefused,
+)
+from tests.core.builders import (
+    HOUR,
+    START,
+    Story,
+    event,
+    journey,
+    purchase,
+    send,
+    shop_of,
+    wait,
+)
+from tests.core.promising import WELCOME, asked, held, known, of, telling
+
+
+def test_a_stranger_is_promised_provisionally_and_without_the_code():
+    story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
+
+    (command,) = story.tell(event("seen", "e")).commands
+
+    assert command.promise.provisional
+    assert command.promise.code is None
+
+
+def test_who_turns_out_to_be_new_keeps_the_promise_and_gets_the_code():
+    steps = [wait("hour", "1h"), send("code", offer="welcome"), wait("day", "1d")]
+    story = Story(shop_of(telling("welcome", steps=steps), offers={"welcome": WELCOME}))
+
+    story.tell(event("seen", "e"), known(email="a@b.example"))
+    story.pass_time(2 * HOUR)
+
+    assert of(story, PromiseConfirmed) == [PromiseConfirmed("welcome")]
+    assert story.commands[-1].promise.code == "W10"
+    assert len(of(story, Promised)) == 1
+
+
+def test_who_turns_out_to_be_loyal_is_greeted_otherwise_in_that_decision():
+    story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
+    story.tell(event("seen", "e"))
+
+    decision = story.tell(known(email="a@b.example", tier="gold"))
+
+    recall, greeting = decision.commands
+    assert recall.type is CommandType.MESSAGE_CANCEL
+    assert recall.cancels == (story.commands[0].id,)
+    assert (greeting.template, greeting.offer) == ("hello_again", None)
+    assert greeting.variables == {"tier": "gold"}
+    (ended,) = of(story, PromiseEnded)
+    assert ended.reason is PromiseEnd.NOT_QUALIFIED
+    assert ended.otherwise == "hello_again"
+    assert held(story) == []
+    assert story.standing_in == {"tells#1": "day"}
+
+
+def test_what_was_said_instead_is_recalled_by_an_exit_like_anything_else():
+    tells = journey(
+        "tells", "seen", [send("told", offer="welcome"), wait("day", "1d")], exits=["purchase"]
+    )
+    story = Story(shop_of(tells, offers={"welcome": WELCOME}))
+    story.tell(event("seen", "e"), known(email="a@b.example", tier="gold"))
+
+    (cancel,) = story.tell(purchase("1", "tent")).commands
+
+    assert cancel.cancels == (story.commands[-2].id,)
+
+
+def test_who_is_known_to_be_loyal_gets_the_greeting_in_place_of_the_offer_and_once():
+    steps = [send("again", offer="welcome"), wait("day", "1d")]
+    story = Story(shop_of(telling("welcome", steps=steps), offers={"welcome": WELCOME}))
+
+    story.tell(known(email="a@b.example", tier="gold"), event("seen", "e"))
+
+    assert story.sent == ["hello_again"]
+    refused = of(story, SendRefused)
+    assert [(r.step, r.reason) for r in refused] == [
+        ("told", Refusal.OFFER_NOT_QUALIFIED),
+        ("again", Refusal.OFFER_NOT_QUALIFIED),
+    ]
+
+
+def test_a_step_that_writes_the_profile_may_take_the_promise_back():
+    steps = [
+        wait("hour", "1h"),
+        {"id": "s", "set": {"tier": {"to": "gold"}, "email": {"to": "a@b"}}},
+        wait("day", "1d"),
+    ]
+    story = Story(shop_of(telling("welcome", steps=steps), offers={"welcome": WELCOME}))
+    story.tell(event("seen", "e"))
+    story.pass_time(HOUR)
+
+    assert story.sent == ["told", "hello_again"]
+    assert held(story) == []
+
+
+def test_history_that_says_who_it_is_takes_back_and_sends_nothing():
+    story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
+    story.tell(event("seen", "e"))
+
+    attributes = {"email": "a@b.example", "tier": "gold"}
+    old = event("profile.updated", "p", backfill=True, attributes=attributes)
+    decision = story.tell(old)
+
+    assert decision.commands == ()
+    assert held(story) == []
+
+
+def test_it_says_itself_when_somebody_is_known():
+    offers = {"welcome": {**WELCOME, "known_when": "has(profile.member)"}}
+    story = Story(shop_of(offers=offers))
+
+    story.tell(asked("welcome"), known(email="a@b.example", tier="gold"))
+    assert held(story) == ["welcome"]
+
+    story.tell(known("m", member=True))
+    assert held(story) == []
+
+
+def test_a_provisional_promise_cannot_be_redeemed():
+    story = Story(shop_of(offers={"welcome": WELCOME}))
+
+    story.tell(asked("welcome"), purchase("1", "tent", offer="W10"))
+
+    (refused,) = of(story, RedemptionRefused)
+    assert (refused.reason, refused.detail) == (Refusal.OFFER_NOT_QUALIFIED, "is provisional")
+
+
+def test_who_became_loyal_before_redeeming_does_not_qualify_any_more():
+    story = Story(shop_of(offers={"welcome": WELCOME}))
+    story.tell(known(email="a@b.example"), asked("welcome"), known("later", tier="gold"))
+    assert held(story) == ["welcome"]
+
+    story.tell(purchase("1", "tent", offer="W10"))
+
+    (refused,) = of(story, RedemptionRefused)
+    assert refused.reason is Refusal.OFFER_NOT_QUALIFIED
+
+
+def test_who_did_not_qualify_once_may_qualify_later():
+    story = Story(shop_of(offers={"welcome": WELCOME}))
+    story.tell(asked("welcome"), known(email="a@b.example", tier="gold"))
+
+    story.tell(known("later", tier="none", at=START + 1))
+    story.tell(asked("welcome", "once more"))
+    story.tell(purchase("1", "tent", offer="W10"))
+
+    assert of(story, OfferRedeemed) == [OfferRedeemed("welcome", "1")]
+
+
+def test_the_last_message_of_an_exit_may_tell_an_offer_or_what_is_said_instead():
+    goodbye = {"channel": "email", "template": "bye", "offer": "welcome"}
+    tells = journey(
+        "tells",
+        "seen",
+        [wait("day", "1d")],
+        kind="service",
+        exits=[{"on": "left", "then": goodbye}],
+    )
+    for attributes, said in (({}, "bye"), ({"email": "a@b", "tier": "gold"}, "hello_again")):
+        story = Story(shop_of(tells, offers={"welcome": WELCOME}))
+        story.tell(known(**attributes), event("seen", "e"), event("left", "l"))
+
+        assert story.sent == [said]
+        assert held(story) == (["welcome"] if said == "bye" else [])
