@@ -18,6 +18,7 @@ from orchestrator.catalog.offers import OfferFile, offer_findings
 from orchestrator.catalog.rules.journeys import Surroundings, journey_findings, shop_findings
 from orchestrator.catalog.rules.pressure import pressure_findings, ring_findings
 from orchestrator.catalog.rules.promises import clash_findings, ended_findings
+from orchestrator.catalog.rules.stages import stage_findings
 from orchestrator.catalog.templates import read_templates
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
@@ -130,6 +131,8 @@ def _read_shop(state: _Folder) -> None:
     if state.shop is not None:
         state.shop_line = tree.line_of("messages_per_week_max")
         state.findings.extend(shop_findings(str(path), tree, state.shop))
+        vocabulary = Vocabulary(state.shop)
+        state.findings.extend(stage_findings(str(path), tree, state.shop, vocabulary))
 
 
 def _read_channels(state: _Folder) -> None:

@@ -13,6 +13,7 @@ import cel
 from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import Finding, instead, quoted, shortened
 from orchestrator.catalog.rules.expressions import FUNCTIONS
+from orchestrator.catalog.rules.stages import unknown_stages
 from orchestrator.catalog.tree import Node
 from orchestrator.core.language.offers import Offer
 from orchestrator.core.language.scalars import NAME_PATTERN
@@ -78,6 +79,7 @@ def offer_findings(
         if shop is not None:
             found += _bad_times(name, offer, shop)
             found += _bad_languages(offer, shop)
+            found += _bad_stages(offer, frozenset(stage.name for stage in shop.stages))
         for place, message in found:
             where = f"{name}: {'.'.join(place)}: "
             yield Finding(file.path, file.tree.line_of(name, *place), where + message)
@@ -132,6 +134,13 @@ def _bad_conditions(offer: Offer) -> Iterator[Found]:
         yield ("acquisition",), "says whom it is not for with qualifies; write that condition"
     if not offer.acquisition and offer.known_when is not None:
         yield ("known_when",), "is asked of acquisition offers only; write `acquisition: true`"
+
+
+def _bad_stages(offer: Offer, names: frozenset[str]) -> Iterator[Found]:
+    for word in ("qualifies", "known_when"):
+        condition = getattr(offer, word)
+        if condition is not None:
+            yield from (((word,), message) for message in unknown_stages(condition, names))
 
 
 def _faults(expression: Expression, sees: frozenset[str], *, asks: bool) -> Iterator[str]:

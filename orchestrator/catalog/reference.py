@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.catalog.rules.expressions import FUNCTIONS, MEMBERS
 from orchestrator.catalog.schema import model_schema
 from orchestrator.core.expressions.templates import FILTERS, TAGS
-from orchestrator.core.language import journey, offers, shop, words
+from orchestrator.core.language import journey, offers, shop, stages, words
 from orchestrator.core.language.journey import STEP_WORDS
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ _MODELS: Final[dict[str, tuple[type[BaseModel], ...]]] = {
 _SHOWN_AS: Final = {
     "Variable": "expression, or `{value, default}`",
     "Setting": "expression, or `{value}` or `{to}`",
-    "Wait": "duration, or a mapping",
+    "Wait": "duration, `best_time`, or a mapping",
     "Heard": "event type, or `{event, when}`",
+    "Way": "event type, or `{event, when, times}`",
 }
 
 
@@ -82,6 +83,9 @@ def _page(folder: Path) -> Iterator[str]:
     for model in (shop.QuietHours, shop.Cap):
         yield f"Each `{model.__name__.lower()}`:\n"
         yield from _fields(model)
+    for each, one in (("of `stages`", stages.CustomerStage), ("of its `on`", stages.Way)):
+        yield f"Each {each}:\n"
+        yield from _fields(one)
     yield "## channels.yaml\n"
     yield "A mapping from the name of each channel to:\n"
     yield from _fields(shop.Channel)

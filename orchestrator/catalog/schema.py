@@ -24,11 +24,16 @@ _DURATION: Final = {"type": "string", "examples": ["30m", "12h", "3d", "2w", "PT
 _SHORT: Final[dict[str, dict[str, Any]]] = {
     "Variable": _CEL,
     "Setting": _CEL,
-    "Wait": _DURATION,
+    "Wait": {"anyOf": [_DURATION, {"const": "best_time"}]},
     "Heard": {"type": "string", "description": "An event type."},
+    "Way": {"type": "string", "description": "An event type."},
 }
 # Lists for which one of them may stand alone.
-_SINGLE: Final = {"Wait": ("weekday", "reset_on"), "Send": ("or",)}
+_SINGLE: Final = {
+    "Wait": ("weekday", "reset_on"),
+    "Send": ("or",),
+    "CustomerStage": ("on",),
+}
 
 
 def journey_schema() -> dict[str, Any]:

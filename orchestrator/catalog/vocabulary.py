@@ -102,6 +102,7 @@ class Vocabulary:
         self._own = shop.events
         self.own: Final = frozenset(shop.events) - frozenset(EXAMPLES)
         self.types: Final = frozenset(EXAMPLES) | frozenset(shop.events)
+        self.stages: Final = frozenset(stage.name for stage in shop.stages)
 
     def example(self, event_type: str) -> dict[str, Any] | None:
         """Return example data with every known field, None when any field may be there."""

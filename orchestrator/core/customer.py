@@ -259,6 +259,17 @@ class Contact(Struct, frozen=True, array_like=True, gc=False):
 NO_CONTACT: Final = Contact()
 
 
+class AnsweredHours(Struct, frozen=True, array_like=True, gc=False):
+    """In which hours of the day the customer responds, by their own clock.
+
+    `counts` are 24 numbers of two bytes, big-endian. They halve from one period to the next;
+    `period` is the one, counted from 1970, as of which they stand here.
+    """
+
+    period: int
+    counts: bytes
+
+
 class Customer(Struct, frozen=True, array_like=True, gc=False):
     """Everything `decide` knows about one customer id.
 
@@ -267,6 +278,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     `watches` are by journey name; `asked` maps an attribute to the command that asked for it;
     `promises` are by the name of the offer.
     `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
+    `earned` are the events that count for a stage, by stage and event type: 6 bytes each.
     """
 
     id: str
@@ -285,6 +297,8 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     asked: Mapping[str, str] = field(default_factory=dict)
     contact: Contact = NO_CONTACT
     promises: Mapping[str, Promise] = field(default_factory=dict)
+    earned: Mapping[str, bytes] = field(default_factory=dict)
+    hours: AnsweredHours | None = None
 
 
 _encoder = msgpack.Encoder()

@@ -4,7 +4,7 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → dedupe → apply → promises → goals → exits → waits → entries → steps →
+The descent: event → dedupe → apply → stages → promises → goals → exits → waits → entries → steps →
 arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers (`Visit`)
 and the end of a pause (`Resumed`) go through the same function and take only the last part of the
 way. The rules stand in `core/rules` and `core/offers`; they write into one `Draft`, which is sealed
@@ -45,6 +45,8 @@ from orchestrator.core.rules.enroll import enter_at, enter_by_event, enter_segme
 from orchestrator.core.rules.exits import end_by_event, reach_goals
 from orchestrator.core.rules.guard.arbitration import arbitrate
 from orchestrator.core.rules.hearing import hear, hear_profile, hear_report
+from orchestrator.core.rules.learning.hours import learn_hour
+from orchestrator.core.rules.learning.stages import follow_stages, look_again
 from orchestrator.core.rules.watching import come_due, introduce, watch_absence, watch_dates
 
 if TYPE_CHECKING:
@@ -110,6 +112,8 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
     # now: otherwise a purchase of a minute ago would not exit an entry of "in five minutes".
     occurred_ms = min(event.time_ms, now_ms)
     _apply(draft, event, occurred_ms)
+    if journeys.stages is not None:
+        follow_stages(draft, journeys.stages, event)
     event_type = event.type
     withdrawn: Iterable[Withdrawn] = ()
     if draft.promises or event_type in outcomes.ASKED:
@@ -147,7 +151,10 @@ def _settle(draft: Draft, heard: Mapping[str, Attribute]) -> None:
     what is left after some rounds is looked at with the next event.
     """
     before = draft.customer.attributes
+    stages = draft.journeys.stages
     for _ in range(PROFILE_ROUNDS_MAX):
+        if stages is not None:
+            look_again(draft, stages)
         after = draft.attributes
         if after is before:
             return
@@ -262,7 +269,9 @@ def _learn_of_contact(draft: Draft, event: Event) -> None:
 
 
 def _take_report(draft: Draft, event: Event, occurred_ms: int) -> None:
-    """Let a sender's report count for frequency caps, for the address and for the choice of one."""
+    """Let a sender's report count for caps, for the address, the best hour and the best channel."""
+    if event.type in WEIGHTS and draft.journeys.learns_hours:
+        learn_hour(draft, event.type, occurred_ms)
     if event.type in WEIGHTS and draft.journeys.chooses_channels:
         held = (one for enrollment in draft.enrollments for one in enrollment.open_commands)
         channel = channel_of(event, held, draft.contact)

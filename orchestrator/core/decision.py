@@ -78,6 +78,15 @@ class Hold(StrEnum):
     DELIVERY = "delivery"  # It went out; another channel is tried when it does not arrive.
 
 
+class StageReason(StrEnum):
+    """Why a customer's stage has changed. A closed list."""
+
+    EARNED = "earned"  # By this event.
+    ATTRIBUTES_KNOWN = "attributes_known"  # It was earned before; what it requires is known now.
+    ORDER_GONE = "order_gone"  # An order that had earned it was cancelled or has come back.
+    STAGE_GONE = "stage_gone"  # The shop no longer has the stage.
+
+
 class Entered(Struct, frozen=True, tag="entered", tag_field="kind", gc=False):
     """The customer entered a journey."""
 
@@ -283,6 +292,25 @@ OfferEntry = (
     | RedemptionRefused
     | RedemptionUndone
 )
+
+
+class StageChanged(
+    Struct, frozen=True, tag="stage_changed", tag_field="kind", gc=False, rename={"from_": "from"}
+):
+    """The customer has come to another stage."""
+
+    from_: str
+    to: str
+    reason: StageReason
+
+
+class StageWithheld(Struct, frozen=True, tag="stage_withheld", tag_field="kind", gc=False):
+    """The event earned a stage that requires attributes which are `missing`."""
+
+    stage: str
+    missing: tuple[str, ...]
+
+
 LogEntry = (
     Entered
     | Moved
@@ -304,6 +332,8 @@ LogEntry = (
     | OfferRedeemed
     | RedemptionRefused
     | RedemptionUndone
+    | StageChanged
+    | StageWithheld
 )
 
 

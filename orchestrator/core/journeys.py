@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from orchestrator.core.command import CommandClass
+from orchestrator.core.customer import Attribute
 from orchestrator.core.entrances import Entrances
 from orchestrator.core.expressions.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
 from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
@@ -32,11 +33,15 @@ if TYPE_CHECKING:
     from orchestrator.core.language.journey import Exit, Journey
     from orchestrator.core.language.offers import Offer
     from orchestrator.core.language.shop import Channel, Shop
+    from orchestrator.core.language.stages import CustomerStage, Way
     from orchestrator.core.language.words import Heard, Until, Wait
+    from orchestrator.core.offers.terms import Terms
     from orchestrator.core.pauses import Pauses
 
 Mode = Literal["test", "live"]
 NO_OFFERS: Final[Mapping[str, Offer]] = MappingProxyType({})
+# The attribute of the profile that holds the stage of a customer, where the shop declares stages.
+STAGE: Final = "stage"
 
 
 class Plan:
@@ -78,6 +83,29 @@ class Plan:
             *(_exit_expressions(one) for one in journey.exits),
         )
         self.trigger_fields: Final = _reads(exits_and_steps).trigger
+
+
+class Stages:
+    """The stages of a shop with the look-ups that a decision needs.
+
+    `places` is name to place in their order, `ways` event type to what it may earn.
+    """
+
+    __slots__ = ("places", "reads", "rules", "ways")
+
+    def __init__(self, rules: tuple[CustomerStage, ...]) -> None:
+        self.rules: Final = rules
+        self.places: Final = {rule.name: at for at, rule in enumerate(rules)}
+        ways: dict[str, tuple[tuple[str, Way], ...]] = {}
+        for rule in rules:
+            for way in rule.on:
+                ways[way.event] = (*ways.get(way.event, ()), (rule.name, way))
+        self.ways: Final[Mapping[str, tuple[tuple[str, Way], ...]]] = ways
+        self.reads: Final = _converted(self.conditions())
+
+    def conditions(self) -> Iterator[Expression]:
+        """Yield the conditions of all stages."""
+        yield from (way.when for rule in self.rules for way in rule.on if way.when is not None)
 
 
 class Journeys:
@@ -155,6 +183,9 @@ class Journeys:
         )
         self.chooses_channels: Final = any(map(_chooses_channels, self.versions.values()))
         self.caps_ms_max: Final = max((cap.per for cap in shop.caps), default=0)
+        self.stages: Final = Stages(shop.stages) if shop.stages else None
+        self._first_stage: Final = _first_stage(self)
+        self.learns_hours: Final = any(map(_waits_for_best_time, self.versions.values()))
         owned_for = shop.owned_for
         self.owned_for_ms_max: Final = max(owned_for.default, *owned_for.categories.values(), 0)
 
@@ -164,6 +195,11 @@ class Journeys:
         paused.pauses = pauses
         return paused
 
+    def profile(self, attributes: Mapping[str, Attribute]) -> Mapping[str, Attribute]:
+        """Return the profile as conditions see it: who has earned no stage stands in the first."""
+        first = self._first_stage
+        return attributes if first is None or STAGE in attributes else {**attributes, STAGE: first}
+
     def entered_by(self, event_type: str) -> tuple[Journey, ...]:
         """Return the current journeys that this event type enters, by name."""
         entrances = self.entering.get(event_type)
@@ -172,6 +208,39 @@ class Journeys:
 
 def _chooses_channels(journey: Journey) -> bool:
     return any(step.send is not None and step.send.or_ for step in journey.steps)
+
+
+def _first_stage(journeys: Journeys) -> Attribute | None:
+    """Return the stage of those who have earned none; None where no condition asks for it."""
+    stages = journeys.stages
+    if stages is None:
+        return None
+    said = chain(map(_expressions, journeys.versions.values()), map(_of_offer, journeys.offers))
+    asked = _reads(chain(stages.conditions(), *said))
+    if not asked.profile.whole and STAGE not in asked.profile.names:
+        return None
+    return Attribute(stages.rules[0].name, 0, "", "")
+
+
+def _expressions(journey: Journey) -> Iterator[Expression]:
+    yield from _entry_expressions(journey)
+    yield from _goal_expressions(journey)
+    yield from _step_expressions(journey)
+    for exit_ in journey.exits:
+        yield from _exit_expressions(exit_)
+    if journey.entry.absence is not None and journey.entry.absence.when is not None:
+        yield journey.entry.absence.when
+
+
+def _of_offer(terms: Terms) -> Iterator[Expression]:
+    offer = terms.offer
+    yield from (one for one in (offer.qualifies, offer.known) if one is not None)
+    if offer.otherwise is not None:
+        yield from (variable.value for variable in offer.otherwise.variables.values())
+
+
+def _waits_for_best_time(journey: Journey) -> bool:
+    return any(step.wait is not None and step.wait.best_time for step in journey.steps)
 
 
 def _entry_expressions(journey: Journey) -> Iterator[Expression]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal
+from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal, StageReason
 
 # Each completes "… , because".
 REFUSED_BECAUSE: Final = {
@@ -47,6 +47,12 @@ ENDED_BECAUSE: Final = {
     EndReason.VERSION_GONE: "the version that the customer had entered is no longer loaded",
     EndReason.STEP_GONE: "the step in which the customer stood no longer exists",
     EndReason.STEP_FAILED: "its next step could not be evaluated",
+}
+STAGE_BECAUSE: Final = {
+    StageReason.EARNED: "this event earned it",
+    StageReason.ATTRIBUTES_KNOWN: "what it requires is known now",
+    StageReason.ORDER_GONE: "an order that had earned more is gone",
+    StageReason.STAGE_GONE: "the shop no longer has the stage",
 }
 PROMISE_ENDED_BECAUSE: Final = {
     PromiseEnd.REJECTED: "the customer does not want it",
@@ -89,6 +95,12 @@ def refused_because(reason: str) -> str:
 def held_because(reason: str) -> str:
     """Return the sentence of a hold; a word of a newer release is quoted as it is."""
     known = {hold.value: text for hold, text in HELD_BECAUSE.items()}
+    return known.get(reason, f"of a reason this release does not know: {reason}")
+
+
+def stage_because(reason: str) -> str:
+    """Return the sentence of a stage; a word of a newer release is quoted as it is."""
+    known = {one.value: text for one, text in STAGE_BECAUSE.items()}
     return known.get(reason, f"of a reason this release does not know: {reason}")
 
 

@@ -1,9 +1,9 @@
 """The shop's own journeys, played faster: an hour becomes a second, two weeks become ten.
 
 Derived from the folder of the real journeys each time, so that the demo cannot drift from them:
-only the waits and the windows of caps are shortened, and there are no quiet hours, because the demo
-does not know at what time of the day somebody looks at it. `catalog` reads the copy like any other
-journeys folder and would find what is wrong with it.
+only the waits and the windows of caps are shortened, and there are neither quiet hours nor best
+ones, because the demo does not know at what time of the day somebody looks at it. `catalog` reads
+the copy like any other journeys folder and would find what is wrong with it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ COMPRESSION: Final = 0.4
 _WAIT = re.compile(
     r"^([^#\n]*\b(?:wait|per):\s*[\"']?)([0-9][0-9wdhms]*|P[0-9A-Z]+)\b", re.MULTILINE
 )
+_BEST_TIME = re.compile(r"^( +wait:) best_time$", re.MULTILINE)
 _QUIET_HOURS = re.compile(r"^quiet_hours: \{.*\}\n", re.MULTILINE)
 
 
@@ -56,8 +57,8 @@ def write_quicker(source: Path, target: Path) -> None:
 
 
 def quicker_text(text: str) -> str:
-    """Return YAML with waits shortened and no quiet hours; all else stays as it is written."""
-    text = _QUIET_HOURS.sub("", text)
+    """Return YAML with waits shortened and no hours of the day; all else stays as it is written."""
+    text = _BEST_TIME.sub(r"\1 1h", _QUIET_HOURS.sub("", text))
     return _WAIT.sub(lambda found: found[1] + quicker(found[2]), text)
 
 

@@ -38,6 +38,8 @@ from orchestrator.core.decision import (
     RedemptionRefused,
     RedemptionUndone,
     SendRefused,
+    StageChanged,
+    StageWithheld,
 )
 from orchestrator.demo.sentences import (
     PROMISE_ENDED_BECAUSE,
@@ -47,6 +49,7 @@ from orchestrator.demo.sentences import (
     final_sentence,
     held_because,
     refused_because,
+    stage_because,
 )
 
 if TYPE_CHECKING:
@@ -248,6 +251,14 @@ def _fact(
             return _final(entry, messages)
         case Chosen() | AttributesSet() | EventTold() | GoalReached():
             return _step_taken(entry)
+        case StageChanged():
+            because = stage_because(entry.reason)
+            return Fact(Mark.MOVED, f"stage {entry.to} after {entry.from_}, because {because}")
+        case StageWithheld():
+            names = ", ".join(entry.missing)
+            return Fact(
+                Mark.REFUSED, f"earned the stage {entry.stage}, but nobody knows their {names}"
+            )
         case _:
             return _of_offer(entry, record, messages, explanation)
 

@@ -53,6 +53,8 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "redeem": ("order",),
     "refuse_redemption": ("reason", "detail", "order"),
     "undo_redemption": ("order", "open", "detail"),
+    "stage": ("from", "reason"),
+    "stage_withheld": ("missing",),
     "ignore": (),
     "dead_letter": ("detail",),
 }
@@ -119,6 +121,10 @@ class Expectation(BaseModel):
     """The offer that cannot be redeemed."""
     undo_redemption: str | None = None
     """The offer whose order came back."""
+    stage: str | None = None
+    """The stage that the customer comes to."""
+    stage_withheld: str | None = None
+    """The stage that is earned while attributes are missing."""
     ignore: str | None = None
     dead_letter: str | None = None
     customer: str | None = None
@@ -149,6 +155,10 @@ class Expectation(BaseModel):
     expires_after: Duration | None = None
     of: Steps | None = None
     """The steps whose messages are recalled or final."""
+    from_: str | None = Field(default=None, alias="from")
+    """The stage from which the customer comes."""
+    missing: Steps | None = None
+    """The attributes without which the customer does not go on."""
     channel: str | None = None
     key: str | None = None
     enrollment: str | None = None

@@ -38,6 +38,8 @@ from orchestrator.core.decision import (
     RedemptionRefused,
     RedemptionUndone,
     SendRefused,
+    StageChanged,
+    StageWithheld,
 )
 from orchestrator.core.language.scalars import duration_text
 
@@ -57,6 +59,7 @@ _SIGNS: Final = {
     "promise": "◇", "grant": "◇", "refuse_offer": "✗", "confirm": "◆", "withdraw": "✗",
     "redeem": "◆", "refuse_redemption": "✗", "undo_redemption": "◇",
     "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
+    "stage": "▲", "stage_withheld": "△",
 }  # fmt: skip
 # An enrollment's name holds its journey and key.
 _IN_ENROLLMENT: Final = frozenset({"journey", "key"})
@@ -225,6 +228,17 @@ class Observer:
                 }
             case Chosen() | AttributesSet() | EventTold() | GoalReached():
                 return self._of_step(entry, decision)
+            case StageChanged():
+                return "stage", {
+                    "stage": entry.to,
+                    "from": entry.from_,
+                    "reason": entry.reason.value,
+                }
+            case StageWithheld():
+                return "stage_withheld", {
+                    "stage_withheld": entry.stage,
+                    "missing": sorted(entry.missing),
+                }
             case Emitted():
                 raise AssertionError("commands are told as such")
             case MessageFinal():

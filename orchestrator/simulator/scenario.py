@@ -19,13 +19,14 @@ from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import instead, quoted
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
-from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal
+from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal, StageReason
 from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
 from orchestrator.core.pauses import GLOBAL
 from orchestrator.simulator.expectation import Expectation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from enum import StrEnum
     from pathlib import Path
 
     from orchestrator.core.journeys import Journeys
@@ -253,6 +254,7 @@ class _Names:
         self.templates |= {
             terms.offer.otherwise.template for terms in journeys.offers if terms.offer.otherwise
         }
+        self.stages = {stage.name for stage in journeys.shop.stages}
         self.audiences = {name for journey in versions for name in _audiences(journey)}
 
     def asked_by(self, expectation: Expectation) -> Iterator[tuple[str, str, set[str]]]:
@@ -272,6 +274,7 @@ class _Names:
             "tell": self.events,
             **dict.fromkeys(("add", "remove"), self.audiences),
             **dict.fromkeys(("template", "otherwise"), self.templates),
+            **dict.fromkeys(("stage", "stage_withheld", "from"), self.stages),
             "ignore": {"duplicate"},
             **dict.fromkeys(
                 ("offer", "promise", "grant", "confirm", "withdraw", "redeem", "undo_redemption"),
@@ -286,11 +289,13 @@ class _Names:
                     yield name, one, set(allowed)
 
 
-def _reasons(expectation: Expectation) -> type[EndReason | Hold | PromiseEnd | Refusal]:
+def _reasons(expectation: Expectation) -> type[StrEnum]:
     if expectation.leave is not None:
         return EndReason
     if expectation.withdraw is not None:
         return PromiseEnd
+    if expectation.stage is not None:
+        return StageReason
     return Refusal if expectation.hold is None else Hold
 
 

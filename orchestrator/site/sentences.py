@@ -110,6 +110,9 @@ def wait_text(wait: Wait) -> str:
     until = " or ".join(day.value.capitalize() for day in wait.weekday)
     if wait.time is not None:
         until = f"{until} {time_text(wait.time)}".strip()
+    if wait.best_time:
+        soon = f" within {duration_text(wait.within)}" if "within" in wait.model_fields_set else ""
+        until = f"the customer's best hour{soon}"
     if until:
         parts.append(f"until {until}")
     return ", then ".join(parts)

@@ -83,7 +83,7 @@ def test_the_content_hash_does_not_depend_on_the_order_of_files(tmp_path: Path) 
         ("welcome.yaml", "expires_after: 30d", "expires_after: 31d"),
         ("templates/push/bestsellers.yaml", "What others carry", "What others wear"),
         ("welcome.yaml", "on: message.unsubscribed", "on: message.bounced"),
-        ("welcome.yaml", 'profile.loyalty_tier != "none"', 'profile.loyalty_tier != "no"'),
+        ("welcome.yaml", 'profile.stage == "loyal"', 'profile.stage == "customer"'),
         ("shop.yaml", "default: 180d", "default: 181d"),
         ("channels.yaml", "address_ref: profile.chat_id", "address_ref: profile.chat"),
     ],

@@ -21,8 +21,10 @@ from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Emitted, Ended, Entered, Outcome, ToldEvent
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.language.journey import Step
+from orchestrator.core.language.shop import Shop
 from orchestrator.core.pauses import Pause, Pauses
 from orchestrator.core.rules.advance import OPEN_COMMANDS_MAX, STEPS_PER_WALK_MAX
+from orchestrator.core.rules.learning.stages import SPARE_MARKS
 from tests.core.builders import HOUR, START, Story, event, item, journey, send, shop_of, wait
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ CONDITIONS = st.sampled_from(
 )
 WAITS: list[Any] = [
     *("1m", "1h", "3d", {"time": "02:30"}, {"for": "1d", "time": "09:00"}),
+    *("best_time", {"for": "30m", "best_time": True, "within": "3h"}),
     {"weekday": ["monday", "thursday"]},
     {"date": "profile.renewal", "before": "1d"},
     {"date": "profile.renewal", "yearly": True, "time": "09:00"},
@@ -54,6 +57,13 @@ TIMED: list[dict[str, Any]] = [
     {"absence": {"of": "product.viewed", "for": "30h"}},
     {"absence": {"of": "purchase", "for": "2h", "when": "event.data.n > 1"}},
     {"segment": 'profile.tier == "gold"'},
+    {"segment": 'profile.stage == "customer"'},
+]
+STAGES = [
+    {"name": "visitor"},
+    {"name": "seen", "on": {"event": "product.viewed", "when": "event.data.n > 2"}},
+    {"name": "customer", "on": "purchase", "requires": ["name"]},
+    {"name": "loyal", "on": [{"event": "purchase", "times": 2}, "profile.updated"]},
 ]
 GOALS: list[dict[str, Any]] = [
     {"on": "purchase", "when": "event.data.n > 1"},
@@ -150,7 +160,9 @@ def journeys(draw: st.DrawFn, name: str, version: int = 1) -> Journey:
 @st.composite
 def shops(draw: st.DrawFn, version: int = 1) -> Journeys:
     """Return up to four journeys."""
-    return shop_of(*(draw(journeys(f"j{n}", version)) for n in range(draw(st.integers(1, 4)))))
+    drawn = [draw(journeys(f"j{n}", version)) for n in range(draw(st.integers(1, 4)))]
+    stages = draw(st.sampled_from([(), STAGES, STAGES[:3]]))
+    return shop_of(*drawn, shop=Shop.model_validate({"stages": stages}))
 
 
 DATA = st.fixed_dictionaries(
@@ -163,6 +175,8 @@ DATA = st.fixed_dictionaries(
             optional={
                 "tier": st.just("gold"),
                 "name": st.text(),
+                "preferred_hour": st.sampled_from([3, "19:00", 25, "soon"]),
+                "stage": st.just("loyal"),
                 "zone": st.sampled_from(["Asia/Kathmandu", "Europe/Madrid", "Nowhere", 3]),
                 "renewal": st.sampled_from(["2026-11-24", "1992-02-29", "soon", None]),
             },
@@ -239,7 +253,10 @@ class LifeOfACustomer(RuleBasedStateMachine):
     @rule(
         choice=st.integers(0, 10**6),
         outcome=st.sampled_from(
-            ["message.delivered", "message.bounced", "task.closed", "audience.applied"]
+            [
+                *("message.delivered", "message.bounced", "message.opened", "message.clicked"),
+                *("task.closed", "audience.applied"),
+            ]
         ),
     )
     def a_sender_reports(self, choice: int, outcome: str) -> None:
@@ -290,7 +307,8 @@ class LifeOfACustomer(RuleBasedStateMachine):
     def the_shop_is_redeployed(self, shop: Journeys, keeps: bool) -> None:  # noqa: FBT001 - Drawn.
         old = self.shop.versions if keeps else {}
         pauses = self.shop.pauses
-        self.shop = shop_of(*({**old, **shop.versions}).values()).pausing(pauses)
+        newest = ({**old, **shop.versions}).values()
+        self.shop = shop_of(*newest, shop=shop.shop).pausing(pauses)
 
     def take(self, one: Input) -> Decision:
         before = self.customer
@@ -355,6 +373,8 @@ class LifeOfACustomer(RuleBasedStateMachine):
     def memory_is_bounded(self) -> None:
         assert len(self.customer.seen) <= 64 * 12
         assert len(self.customer.exits) <= 32
+        assert sum(map(len, self.customer.earned.values())) <= 4 * 6 * (2 + SPARE_MARKS)
+        assert self.customer.hours is None or len(self.customer.hours.counts) == 48
         for enrollment in self.customer.enrollments:
             assert enrollment.step is not None or enrollment.open_commands
             assert len(enrollment.open_commands) <= OPEN_COMMANDS_MAX

@@ -21,12 +21,14 @@ from orchestrator.core.decision import (
     RedemptionUndone,
     Refusal,
     SendRefused,
+    StageReason,
 )
 from orchestrator.core.event import Event
 from orchestrator.demo.sentences import (
     ENDED_BECAUSE,
     PROMISE_ENDED_BECAUSE,
     REFUSED_BECAUSE,
+    STAGE_BECAUSE,
     duration,
 )
 from orchestrator.demo.timeline import Mark, as_json, explain, read_record
@@ -250,12 +252,17 @@ def test_what_is_no_journey_log_record_is_not_read():
     assert read_record(b'{"customer": 7}') is None
 
 
-def test_every_refusal_and_every_end_has_a_sentence():
+def test_every_refusal_every_end_and_every_change_of_stage_has_a_sentence():
     """A new word in the core needs its sentence here, or `explain` would answer in code words."""
     assert set(REFUSED_BECAUSE) == set(Refusal)
     assert set(PROMISE_ENDED_BECAUSE) == set(PromiseEnd)
     assert set(ENDED_BECAUSE) == set(EndReason)
-    for sentence in (*REFUSED_BECAUSE.values(), *ENDED_BECAUSE.values()):
+    assert set(STAGE_BECAUSE) == set(StageReason)
+    for sentence in (
+        *REFUSED_BECAUSE.values(),
+        *ENDED_BECAUSE.values(),
+        *STAGE_BECAUSE.values(),
+    ):
         assert " " in sentence
         assert "_" not in sentence
 

@@ -22,6 +22,8 @@ from orchestrator.core.expressions.condition import calculable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orchestrator.core.language.journey import Entry
+
 # What `core/expressions/condition.py` puts under each root.
 MEMBERS: Final = {
     "event": frozenset({"data", "type", "source", "id", "time_ms"}),
@@ -54,21 +56,23 @@ _FIRST_ITEM: Final = re.compile(
 
 def expression_findings(draft: Draft, vocabulary: Vocabulary) -> Iterator[Finding]:
     """Yield what is wrong with the expressions of a journey."""
-    entry = draft.journey.entry
     for use in uses(draft):
         if use.place[0] != "entry" and "entry" in draft.damaged:
             continue  # What the enrollment knows of its entry cannot be told.
-        messages = [*_scope_faults(use, draft)]
-        if not messages:
-            examples = {
-                "event": _example(vocabulary, use.event_type),
-                "trigger": _example(vocabulary, entry.on),
-            }
-            messages = [*_name_faults(use, draft, examples)]
-            if not messages:
-                messages = [*_value_faults(use, draft, examples)]
-        for message in messages:
+        for message in expression_faults(use, draft.journey.entry, vocabulary):
             yield draft.finding(where(draft.tree, use.place) + message, *use.place)
+
+
+def expression_faults(use: Use, entry: Entry, vocabulary: Vocabulary) -> list[str]:
+    """Return what is wrong with an expression in a journey with such an entry."""
+    messages = [*_scope_faults(use, entry)]
+    if messages:
+        return messages
+    examples = {
+        "event": _example(vocabulary, use.event_type),
+        "trigger": _example(vocabulary, entry.on),
+    }
+    return [*_name_faults(use, entry, examples)] or [*_value_faults(use, entry, examples)]
 
 
 def _example(vocabulary: Vocabulary, event_type: str | None) -> dict[str, Any] | None:
@@ -76,11 +80,10 @@ def _example(vocabulary: Vocabulary, event_type: str | None) -> dict[str, Any] |
     return {} if event_type is None else vocabulary.example(event_type)
 
 
-def _scope_faults(use: Use, draft: Draft) -> Iterator[str]:
+def _scope_faults(use: Use, entry: Entry) -> Iterator[str]:
     """Yield what the expression names and cannot see from where it stands."""
     for root in sorted(use.expression.roots - use.sees):
         yield f"{quoted(root)} is not known here; {_who(use)} sees {', '.join(sorted(use.sees))}"
-    entry = draft.journey.entry
     if use.place[0] == "entry":
         if use.gives in {"key", "products"} and "event" not in use.expression.roots:
             yield "names nothing of the event, so it would be the same for every entry"
@@ -94,8 +97,8 @@ def _scope_faults(use: Use, draft: Draft) -> Iterator[str]:
 
 
 def _who(use: Use) -> str:
-    if use.place[0] == "entry":
-        return "an entry"
+    if use.place[0] in {"entry", "stages"}:
+        return "an entry" if use.place[0] == "entry" else "a stage"
     return "an exit" if use.place[-1] == "when" and use.place[0] == "exits" else "a step"
 
 
@@ -103,14 +106,14 @@ def _members(use: Use) -> list[tuple[str, str]]:
     return _MEMBER.findall(_STRING.sub('""', use.expression.source))
 
 
-def _name_faults(use: Use, draft: Draft, examples: dict[str, Any]) -> Iterator[str]:
+def _name_faults(use: Use, entry: Entry, examples: dict[str, Any]) -> Iterator[str]:
     """Yield members, fields and functions that do not exist."""
     source = _STRING.sub('""', use.expression.source)
     for root, name in _MEMBER.findall(source):
         if name not in MEMBERS[root]:
             yield f"{root} has no {quoted(name)}{instead(name, MEMBERS[root])}"
     for root, name, fields in _fields_named(source, examples):
-        event_type = use.event_type if root == "event" else draft.journey.entry.on
+        event_type = use.event_type if root == "event" else entry.on
         if event_type is None:
             yield "trigger is always empty; nothing happens when a time of the calendar comes"
             continue
@@ -146,12 +149,12 @@ def _fields_named(source: str, examples: dict[str, Any]) -> Iterator[tuple[str, 
             yield root, f"items.{name}", {f"items.{field}" for field in items[0]}
 
 
-def _value_faults(use: Use, draft: Draft, examples: dict[str, Any]) -> Iterator[str]:
+def _value_faults(use: Use, entry: Entry, examples: dict[str, Any]) -> Iterator[str]:
     """Evaluate on an example; yield a clash of types, or a value of the wrong kind."""
     if use.gives == "anything" or examples["event"] is None or examples["trigger"] is None:
         return
     try:
-        value = use.expression.evaluate(_context(use, draft, examples))
+        value = use.expression.evaluate(_context(use, entry, examples))
     except TypeError as error:
         reason = str(error).partition(". ")[0].partition(":")[0]
         yield f"compares or calculates with unlike things, like text with a number ({reason})"
@@ -169,12 +172,12 @@ def _value_faults(use: Use, draft: Draft, examples: dict[str, Any]) -> Iterator[
             yield f"gives {shown}; products have a sku, like event.data.items or event.data"
 
 
-def _context(use: Use, draft: Draft, examples: dict[str, Any]) -> cel.Context:
+def _context(use: Use, entry: Entry, examples: dict[str, Any]) -> cel.Context:
     data, trigger = known(examples["event"]), known(examples["trigger"])
     event = {"data": data, "type": use.event_type, "source": "/shop", "id": "1", "time_ms": 1}
     enrollment = {
-        "id": f"{draft.journey.name}#1",
-        "key": _example_key(draft, trigger),
+        "id": "welcome#1",
+        "key": _example_key(entry, trigger),
         "skus": ["tent-2"],
         "families": ["tent"],
     }
@@ -183,9 +186,9 @@ def _context(use: Use, draft: Draft, examples: dict[str, Any]) -> cel.Context:
     return cel.Context({**seen, "offers": ["an_offer"], "now_ms": 1})
 
 
-def _example_key(draft: Draft, trigger: dict[str, Any]) -> Any:
+def _example_key(entry: Entry, trigger: dict[str, Any]) -> Any:
     """Return the key that the example of the entering event would have."""
-    key = draft.journey.entry.key
+    key = entry.key
     try:
         return key and str(key.evaluate(cel.Context({"event": {"data": calculable(trigger)}})))
     except Exception:  # noqa: BLE001 - As above; a wrong key has its own finding.

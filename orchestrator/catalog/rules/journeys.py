@@ -16,6 +16,7 @@ from orchestrator.catalog.findings import Finding, instead, nearest, quoted
 from orchestrator.catalog.rules.expressions import expression_findings
 from orchestrator.catalog.rules.paths import path_findings
 from orchestrator.catalog.rules.promises import discount_findings, promise_findings
+from orchestrator.catalog.rules.stages import named_stage_findings
 from orchestrator.catalog.rules.steps import step_findings
 from orchestrator.catalog.rules.uses import messages
 from orchestrator.catalog.templates import template_findings
@@ -68,6 +69,7 @@ def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
         yield from discount_findings(draft, around.shop, around.offers, around.templates)
     if around.vocabulary is not None:
         yield from expression_findings(draft, around.vocabulary)
+        yield from named_stage_findings(draft, around.vocabulary)
 
 
 def shop_findings(path: str, tree: Node, shop: Shop) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.catalog.draft import Draft, where
+from orchestrator.catalog.draft import Draft, Place, where
 from orchestrator.catalog.findings import Finding, instead, quoted
 from orchestrator.catalog.rules.paths import raw_ids
 from orchestrator.core.language.journey import STEP_WORDS
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from orchestrator.catalog.vocabulary import Vocabulary
     from orchestrator.core.language.journey import Step
+    from orchestrator.core.language.words import Wait
 
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
 # These say themselves where they lead.
 _TURNS: Final = {
     "branch": "a branch goes on where its arms say",
@@ -111,10 +114,12 @@ def _waits(draft: Draft) -> Iterator[Finding]:
             yield _at(
                 draft, "ranks nothing; write two or more things under until", *place, "ranked"
             )
+        yield from _best_times(draft, wait, place)
         if wait.date is None:
             for word in sorted(said & {"before", "after", "yearly"}):
                 yield _at(draft, "belongs to a date; say which one: `date: …`", *place, word)
-            if not wait.for_ and wait.time is None and not wait.weekday:
+            ends = wait.for_ or wait.time is not None or wait.weekday or wait.best_time
+            if not ends:
                 message = "waits for no time; leave the step out"
                 if wait.until:
                     message = "has no end; say how long at most, like `for: 7d`"
@@ -126,6 +131,22 @@ def _waits(draft: Draft) -> Iterator[Finding]:
                 yield _at(draft, message, *place, word)
         if wait.before and wait.after:
             yield _at(draft, "say before or after, one of them", *place, "before")
+
+
+def _best_times(draft: Draft, wait: Wait, place: Place) -> Iterator[Finding]:
+    """Yield what does not go with the best hour of the day, and bounds that nothing fits into."""
+    said = wait.model_fields_set
+    if not wait.best_time:
+        if "within" in said:
+            message = "belongs to the best hour; write `best_time: true` too"
+            yield _at(draft, message, *place, "within")
+        return
+    for word in ("time", "weekday", "date"):
+        if word in said:
+            message = "one wait ends at one time; wait for the best hour in a step of its own"
+            yield _at(draft, message, *place, word)
+    if not _HOUR_MS <= wait.within <= _DAY_MS:
+        yield _at(draft, "is at least 1h and at most 1d", *place, "within")
 
 
 def _told(draft: Draft, vocabulary: Vocabulary) -> Iterator[Finding]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 from pydantic import (
@@ -92,6 +93,13 @@ TimeOfDay = Annotated[
     BeforeValidator(parse_time_of_day),
     WithJsonSchema({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}),
 ]
+
+
+def listed(value: object) -> object:
+    """Let one word or mapping stand for a list of one."""
+    return (value,) if isinstance(value, str | Mapping) else value
+
+
 LOCALE_PATTERN: Final = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 EVENT_TYPE_PATTERN: Final = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrator.core.command import CommandClass
 from orchestrator.core.language.scalars import (
@@ -17,7 +17,14 @@ from orchestrator.core.language.scalars import (
     Text,
     TimeOfDay,
 )
+from orchestrator.core.language.stages import STAGES_MAX, CustomerStage
 
+Hour = Annotated[int, Field(ge=0, le=23)]
+Weight = Annotated[int, Field(ge=0, le=1_000)]
+# When people read what shops write to them: a first time in the morning, most in the evening.
+_MORNING: Final = {7: 1, 8: 2, 9: 3, 10: 4, 11: 3, 12: 3, 13: 2, 14: 1, 15: 1}
+_EVENING: Final = {16: 1, 17: 2, 18: 3, 19: 4, 20: 5, 21: 4, 22: 2}
+BEST_HOURS: Final[Mapping[int, int]] = _MORNING | _EVENING
 # Caps keep what they count in the customer's state.
 CAP_MS_MAX = 90 * 86_400_000
 
@@ -112,6 +119,13 @@ class Shop(Model):
     """How long a promotional message waits at least after the one before, of whatever journey."""
     handoff_timeout: Duration = 24 * 3_600_000
     """How long promotions wait after `handoff.started` when no `handoff.ended` comes."""
+    best_hours: Mapping[Hour, Weight] = Field(default=BEST_HOURS)
+    """How well the hours of the day suit customers of whom nothing is known, for `wait:
+    best_time`: `{9: 2, 20: 5}`. Only the proportions count; an hour that is not named has 0. By
+    default a morning with its best at 10 and an evening with its best at 20."""
+    stages: tuple[CustomerStage, ...] = Field(default=(), max_length=STAGES_MAX)
+    """The stages that customers come through, in order; conditions read `profile.stage`. What
+    events say of an attribute with that name is then ignored."""
     snippets: Mapping[Locale, Mapping[Name, str]] = Field(default_factory=dict)
     """The brand's own words, by language: `{{ snippets.signature }}` in a template."""
     forbidden_words: Mapping[Locale, tuple[Text, ...]] = Field(default_factory=dict)
@@ -125,6 +139,13 @@ class Shop(Model):
     events: Mapping[EventType, tuple[Text, ...]] = Field(default_factory=dict)
     """Event types of the shop's own, and further data fields of the standard ones. A type of its
     own with no field listed may carry any."""
+
+    @field_validator("best_hours")
+    @classmethod
+    def _has_a_best_hour(cls, hours: Mapping[int, int]) -> Mapping[int, int]:
+        if not any(hours.values()):
+            raise ValueError("no hour has a weight; name at least one, like {20: 1}")
+        return hours
 
 
 class Channel(Model):

@@ -22,6 +22,7 @@ from orchestrator.core.language.scalars import (
     Name,
     Text,
     TimeOfDay,
+    listed,
     parse_duration,
 )
 
@@ -175,7 +176,18 @@ class Wait(Model):
     """How long. With `time` or `weekday`: at least so long, then until that time."""
     time: TimeOfDay | None = None
     """Until this local time, like `"09:00"`: today's when it is still to come, else tomorrow's."""
-    weekday: Annotated[tuple[Weekday, ...], BeforeValidator(_listed)] = ()
+    best_time: bool = False
+    """Until the hour of the day in which this customer responds most; `wait: best_time` is short
+    for it. What they have named, `profile.preferred_hour` (0 to 23, or `"19:00"`), counts before
+    anything learned. It is learned from `message.opened`, `message.clicked` and `message.replied`,
+    of which an older one counts half as much as one four weeks later; who has answered little is
+    thought to be like the shop's `best_hours`. Quiet hours are no best ones. Who is in that hour
+    already goes on with the next minute; with `for`, who is in it when that is over goes on then.
+    """
+    within: Duration = 86_400_000
+    """With `best_time`: the best of the hours that come in this time, from 1h up to 1d, which is
+    a day of the calendar. With `for`, counted from its end."""
+    weekday: Annotated[tuple[Weekday, ...], BeforeValidator(listed)] = ()
     """Until the next of these days, `monday` or `[monday, thursday]`, at `time` or as it begins.
     On the day itself, when its time is over: until the next."""
     date: Condition | None = None
@@ -195,7 +207,7 @@ class Wait(Model):
     ranked: bool = False
     """Arms of `until` are written best first, and the wait goes on when one has come, in case a
     better one comes too; the best ends it at once. Without it, the first that comes ends it."""
-    reset_on: Annotated[tuple[Heard, ...], BeforeValidator(_listed), Field(max_length=16)] = ()
+    reset_on: Annotated[tuple[Heard, ...], BeforeValidator(listed), Field(max_length=16)] = ()
     """Events that start the wait anew, like a repeat of the trigger: `cart.updated` or
     `{event: cart.updated, when: event.data.cart_id == enrollment.key}`."""
 
@@ -215,6 +227,8 @@ class Wait(Model):
     def _from_duration(cls, value: object) -> object:
         if isinstance(value, Mapping | cls):
             return value
+        if value == "best_time":
+            return {"best_time": True}
         parse_duration(value)
         return {"for": value}
 

@@ -241,7 +241,8 @@ def is_known(draft: Draft, terms: Terms, attributes: Mapping[str, Attribute]) ->
 def _holds(
     draft: Draft, condition: Expression, attributes: Mapping[str, Attribute]
 ) -> bool | Failed:
-    reads = draft.journeys.offers.reads
+    journeys = draft.journeys
+    reads, attributes = journeys.offers.reads, journeys.profile(attributes)
     return Scope(attributes, draft.now_ms, event=None, reads=reads).holds(condition)
 
 

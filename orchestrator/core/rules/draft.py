@@ -78,12 +78,14 @@ class Draft:
         "contact",
         "contenders",
         "customer",
+        "earned",
         "enrollments",
         "entries",
         "event",
         "exits",
         "exits_dropped",
         "fence",
+        "hours",
         "journeys",
         "memories",
         "now_ms",
@@ -118,6 +120,8 @@ class Draft:
         self.asked = customer.asked
         self.promises = customer.promises
         self.contact = customer.contact
+        self.earned = customer.earned
+        self.hours = customer.hours
         # Promotions that wait for the arbitration, and the enrollment that has sent one.
         self.contenders: list[tuple[Walk, Attempt]] = []
         self.promoted: str | None = None
@@ -139,7 +143,8 @@ class Draft:
     def scope_before(self) -> Scope:
         """What expressions over the profile saw before this decision."""
         reads = self.journeys.reads_of_profile
-        return Scope(self.customer.attributes, self.now_ms, event=None, reads=reads)
+        attributes = self.journeys.profile(self.customer.attributes)
+        return Scope(attributes, self.now_ms, event=None, reads=reads)
 
     def scope_over(self, event: Event | None) -> Scope:
         """Open a scope in which `event` is this one, with the customer's present profile."""
@@ -148,8 +153,8 @@ class Draft:
             reads = journeys.reads_when_due
         else:
             reads = journeys.reads_on.get(event.type, journeys.reads_set_off)
-        promises = self.promises
-        return Scope(self.attributes, self.now_ms, event=event, reads=reads, promises=promises)
+        attributes, promises = journeys.profile(self.attributes), self.promises
+        return Scope(attributes, self.now_ms, event=event, reads=reads, promises=promises)
 
     def change_attributes(self, attributes: Mapping[str, Attribute]) -> None:
         """Replace the profile; what is evaluated from here on sees the new one."""
@@ -302,6 +307,8 @@ class Draft:
             asked=self.asked,
             promises=self.promises,
             contact=self.contact,
+            earned=self.earned,
+            hours=self.hours,
         )
         return Decision(
             outcome=Outcome.APPLIED,

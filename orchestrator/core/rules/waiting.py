@@ -1,4 +1,4 @@
-"""Until when somebody waits: a time, a time of day, a weekday or a date of their own.
+"""Until when somebody waits: a time, a time of day, their best one, a weekday, a date of theirs.
 
 `advance` asks when it comes to a wait. Local time is that of the profile's zone, else of the
 journey's, else of the shop's.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.calendar import date_instant, first_zone, next_anniversary, next_time
 from orchestrator.core.expressions.condition import Failed
 from orchestrator.core.language.scalars import DURATION_MS_MAX
+from orchestrator.core.rules.learning.hours import best_time_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,9 @@ def over_at_ms(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> 
     earliest_ms = draft.now_ms + wait.for_
     if wait.date is not None:
         return _date_ms(draft, plan, enrollment, wait)
+    if wait.best_time:
+        zone = zone_of(draft.attributes, draft, plan)
+        return best_time_ms(draft, plan, zone, after_ms=earliest_ms, within_ms=wait.within)
     if wait.time is None and not wait.weekday:
         return earliest_ms
     return next_time(

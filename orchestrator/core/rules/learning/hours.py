@@ -1,0 +1,135 @@
+"""When a customer responds: learned from their answers, and asked by `wait: best_time`.
+
+`decide` hands over every report that somebody has opened, clicked or replied; `waiting` asks for
+the best hour that comes. Counts are whole numbers, so that they are the same on every machine. They
+halve from one period of four weeks to the next in which the customer answers: who is silent keeps
+their habits. Any order of arrival gives the same counts over ten periods; what is older weighs less
+than a thousandth of an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.core.calendar import DAY_MS, first_zone, minute_of_day, next_time
+from orchestrator.core.command import CommandClass
+from orchestrator.core.contact import WEIGHTS
+from orchestrator.core.customer import AnsweredHours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from zoneinfo import ZoneInfo
+
+    from orchestrator.core.customer import Attribute
+    from orchestrator.core.journeys import Plan
+    from orchestrator.core.language.shop import QuietHours
+    from orchestrator.core.rules.draft import Draft
+
+HOURS: Final = 24
+HALF_LIFE_MS: Final = 28 * DAY_MS
+COUNT_MAX: Final = 2**16 - 1
+PREFERRED: Final = "preferred_hour"
+# An opening; a power of two, so that it can be halved ten times and nothing is rounded.
+OPENED: Final = 1024
+# What the best hour of the shop's curve weighs: two openings at another hour are not believed yet.
+PRIOR: Final = 5 * OPENED // 2
+_COUNTS: Final = Struct(f">{HOURS}H")
+_MINUTE_MS: Final = 60_000
+_HOUR_TEXT: Final = re.compile(r"([01]?\d|2[0-3])(?::[0-5]\d)?", re.ASCII)
+
+
+def learn_hour(draft: Draft, event_type: str, at_ms: int) -> None:
+    """Count an answer in the hour of the day that it was where the customer is."""
+    zone = first_zone((_value(draft.attributes, "zone"), draft.journeys.shop.zone))
+    hour = minute_of_day(at_ms, zone) // 60
+    weight = WEIGHTS[event_type] * OPENED // WEIGHTS["message.opened"]
+    draft.hours = counted(draft.hours, hour, at_ms, weight)
+
+
+def counted(held: AnsweredHours | None, hour: int, at_ms: int, weight: int) -> AnsweredHours:
+    """Return the counts with one more answer, which may be older than others."""
+    period = at_ms // HALF_LIFE_MS
+    newest = period if held is None else max(held.period, period)
+    age = 0 if held is None else newest - held.period
+    counts = [count >> age for count in counts_in(held)]
+    counts[hour] = min(COUNT_MAX, counts[hour] + (weight >> newest - period))
+    return AnsweredHours(newest, _COUNTS.pack(*counts))
+
+
+def counts_in(held: AnsweredHours | None) -> tuple[int, ...]:
+    """Return what the answers weigh, by hour."""
+    return (0,) * HOURS if held is None else _COUNTS.unpack(held.counts)
+
+
+def best_time_ms(draft: Draft, plan: Plan, zone: ZoneInfo, *, after_ms: int, within_ms: int) -> int:
+    """Return when the best hour begins that comes after an instant; of equals the first.
+
+    Within less than a day only some hours come. The hour that it is by then counts as coming at
+    once; now, with the next minute. All hours are quiet only where everything is; then none is.
+    """
+    soon_ms = after_ms
+    if after_ms <= draft.now_ms:
+        soon_ms = (draft.now_ms // _MINUTE_MS + 1) * _MINUTE_MS
+    minute = minute_of_day(soon_ms, zone)
+    for quiet in (_quiet_hours(draft, plan), None):
+        for group in _ranked(draft, quiet, minute):
+            times = (
+                soon_ms if hour == minute // 60 else next_time(after_ms, hour * 60, zone)
+                for hour in group
+            )
+            coming = [one for one in times if within_ms >= DAY_MS or one <= after_ms + within_ms]
+            if coming:
+                return min(coming)
+    return soon_ms
+
+
+def preferred_hour(attributes: Mapping[str, Attribute]) -> int | None:
+    """Return the hour that the customer has named; None when it is none."""
+    value = _value(attributes, PREFERRED)
+    if isinstance(value, str) and (match := _HOUR_TEXT.fullmatch(value)) is not None:
+        return int(match[1])
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < HOURS:
+        return value
+    return None
+
+
+def _ranked(draft: Draft, quiet: QuietHours | None, minute: int) -> Iterator[list[int]]:
+    """Yield the hours, best first; those that are equally good together.
+
+    What the customer has named comes first, in quiet hours too: the guard has the last word there.
+    """
+    named = preferred_hour(draft.attributes)
+    if named is not None:
+        yield [named]
+    curve = draft.journeys.shop.best_hours
+    highest = max(curve.values())
+    scores = [
+        (curve.get(hour, 0) * PRIOR // highest + count, hour)
+        for hour, count in enumerate(counts_in(draft.hours))
+    ]
+    if quiet is not None:
+        now = minute // 60
+        scores = [
+            (score, hour)
+            for score, hour in scores
+            if not quiet.holds(minute if hour == now else hour * 60)
+        ]
+    for _, equals in groupby(sorted(scores, reverse=True), key=lambda one: one[0]):
+        yield [hour for _, hour in equals]
+
+
+def _quiet_hours(draft: Draft, plan: Plan) -> QuietHours | None:
+    """Return the shop's quiet hours where the messages of a journey keep them."""
+    said = plan.journey.quiet_hours
+    transactional = plan.journey.kind is CommandClass.TRANSACTIONAL
+    if said == "ignore" or (said is None and transactional):
+        return None
+    return draft.journeys.shop.quiet_hours
+
+
+def _value(attributes: Mapping[str, Attribute], name: str) -> object:
+    attribute = attributes.get(name)
+    return None if attribute is None else attribute.value
