@@ -371,8 +371,10 @@ def test_what_is_remembered_is_bounded_however_much_is_bought():
     story = story_of(**ANA)
     for number in range(50):
         buy(story, f"{number}")
+        story.tell(event("newsletter.subscribed", f"n{number}"))
 
     assert {key: len(marks) // MARK_BYTES for key, marks in story.customer.earned.items()} == {
+        "subscriber newsletter.subscribed": 1,
         "customer purchase": 1 + SPARE_MARKS,
         "loyal purchase": 3 + SPARE_MARKS,
     }
