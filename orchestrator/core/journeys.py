@@ -131,11 +131,7 @@ class Journeys:
         self.offers: Final = Offers(offers, shop.zone)
         self.templates: Final = templates
         self.channels: Final = dict(channels)
-        self.recipients: Final[Mapping[str, Mapping[str, str]]] = {
-            name: {"address_ref": channel.address_ref}
-            for name, channel in self.channels.items()
-            if channel.address_ref is not None
-        }
+        self.recipients: Final = _recipients(self.channels)
         self.mode: Final[Mode] = mode
         self.versions: Final[Mapping[tuple[str, int], Journey]] = {
             (journey.name, journey.version): journey
@@ -208,6 +204,15 @@ class Journeys:
 
 def _chooses_channels(journey: Journey) -> bool:
     return any(step.send is not None and step.send.or_ for step in journey.steps)
+
+
+def _recipients(channels: Mapping[str, Channel]) -> Mapping[str, Mapping[str, str]]:
+    """Return what commands of a channel say of their recipient."""
+    return {
+        name: {"address_ref": channel.address_ref}
+        for name, channel in channels.items()
+        if channel.address_ref is not None
+    }
 
 
 def _first_stage(journeys: Journeys) -> Attribute | None:

@@ -100,6 +100,19 @@ def test_an_order_that_is_told_twice_counts_once():
     assert stage(story) == "customer"
 
 
+def test_an_order_that_is_told_again_after_it_was_forgotten_counts_once():
+    story = story_of(**ANA)
+    buy(story, "1", "2")
+
+    story.pass_time(100 * DAY)
+    for number in range(64):
+        story.tell(event("search.done", f"s{number}", at=story.now))
+    told_again = story.tell(purchase("2", "gas-1"))
+
+    assert told_again.outcome is Outcome.APPLIED
+    assert stage(story) == "customer"
+
+
 def test_who_lacks_an_attribute_stays_and_the_log_says_which():
     story = story_of()
 
@@ -288,9 +301,11 @@ def test_what_an_event_says_of_the_stage_is_ignored():
     story = story_of(**ANA)
     buy(story, "1")
 
-    story.tell(event("profile.updated", "p1", at=START + DAY, attributes={"stage": "loyal"}))
+    said = {"stage": "loyal"}
+    decision = story.tell(event("profile.updated", "p1", at=START + DAY, attributes=said))
 
     assert stage(story) == "customer"
+    assert decision.entries == ()
 
 
 def test_a_shop_without_stages_keeps_an_attribute_of_that_name():
@@ -371,8 +386,10 @@ def test_what_is_remembered_is_bounded_however_much_is_bought():
     story = story_of(**ANA)
     for number in range(50):
         buy(story, f"{number}")
+        story.tell(event("newsletter.subscribed", f"n{number}"))
 
     assert {key: len(marks) // MARK_BYTES for key, marks in story.customer.earned.items()} == {
+        "subscriber newsletter.subscribed": 1,
         "customer purchase": 1 + SPARE_MARKS,
         "loyal purchase": 3 + SPARE_MARKS,
     }

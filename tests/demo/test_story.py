@@ -59,6 +59,11 @@ def test_only_waits_change():
     assert quicker_text(text) == text.replace("    wait: 3d", "    wait: 6s")
 
 
+def test_a_best_hour_is_played_as_a_short_wait():
+    """The demo does not know at what time of the day somebody looks at it."""
+    assert quicker_text("    wait: best_time\n") == "    wait: 1s\n"
+
+
 def test_the_faster_copy_is_the_shops_own_journeys(tmp_path):
     """The copy passes the same check and differs from the original in nothing but waits."""
     write_quicker(JOURNEYS, tmp_path)

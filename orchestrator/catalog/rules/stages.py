@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.catalog.draft import Draft, where
 from orchestrator.catalog.findings import Finding, instead, quoted
 from orchestrator.catalog.rules.expressions import expression_faults
-from orchestrator.catalog.rules.uses import ENTRY_SEES, Use, uses
+from orchestrator.catalog.rules.uses import STAGE_SEES, Use, uses
 from orchestrator.core.journeys import STAGE
 from orchestrator.core.language.journey import Entry
 
@@ -96,7 +96,7 @@ def _way_faults(shop: Shop, at: int, vocabulary: Vocabulary) -> Iterator[tuple[s
             yield f"on: {quoted(way.event)} stands twice; join the conditions by ||", place
         elif way.when is not None:
             place = (*place, "when")
-            use = Use(way.when, place, ENTRY_SEES, way.event, "condition")
+            use = Use(way.when, place, STAGE_SEES, way.event, "condition")
             faults = [*expression_faults(use, Entry(on=way.event), vocabulary)]
             for message in (*faults, *unknown_stages(way.when, vocabulary.stages)):
                 yield f"on.when: {message}", place

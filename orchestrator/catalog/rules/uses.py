@@ -32,6 +32,8 @@ ENTRY_SEES: Final = frozenset({"event", "profile", "offers", "now_ms"})
 TIMED_ENTRY_SEES: Final = frozenset({"profile", "offers", "now_ms"})
 # It is asked when the profile has changed, and neither time nor a promise changes a profile.
 SEGMENT_SEES: Final = frozenset({"profile"})
+# It is asked before anything is promised.
+STAGE_SEES: Final = frozenset({"event", "profile", "now_ms"})
 EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "offers", "now_ms"})
 STEP_SEES: Final = frozenset({"profile", "enrollment", "trigger", "offers", "now_ms"})
 WAIT_SEES: Final = STEP_SEES - {"offers", "now_ms"}

@@ -30,7 +30,7 @@ PURCHASE: Final = "purchase"
 # What may take a purchase back.
 UNDOING: Final = frozenset(("order.cancelled", "order.returned"))
 MARK_BYTES: Final = 6
-# So many events more than a stage asks for are kept, in case orders are cancelled; the newest ones.
+# So many orders more than a stage asks for are kept, in case some are cancelled; the newest ones.
 SPARE_MARKS: Final = 4
 
 
@@ -75,8 +75,10 @@ def _count(draft: Draft, stages: Stages, event: Event) -> frozenset[str]:
     for stage, way in stages.ways[event.type]:
         key = _key(stage, way)
         marks = _split(draft.earned.get(key, b""))
+        if mark in marks or (len(marks) >= way.times and event.type != PURCHASE):
+            continue  # Nothing but an order is ever undone.
         # A condition that cannot be evaluated does not hold.
-        if mark in marks or scope.holds(way.when) is not True:
+        if scope.holds(way.when) is not True:
             continue
         kept = (*marks, mark)[-(way.times + SPARE_MARKS) :]
         draft.earned = _of_declared(stages, {**draft.earned, key: b"".join(kept)})
