@@ -97,7 +97,7 @@ class Permission:
         """Let cancelled and dropped messages count no more."""
         gone = set(commands)
         for one in self.counted:
-            if one.id in gone:
+            if one.id in gone and one.expires_at_ms is not None:
                 one.counts, one.expires_at_ms = False, None
 
     def unreachable(

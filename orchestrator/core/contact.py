@@ -99,16 +99,15 @@ def counted(contact: Contact, sent: Sent, longest_ms: int, now_ms: int) -> Conta
 def uncounted(contact: Contact, commands: Iterable[str]) -> Contact:
     """Return the contact after commands were cancelled or dropped: they do not count.
 
-    One that is reported delivered nevertheless counts again.
+    One that has reached the customer stays counted (a sender drops what it is handed a second time
+    as a duplicate), and one that is reported delivered nevertheless counts again.
     """
     gone = frozenset(commands)
-    if not any(one.id in gone and one.counts for one in contact.sends):
-        return contact
-    sends = (
-        replace(one, counts=False, expires_at_ms=0) if one.id in gone else one
+    sends = tuple(
+        replace(one, counts=False, expires_at_ms=0) if one.id in gone and one.expires_at_ms else one
         for one in contact.sends
     )
-    return replace(contact, sends=tuple(sends))
+    return contact if sends == contact.sends else replace(contact, sends=sends)
 
 
 def handed_over(contact: Contact, command: object, at_ms: int) -> Contact:

@@ -261,6 +261,16 @@ def test_what_reached_the_customer_although_it_was_cancelled_counts():
     assert story.sent == ["a"]
 
 
+def test_a_second_delivery_that_the_sender_drops_takes_nothing_back():
+    story = story_of(many(2, "1h"), caps=[{"max": 1, "per": "1d"}])
+    see(story)
+    report(story, "message.delivered", story.commands[0])
+    report(story, "message.dropped", story.commands[0], reason="duplicate")
+    story.pass_time(2 * HOUR)
+
+    assert story.sent == ["m0"]
+
+
 def test_a_window_counts_from_when_the_customer_got_it():
     """A slow sender hands over what was emitted long ago: two would arrive in one day."""
     story = story_of(many(2, "25h"), caps=[{"max": 1, "per": "1d"}])

@@ -118,7 +118,7 @@ def _come_to_stage(draft: Draft, stages: Stages, counts: frozenset[str]) -> None
     for place in earned:
         if place <= at:
             continue
-        missing = _missing(draft, stages.rules[place : place + 1])
+        missing = _missing(draft, stages.rules[at + 1 : place + 1])
         if missing:
             if stages.rules[place].name in counts:
                 draft.log(StageWithheld(stages.rules[place].name, missing))
