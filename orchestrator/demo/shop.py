@@ -1,9 +1,9 @@
 """The shop's own journeys, played faster: an hour becomes a second, two weeks become ten.
 
 Derived from the folder of the real journeys each time, so that the demo cannot drift from them:
-only the waits and the windows of caps are shortened, and there are neither quiet hours nor best
-ones, because the demo does not know at what time of the day somebody looks at it. `catalog` reads
-the copy like any other journeys folder and would find what is wrong with it.
+only waits and the windows of caps are shortened, caps are wider, and there are neither quiet hours
+nor best ones, because the demo does not know at what time of the day somebody looks at it.
+`catalog` reads the copy like any other journeys folder and would find what is wrong with it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _WAIT = re.compile(
     r"^([^#\n]*\b(?:wait|per):\s*[\"']?)([0-9][0-9wdhms]*|P[0-9A-Z]+)\b", re.MULTILINE
 )
 _BEST_TIME = re.compile(r"^( +wait:) best_time$", re.MULTILINE)
+# What waits for a sender does not expire faster, so that a cap counts messages of many days.
+_CAP = re.compile(r"^(\s*- \{max: )([0-9]+)(?=, per: )", re.MULTILINE)
+CAPS_FACTOR: Final = 2
 _QUIET_HOURS = re.compile(r"^quiet_hours: \{.*\}\n", re.MULTILINE)
 
 
@@ -57,8 +60,9 @@ def write_quicker(source: Path, target: Path) -> None:
 
 
 def quicker_text(text: str) -> str:
-    """Return YAML with waits shortened and no hours of the day; all else stays as it is written."""
+    """Return YAML with waits shortened, caps widened, and no hours of the day; else as written."""
     text = _BEST_TIME.sub(r"\1 1h", _QUIET_HOURS.sub("", text))
+    text = _CAP.sub(lambda found: f"{found[1]}{int(found[2]) * CAPS_FACTOR}", text)
     return _WAIT.sub(lambda found: found[1] + quicker(found[2]), text)
 
 

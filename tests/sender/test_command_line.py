@@ -10,7 +10,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from orchestrator import cli
+from orchestrator.cli import run
 from orchestrator.cli.sender import sender
 from tests.sender.channel import until
 from tests.sender.test_http import Receiver
@@ -31,7 +31,7 @@ from tests.sender.test_http import Receiver
     ],
 )
 def test_wrong_usage_says_what_is_allowed(arguments, told, capsys):
-    assert cli.run(["sender", *arguments]) == 2
+    assert run(["sender", *arguments]) == 2
     assert told in capsys.readouterr().err
 
 
@@ -46,7 +46,7 @@ def test_the_help_has_examples_and_names_no_secret_option():
 def test_a_missing_topic_stops_it_with_a_reason(kafka, topic_prefix, capsys):
     where = ["--bootstrap-servers", kafka.bootstrap_servers, "--topic-prefix", topic_prefix]
 
-    assert cli.run(["sender", "email", "--to", "http://127.0.0.1:9/", *where]) == 1
+    assert run(["sender", "email", "--to", "http://127.0.0.1:9/", *where]) == 1
     assert "`orchestrator topics` creates it" in capsys.readouterr().err
 
 
