@@ -340,7 +340,6 @@ class LifeOfACustomer(RuleBasedStateMachine):
             elif isinstance(entry, Emitted):
                 assert entry.enrollment not in self.over, "a command after the end"
                 if entry.enrollment in ended and entry.type not in RECALLS:
-                    # The last message of an exit, or what is said in place of its offer.
                     assert entry.step in ("exit", "otherwise")
                     assert entry.command_class != "promotional"
         told = [one.id for one in decision.told]
