@@ -14,20 +14,18 @@ from collections import Counter
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 import orjson
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from bench.events import Workload, population
 from bench.load import producer_config
 from bench.report import RESULTS
 from bench.systems import Deployment, await_ready, running
+from bench.topics import end_offsets, read_topic
 from orchestrator.broker import EmbeddedBroker
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LETTERS: Final = "commands.email.promotional"
 # Shares of the letters that stand on the topic when the worker dies.
@@ -65,50 +63,20 @@ steps:
 """
 
 
-def read_all(deployment: Deployment, topic: str) -> Iterator[tuple[bytes, bytes]]:
-    """Yield key and value of every visible record of a topic."""
-    config = {
-        "bootstrap.servers": deployment.bootstrap_servers,
-        "group.id": f"{deployment.prefix}judge",
-        "isolation.level": "read_committed",
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-    }
-    consumer = Consumer(config)
-    try:
-        name = deployment.prefix + topic
-        partitions = consumer.list_topics(name, timeout=10).topics[name].partitions
-        consumer.assign([TopicPartition(name, number, 0) for number in partitions])
-        ended: set[int] = set()
-        while len(ended) < len(partitions):
-            message = consumer.poll(10)
-            if message is None:
-                raise RuntimeError(f"{name} has an open transaction")
-            if message.error():  # The only one that is reported here is the end of a partition.
-                ended.add(message.partition() or 0)
-            else:
-                yield message.key() or b"", message.value() or b""
-    finally:
-        consumer.close()
+def _client(deployment: Deployment) -> dict[str, str]:
+    return {"bootstrap.servers": deployment.bootstrap_servers}
 
 
-def on_topic(deployment: Deployment) -> int:
-    """Return how much stands on the topic of letters; markers count, so it is a little more."""
-    name = deployment.prefix + LETTERS
-    consumer = Consumer({"bootstrap.servers": deployment.bootstrap_servers, "group.id": "watcher"})
-    try:
-        partitions = consumer.list_topics(name, timeout=10).topics[name].partitions
-        places = [TopicPartition(name, number) for number in partitions]
-        return sum(consumer.get_watermark_offsets(place, 10)[1] for place in places)
-    finally:
-        consumer.close()
+def _on_topic(deployment: Deployment) -> int:
+    return end_offsets(_client(deployment), deployment.prefix + LETTERS)
 
 
 def letters(deployment: Deployment) -> Counter[tuple[str, str]]:
     """Count the letters by customer and by the time of the table that they are for."""
     return Counter(
         (key.decode(), orjson.loads(value)["data"]["caused_by"]["id"])
-        for key, value in read_all(deployment, LETTERS)
+        for key, value, _ in read_topic(_client(deployment), deployment.prefix + LETTERS)
+        if key is not None and value is not None
     )
 
 
@@ -129,7 +97,7 @@ def go_round(deployment: Deployment, customers: int) -> float:
     started = time.monotonic()
     for number, share in enumerate((*DEATHS, 1.0)):
         with running("ours", deployment, RESULTS / f"logs/schedule-{number}.log") as system:
-            while (stands := on_topic(deployment)) < share * customers:
+            while (stands := _on_topic(deployment)) < share * customers:
                 if time.monotonic() > started + ROUND_SECONDS_MAX or not system.alive():
                     raise RuntimeError(f"the round stands still at {stands}:\n{system.tail()}")
                 click.echo(f"  about {stands:,} of {customers:,} letters\r", nl=False)
@@ -146,7 +114,7 @@ def _await_end(deployment: Deployment) -> None:
     """Wait until nothing comes any more: markers make the count of offsets run ahead."""
     before, still = -1, 0
     while still < 10:
-        stands = on_topic(deployment)
+        stands = _on_topic(deployment)
         still = still + 1 if stands == before else 0
         before = stands
         time.sleep(0.5)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.crash.records import duration_ms
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -79,7 +81,7 @@ class Permission:
         elif event.type == "message.bounced" and channel is not None:
             self.dead[channel] = max(self.dead.get(channel, -1), event.time_ms)
         elif event.type == "handoff.started":
-            until_ms = occurred_ms + _ms(shop["handoff_timeout"])
+            until_ms = occurred_ms + duration_ms(shop["handoff_timeout"])
             if until_ms > max(now_ms, self.talking_until_ms):
                 self.talking_until_ms = until_ms
         elif event.type == "handoff.ended":
@@ -125,7 +127,7 @@ class Permission:
         for cap in shop.get("caps", ()):
             if _concerns(cap, wish) and self._within(cap, now_ms) >= cap["max"]:
                 return "silent", "frequency_cap"
-        until_ms = self.promoted_ms + _ms(shop.get("spacing", "0s"))
+        until_ms = self.promoted_ms + duration_ms(shop.get("spacing", "0s"))
         if wish.promotional and first and until_ms > now_ms:
             return "held", "spacing", until_ms
         return None
@@ -134,7 +136,7 @@ class Permission:
         """Count a message that goes out."""
         caps = shop.get("caps", ())
         if any(_concerns(cap, wish) for cap in caps):
-            longest_ms = max(_ms(cap["per"]) for cap in caps)
+            longest_ms = max(duration_ms(cap["per"]) for cap in caps)
             self.counted = [
                 one
                 for one in self.counted
@@ -153,7 +155,7 @@ class Permission:
                 return
 
     def _within(self, cap: Config, now_ms: int) -> int:
-        from_ms = now_ms - _ms(cap["per"])
+        from_ms = now_ms - duration_ms(cap["per"])
         return sum(
             one.counts and (one.at_ms > from_ms or (one.expires_at_ms or 0) >= now_ms)
             for one in self.counted
@@ -167,7 +169,3 @@ def _concerns(cap: Config, one: Wish | Counted) -> bool:
         and cap.get("channel", one.channel) == one.channel
         and cap.get("journey", one.journey) == one.journey
     )
-
-
-def _ms(text: str) -> int:
-    return int(text[:-1]) * {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}[text[-1]]

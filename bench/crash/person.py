@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.crash.permission import Permission
-from bench.crash.records import milliseconds
+from bench.crash.records import duration_ms, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from bench.crash.history import Record
     from orchestrator.core.customer import Customer
 
-DAY_MS: Final = 86_400_000
-UNITS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": DAY_MS}
 NESTING_MAX: Final = 64
 FINALS: Final = {
     "message.delivered": "delivered",
@@ -165,11 +163,6 @@ class Person:
                 if now_ms < order.time_ms + duration_ms(lasts):
                     return True
         return False
-
-
-def duration_ms(text: str) -> int:
-    """Read `3d` or `20s`."""
-    return int(text[:-1]) * UNITS[text[-1]]
 
 
 def business_key(event: Occurrence) -> str | None:

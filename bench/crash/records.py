@@ -10,12 +10,15 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.crash.history import History, Place, Record
+
+
+_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,11 @@ class Reading:
                 break
             place = forward.place
         return place
+
+
+def duration_ms(text: str) -> int:
+    """Read `3d` or `20s`."""
+    return int(text[:-1]) * _UNITS_MS[text[-1]]
 
 
 def milliseconds(text: str) -> int:

@@ -19,9 +19,8 @@ from bench.crash.person import (
     Person,
     Stay,
     business_key,
-    duration_ms,
 )
-from bench.crash.records import milliseconds
+from bench.crash.records import duration_ms, milliseconds
 from bench.crash.wording import form, kind_of, text_of
 
 if TYPE_CHECKING:

@@ -6,13 +6,14 @@ them, in plain JSON, without a line of the kit's own code.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from datetime import UTC, datetime
 
 import orjson
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+
+from bench.topics import decoded, read_topic
 
 PARTITIONS = 2
 FAR = "2099-01-01T00:00:00Z"
@@ -118,34 +119,10 @@ class Channel:
 
     def read(self, topic):
         """Return all records of a topic: (key, decoded value, headers)."""
-        consumer = Consumer(
-            self.client
-            | {
-                "group.id": "reader",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-            }
-        )
-        try:
-            name = self.prefix + topic
-            partitions = consumer.list_topics(name, timeout=10).topics[name].partitions
-            consumer.assign([TopicPartition(name, p, 0) for p in partitions])
-            ended, found = set(), []
-            while len(ended) < len(partitions):
-                message = consumer.poll(10)
-                if message is None:
-                    raise TimeoutError(f"{name} does not answer")
-                if message.error():
-                    ended.add(message.partition())
-                else:
-                    value = message.value()
-                    with contextlib.suppress(orjson.JSONDecodeError, TypeError):
-                        value = orjson.loads(value)
-                    found.append((message.key(), value, dict(message.headers() or [])))
-            return found
-        finally:
-            consumer.close()
+        return [
+            (key, decoded(value), headers)
+            for key, value, headers in read_topic(self.client, self.prefix + topic)
+        ]
 
     def reports(self):
         """Return what senders told: {command id: [type, or type reason]}."""

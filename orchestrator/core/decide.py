@@ -255,10 +255,7 @@ def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
 
 def _learn_of_contact(draft: Draft, event: Event) -> None:
     """Take in what says whether and how the customer may be reached."""
-    channel = None
-    if event.type.startswith("message."):
-        held = (one for enrollment in draft.enrollments for one in enrollment.open_commands)
-        channel = channel_of(event, held, draft.contact)
+    channel = _channel_told(draft, event) if event.type.startswith("message.") else None
     draft.contact = contact_after(
         draft.contact,
         event,
@@ -268,13 +265,18 @@ def _learn_of_contact(draft: Draft, event: Event) -> None:
     )
 
 
+def _channel_told(draft: Draft, event: Event) -> str | None:
+    """Return the channel of the message that a sender reports on."""
+    held = (one for enrollment in draft.enrollments for one in enrollment.open_commands)
+    return channel_of(event, held, draft.contact)
+
+
 def _take_report(draft: Draft, event: Event, occurred_ms: int) -> None:
     """Let a sender's report count for caps, for the address, the best hour and the best channel."""
     if event.type in WEIGHTS and draft.journeys.learns_hours:
         learn_hour(draft, event.type, occurred_ms)
     if event.type in WEIGHTS and draft.journeys.chooses_channels:
-        held = (one for enrollment in draft.enrollments for one in enrollment.open_commands)
-        channel = channel_of(event, held, draft.contact)
+        channel = _channel_told(draft, event)
         if channel in draft.journeys.channels:
             draft.contact = responded(draft.contact, channel, event.type, occurred_ms)
     if event.type == "message.bounced":

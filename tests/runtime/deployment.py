@@ -11,7 +11,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import orjson
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
+
+from bench.topics import decoded, read_topic
 
 JOURNEYS = Path(__file__).parent / "journeys"
 PARTITIONS = 3
@@ -80,33 +82,8 @@ class Deployment:
 
     def read(self, name, *, isolation="read_committed"):
         """Return all records of a topic: (key, decoded value, headers)."""
-        consumer = Consumer(
-            self.client
-            | {
-                "group.id": "reader",
-                "isolation.level": isolation,
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-            }
-        )
-        try:
-            topic = self.prefix + name
-            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-            ended, found = set(), []
-            while len(ended) < len(partitions):
-                message = consumer.poll(10)
-                assert message is not None, f"{topic} has an open transaction"
-                if message.error():
-                    ended.add(message.partition())
-                else:
-                    value = message.value()
-                    with contextlib.suppress(orjson.JSONDecodeError, TypeError):
-                        value = orjson.loads(value)
-                    found.append((message.key(), value, dict(message.headers() or [])))
-            return found
-        finally:
-            consumer.close()
+        records = read_topic(self.client, self.prefix + name, isolation=isolation)
+        return [(key, decoded(value), headers) for key, value, headers in records]
 
     def templates(self):
         """Return the templates of all visible messages by customer."""

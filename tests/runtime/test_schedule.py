@@ -3,9 +3,9 @@
 from collections import Counter
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
-from tests.runtime.deployment import PARTITIONS, event, wait_until
+from bench.topics import end_offsets
+from tests.runtime.deployment import event, wait_until
 
 CUSTOMERS = [f"c{n:04}" for n in range(900)]
 # Slow enough that a round takes half a minute, and two deaths fall into it.
@@ -51,12 +51,7 @@ def letters(deployment):
 
 def written(deployment):
     """Return how much stands on the topic of letters; markers count, so it is a little more."""
-    topic = f"{deployment.prefix}commands.email.promotional"
-    consumer = Consumer(deployment.client | {"group.id": "watcher"})
-    places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-    total = sum(consumer.get_watermark_offsets(place, 10)[1] for place in places)
-    consumer.close()
-    return total
+    return end_offsets(deployment.client, f"{deployment.prefix}commands.email.promotional")
 
 
 @pytest.mark.timeout(300)

@@ -247,3 +247,9 @@ class Journey(Model):
     goal: Goal | None = None
     """What it is for."""
     steps: tuple[Step, ...] = Field(min_length=1, max_length=STEPS_MAX)
+
+    def keeps_quiet(self, command_class: CommandClass) -> bool:
+        """Whether its messages of this class wait in quiet hours."""
+        if self.quiet_hours is None:
+            return command_class is not CommandClass.TRANSACTIONAL
+        return self.quiet_hours == "keep"

@@ -88,9 +88,11 @@ def ask_guard(walk: Walk, attempt: Attempt) -> Verdict:
     """Say whether the step may act now; what is refused or held is logged here."""
     draft, enrollment = walk.draft, walk.enrollment
     held: _Held | None = None
-    refused = _refused(draft, enrollment, attempt)
-    if refused is None:
-        held = _paused(draft, enrollment, attempt)
+    pause = _pause_on(draft, enrollment, attempt)
+    refused = _refused(draft, enrollment, attempt, pause)
+    if refused is None and pause is not None:
+        # At the first instant at which it is too late it is asked again, and refused as expired.
+        held = _Held(Hold.PAUSED, attempt.expires_at_ms + 1, pause.sentence())
     if refused is None and held is None and attempt.kind == "message":
         held = _talking(draft, attempt)
         if held is None:
@@ -185,17 +187,10 @@ def count(draft: Draft, command: Command) -> None:
         draft.contact = replace(draft.contact, promoted_ms=draft.now_ms)
 
 
-def _paused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> _Held | None:
-    pause = _pause_on(draft, enrollment, attempt)
-    if pause is None:
-        return None
-    # At the first instant at which it is too late it is asked again, and refused as expired.
-    return _Held(Hold.PAUSED, attempt.expires_at_ms + 1, pause.sentence())
-
-
-def _refused(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | None:
+def _refused(
+    draft: Draft, enrollment: Enrollment, attempt: Attempt, pause: Pause | None
+) -> Reason | None:
     """Return why it may not go at all, whatever the hour."""
-    pause = _pause_on(draft, enrollment, attempt)
     if pause is not None and pause.kill:
         return Refusal.PAUSED, pause.sentence()
     if draft.now_ms > attempt.expires_at_ms:
@@ -278,9 +273,7 @@ def _quiet(draft: Draft, plan: Plan, attempt: Attempt) -> _Held | None:
 
 def _quiet_hours(draft: Draft, plan: Plan, attempt: Attempt) -> QuietHours | None:
     """Return the quiet hours that count: the channel's own, else the shop's."""
-    said = plan.journey.quiet_hours
-    transactional = attempt.command_class is CommandClass.TRANSACTIONAL
-    if said == "ignore" or (said is None and transactional):
+    if not plan.journey.keeps_quiet(attempt.command_class):
         return None
     channel = draft.journeys.channels.get(attempt.channel)
     own = None if channel is None else channel.quiet_hours

@@ -15,7 +15,6 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.calendar import DAY_MS, first_zone, minute_of_day, next_time
-from orchestrator.core.command import CommandClass
 from orchestrator.core.contact import WEIGHTS
 from orchestrator.core.customer import AnsweredHours
 
@@ -123,11 +122,8 @@ def _ranked(draft: Draft, quiet: QuietHours | None, minute: int) -> Iterator[lis
 
 def _quiet_hours(draft: Draft, plan: Plan) -> QuietHours | None:
     """Return the shop's quiet hours where the messages of a journey keep them."""
-    said = plan.journey.quiet_hours
-    transactional = plan.journey.kind is CommandClass.TRANSACTIONAL
-    if said == "ignore" or (said is None and transactional):
-        return None
-    return draft.journeys.shop.quiet_hours
+    kept = plan.journey.keeps_quiet(plan.journey.kind)
+    return draft.journeys.shop.quiet_hours if kept else None
 
 
 def _value(attributes: Mapping[str, Attribute], name: str) -> object:
