@@ -76,17 +76,20 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
 def say_otherwise(draft: Draft, withdrawn: Withdrawn) -> None:
     """Tell who turned out not to qualify for an offer what is said in its place, once.
 
-    In the run that had told the offer, while it is there; a page is told by the journey log.
+    In the run that had told the offer, while it is there; else, as when a page had asked, in the
+    name of the offer.
     """
-    offer, promise = withdrawn.terms.offer, withdrawn.promise
-    enrollment = next((e for e in draft.enrollments if e.id == promise.enrollment), None)
-    if enrollment is None or promise.channel is None or offer.otherwise is None:
+    (name, offer, *_), promise = withdrawn
+    if promise.channel is None or offer.otherwise is None:
         return
-    plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
-    if plan is not None:
-        walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
-        reach.send_at_once(walk, OTHERWISE_STEP, offer.otherwise, promise.channel)
-        draft.put(walk.standing())
+    for enrollment in draft.enrollments:
+        plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
+        if enrollment.id == promise.enrollment and plan is not None:
+            walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
+            reach.send_at_once(walk, OTHERWISE_STEP, offer.otherwise, promise.channel)
+            draft.put(walk.standing())
+            return
+    reach.greet(draft, OTHERWISE_STEP, offer.otherwise, channel=promise.channel, instead_of=name)
 
 
 def arrive(draft: Draft, enrollment: Enrollment) -> None:
