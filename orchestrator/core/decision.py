@@ -66,6 +66,7 @@ class PromiseEnd(StrEnum):
     REJECTED = "rejected"  # The customer does not want it.
     NOT_QUALIFIED = "not_qualified"  # It was provisional, and turned out to be for others.
     NEVER_TOLD = "never_told"  # The sender dropped the only message that told it.
+    RECALLED = "recalled"  # The only message that told it was called back. It counts if that came.
 
 
 class Hold(StrEnum):

@@ -149,12 +149,12 @@ class LifeWithOffers(LifeOfACustomer):
         self.promised.update(entry.offer for entry in new)
         for entry in decision.entries:
             match entry:
-                case PromiseEnded(reason=PromiseEnd.NOT_QUALIFIED | PromiseEnd.NEVER_TOLD):
+                case PromiseEnded(reason=reason) if reason is not PromiseEnd.REJECTED:
                     self.taken_back[entry.offer] += 1
                 case RedemptionUndone(open=False):
                     self.taken_back[entry.offer] += 1
                 case OfferRedeemed():
-                    assert became(before.promises[entry.offer]) is None
+                    assert became(before.promises[entry.offer]) in (None, PromiseEnd.RECALLED)
                 case _:
                     pass
         covered = {n: p.expires_at_ms for n, p in before.promises.items() if is_open(p, now)}

@@ -99,9 +99,7 @@ def send_at_once(walk: Walk, step: str, otherwise: Otherwise, channel: str) -> N
         refuse(draft, enrollment, step, channel, reason=reason, detail=detail)
 
 
-def greet(
-    draft: Draft, step: str, otherwise: Otherwise, *, channel: str, instead_of: str
-) -> None:
+def greet(draft: Draft, step: str, otherwise: Otherwise, *, channel: str, instead_of: str) -> None:
     """Send now what is said in place of an offer that no journey is there to tell.
 
     A page or an agent had asked for it, or the run that told it is over. No enrollment keeps the
