@@ -34,7 +34,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "remove": _OF_AUDIENCE,
     "enter": ("key", "enrollment", "version"),
     "leave": ("reason", "step", "label", "key", "enrollment"),
-    "wait": ("for", *_OF_ENROLLMENT),
+    "wait": ("for", "detail", *_OF_ENROLLMENT),
     "refuse_entry": ("reason", "detail"),
     "refuse_send": ("reason", "detail", "step", *_OF_ENROLLMENT),
     "hold": ("reason", "detail", "step", "for", *_OF_ENROLLMENT),

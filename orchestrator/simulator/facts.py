@@ -193,6 +193,7 @@ class Observer:
                     "wait": entry.step,
                     **about,
                     "for": entry.wake_at_ms - decision.now_ms,
+                    "detail": entry.detail,
                 }
             case Ended():
                 about = _enrollment(entry.enrollment)

@@ -21,7 +21,7 @@ from orchestrator.core.rules import reach
 from orchestrator.core.rules.ending import complete, end
 from orchestrator.core.rules.guard.checks import Verdict, count
 from orchestrator.core.rules.shares import is_held_out, share_of
-from orchestrator.core.rules.waiting import over_at_ms
+from orchestrator.core.rules.waiting import over_at
 
 if TYPE_CHECKING:
     from orchestrator.core.journeys import Plan
@@ -313,13 +313,13 @@ class Walk:
                     return self._position(arm.next)
                 best = index
                 break
-        wake_at_ms = over_at_ms(draft, self.plan, self.enrollment, wait)
-        if isinstance(wake_at_ms, Failed):
-            return wake_at_ms
-        if wake_at_ms <= draft.now_ms:
+        over = over_at(draft, self.plan, self.enrollment, wait)
+        if isinstance(over, Failed):
+            return over
+        if over.at_ms <= draft.now_ms:
             return self._after(step, position)
-        draft.put(self.taken(step.id, wake_at_ms, best))
-        draft.log(Moved(enrollment=self.enrollment.id, step=step.id, wake_at_ms=wake_at_ms))
+        draft.put(self.taken(step.id, over.at_ms, best))
+        draft.log(Moved(self.enrollment.id, step.id, over.at_ms, over.why))
         return None
 
     def _fail(self, step: str, failed: Failed) -> None:
