@@ -178,7 +178,7 @@ class Expectation(BaseModel):
             raise ValueError(  # noqa: TRY004 - pydantic turns it into a finding.
                 f"write `{NOTHING_ELSE}`, or one of {', '.join(WORDS)} with what it is about"
             )
-        words = [word for word in WORDS if word in value]
+        words = [word for word in WORDS if value.get(word) is not None]
         if len(words) != 1:
             unknown = next((one for one in value if one not in cls._names()), None)
             if not words and unknown is not None:
