@@ -72,7 +72,7 @@ def test_null_means_that_there_is_none(failures):
 
     (told,) = failures(story)
 
-    assert "step: expected nothing, was \"first_hour\"" in told
+    assert 'step: expected nothing, was "first_hour"' in told
     assert "label:" not in told
 
 
