@@ -65,8 +65,8 @@ class PromiseEnd(StrEnum):
 
     REJECTED = "rejected"  # The customer does not want it.
     NOT_QUALIFIED = "not_qualified"  # It was provisional, and turned out to be for others.
-    NEVER_TOLD = "never_told"  # The sender dropped the only message that told it.
-    RECALLED = "recalled"  # The only message that told it was called back. It counts if that came.
+    NEVER_TOLD = "never_told"  # Senders dropped every message that told it.
+    RECALLED = "recalled"  # Every message that told it was called back. It counts if one came.
 
 
 class Hold(StrEnum):

@@ -94,7 +94,7 @@ def test_who_asked_in_the_app_is_greeted_there_in_the_decision_that_knows_them()
     assert (greeting.channel, greeting.template) == ("push", "hello_again")
     assert (greeting.offer, greeting.variables) == (None, {"tier": "gold"})
     assert greeting.command_class is CommandClass.PROMOTIONAL
-    assert (greeting.journey, greeting.enrollment) == ("offer", "offer/welcome#1")
+    assert (greeting.journey, greeting.enrollment) == ("offers", "offers/welcome#1")
     assert story.standing_in == {}
     again = story.tell(event("seen", "e"))
     assert "hello_again" not in [command.template for command in again.commands]

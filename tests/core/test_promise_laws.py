@@ -236,6 +236,7 @@ PROMISES = st.builds(
     order=TEXTS,
     closed_ms=st.none() | TIMES,
     closed=TEXTS,
+    also=st.lists(st.sampled_from("ab"), max_size=2).map(tuple),
 )
 LEDGERS = st.dictionaries(st.sampled_from(["ten", "free", "gift"]), PROMISES)
 

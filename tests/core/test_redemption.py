@@ -260,6 +260,40 @@ class TestRecalled:
         story.tell(event("seen", "again", at=story.now))
         assert held(story) == ["ten"], "it counts as never had"
 
+    @pytest.mark.parametrize("arrives", [None, 0, 1])
+    def test_what_two_messages_tell_is_taken_back_when_both_are_recalled(self, arrives):
+        steps = [send("mail", offer="ten"), send("text", "sms", offer="ten"), wait("w", "1d")]
+        tells = journey("tells", "seen", steps, exits=["x"], kind="service")
+        story = Story(shop_of(tells, offers={"ten": {}}))
+        commands = story.tell(event("seen", "e")).commands
+        if arrives is not None:
+            report = event("message.delivered", "d", command_id=commands[arrives].id)
+            story.tell(report)
+
+        story.tell(event("x", "x"))
+
+        assert held(story) == ([] if arrives is None else ["ten"])
+        story.tell(event("message.opened", "o", command_id=commands[1].id))
+        assert held(story) == ["ten"]
+
+    def test_what_two_messages_tell_was_never_told_when_both_are_dropped(self):
+        steps = [send("mail", offer="ten"), send("text", "sms", offer="ten"), wait("w", "1d")]
+        story = Story(shop_of(telling(steps=steps[1:]), offers={"ten": {}}))
+        first, second = story.tell(event("seen", "e")).commands
+
+        story.tell(event("message.dropped", "d1", command_id=first.id, reason="expired"))
+        assert held(story) == ["ten"]
+        story.tell(event("message.dropped", "d2", command_id=second.id, reason="expired"))
+        assert held(story) == []
+
+    def test_more_messages_than_are_counted_tell_it_for_certain(self):
+        steps = [*(send(f"s{n}", offer="ten") for n in range(6)), wait("w", "1d")]
+        tells = journey("tells", "seen", steps, exits=["x"], kind="service")
+        story = Story(shop_of(tells, offers={"ten": {}}))
+        story.tell(event("seen", "e"), event("x", "x"))
+
+        assert held(story) == ["ten"]
+
     def test_what_had_arrived_before_the_exit_stays_promised(self):
         tells = journey("tells", "seen", [send("told", offer="ten"), wait("w", "1d")], exits=["x"])
         story = Story(shop_of(tells, offers={"ten": {}}))

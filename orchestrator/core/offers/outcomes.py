@@ -69,7 +69,7 @@ def follow(draft: Draft, event: Event, occurred_ms: int) -> list[Withdrawn]:
         case "message.dropped" if event.data.get("reason") != _TOLD:
             _never_told(draft, event.data.get("command_id"))
         case event_type if event_type in REACHED:
-            _told_after_all(draft, event.data.get("command_id"))
+            _surely_told(draft, event.data.get("command_id"))
         case _:
             pass
     if draft.promises and draft.attributes is not draft.customer.attributes:
@@ -101,19 +101,28 @@ def _reject(draft: Draft, name: str) -> None:
 
 
 def _never_told(draft: Draft, command_id: object) -> None:
-    """Take back what only this message told, and its sender did not send: nobody knows of it."""
+    """Take back what this message told and no other, for its sender did not send it."""
     for name, promise in draft.promises.items():
-        if promise.command == command_id and is_open(promise, draft.now_ms):
+        if command_id not in ledger.telling(promise):
+            continue
+        left = tuple(one for one in ledger.telling(promise) if one != command_id)
+        if left:
+            others = {**draft.promises, name: ledger.told_by(promise, left)}
+            draft.change_promises(others)
+        elif is_open(promise, draft.now_ms):
             close(draft, name, promise, PromiseEnd.NEVER_TOLD)
-        elif promise.command == command_id and became(promise) == PromiseEnd.RECALLED:
+        elif became(promise) == PromiseEnd.RECALLED:
             keep(draft, name, replace(promise, closed=PromiseEnd.NEVER_TOLD.value))  # Now we know.
 
 
-def _told_after_all(draft: Draft, command_id: object) -> None:
-    """Let count again what was recalled too late: the customer has read it."""
+def _surely_told(draft: Draft, command_id: object) -> None:
+    """Note that a promise has arrived; what was recalled too late counts again."""
     for name, promise in draft.promises.items():
-        is_meant = promise.command == command_id and draft.now_ms < promise.expires_at_ms
-        if is_meant and became(promise) == PromiseEnd.RECALLED:
+        if command_id not in ledger.telling(promise):
+            continue
+        if is_open(promise, draft.now_ms):
+            draft.change_promises({**draft.promises, name: ledger.told_by(promise, ())})
+        elif became(promise) == PromiseEnd.RECALLED and draft.now_ms < promise.expires_at_ms:
             restore(draft, name, promise)
 
 

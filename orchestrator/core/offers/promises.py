@@ -29,10 +29,13 @@ from orchestrator.core.language.journey import After
 from orchestrator.core.offers.ledger import (
     PROMISES_MAX,
     REDEMPTION_KEPT_MS,
+    TELLING_MAX,
     became,
     ended_ms,
     is_open,
     pruned,
+    telling,
+    told_by,
 )
 from orchestrator.core.rules.ending import recall_offer
 
@@ -102,8 +105,10 @@ def may_promise(
 def grant(draft: Draft, name: str, promise: Promise, *, command: str | None = None) -> None:
     """Make a promise that `may_promise` has allowed in this decision, told by this command."""
     if draft.promises.get(name) is promise:
-        if promise.command is not None:  # It is told once more.
-            draft.change_promises({**draft.promises, name: replace(promise, command=None)})
+        if promise.command is not None:  # It is told once more; by who has asked, for certain.
+            more = () if command is None else (*telling(promise), command)
+            again = told_by(promise, more if len(more) <= TELLING_MAX else ())
+            draft.change_promises({**draft.promises, name: again})
         return
     keep(draft, name, replace(promise, command=command))
     _log_promised(draft, name, promise)
@@ -186,7 +191,7 @@ def restore(draft: Draft, name: str, promise: Promise) -> None:
     """
     if draft.journeys.offers.get(name) is not None and contradicted(draft, name) is not None:
         return
-    promise = replace(promise, closed_ms=None, closed=None)
+    promise = replace(told_by(promise, ()), closed_ms=None, closed=None)
     draft.change_promises({**draft.promises, name: promise})
     _log_promised(draft, name, promise)
 

@@ -19,7 +19,7 @@ from orchestrator.core.customer import (
     OpenCommand,
 )
 from orchestrator.core.decision import Ended, EndReason, PromiseEnd, PromiseEnded
-from orchestrator.core.offers.ledger import is_open
+from orchestrator.core.offers.ledger import is_open, telling
 from orchestrator.core.rules.draft import Draft, Instruction
 
 
@@ -172,12 +172,13 @@ def _recall(
 
 
 def _take_back(draft: Draft, recalled: frozenset[str]) -> None:
-    """Close promises that only a recalled message tells: most likely nobody has read of them.
+    """Close promises that only recalled messages tell: most likely nobody has read of them.
 
     Otherwise they would keep others from being promised until the sender has said what it dropped.
     """
     for name, promise in draft.promises.items():
-        if promise.command in recalled and is_open(promise, draft.now_ms):
+        told = telling(promise)
+        if told and recalled.issuperset(told) and is_open(promise, draft.now_ms):
             reason = PromiseEnd.RECALLED
             closed = replace(promise, closed_ms=draft.now_ms, closed=reason.value)
             draft.change_promises({**draft.promises, name: closed})

@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 
 # The step name of a message that an exit sends; it belongs to no step of the journey.
 FAREWELL_STEP: Final = "exit"
-# The journey of a message that an offer sends itself, and its version. What it is called stands
-# behind it in the name of the enrollment, where the key of a journey stands.
-OFFER_JOURNEY: Final = "offer"
+# The journey of what an offer sends itself: no journey's file can have this name. In the id of the
+# enrollment the offer stands where a journey's key does.
+OFFER_JOURNEY: Final = "offers"
 _OFFER_VERSION: Final = 1
 
 
