@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _OF_ENROLLMENT: Final = ("journey", "key", "enrollment")
 _OF_MESSAGE: Final = (
-    *("template", "step", "class", "variables", "content", "offer"),
+    *("template", "step", "class", "variables", "content", "offer", "code"),
     *("locale", "delivery", "expires_after"),
     *_OF_ENROLLMENT,
 )
@@ -144,6 +144,8 @@ class Expectation(BaseModel):
     """The step whose message the goal is owed to."""
     offer: str | None = None
     """The offer that a message tells."""
+    code: str | None = None
+    """The code that goes with it; null while nobody knows who the customer is."""
     order: str | None = None
     provisional: bool | None = None
     open: bool | None = None
