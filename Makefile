@@ -54,6 +54,7 @@ schemas: $(VENV)/.development ## Write the JSON Schemas, the AsyncAPI document a
 	$(BIN)/orchestrator schemas schemas
 	$(BIN)/python -m orchestrator.catalog.reference > $(VENV)/journeys.md
 	mv $(VENV)/journeys.md docs/journeys.md
+	$(BIN)/python -m tests.scenarios.table
 
 install: $(VENV)/.development ## Install everything into .venv, pinned and with hashes
 
