@@ -72,7 +72,9 @@ class Driver:
         )
         self.machine = CommitMachine(
             rules,
-            GroupBounds(settings.group_records_max, settings.group_bytes_max),
+            GroupBounds(
+                settings.group_records_max, settings.group_bytes_max, settings.group_visits_max
+            ),
             Writer(settings.slot, ids),
         )
         self._producers = [

@@ -85,7 +85,9 @@ class Worker:
         self.name, self.log, self.rng = name, log, rng
         limits = Limits(event_bytes_max=100_000, state_bytes_max=100_000)
         rules = Rules(journeys, NAMES, limits, lambda: 0.0)
-        self.machine = CommitMachine(rules, GroupBounds(7, 50_000), Writer(name, (f"{name}-tx0",)))
+        self.machine = CommitMachine(
+            rules, GroupBounds(7, 50_000, 3), Writer(name, (f"{name}-tx0",))
+        )
         self.phase = 0
         self.transaction: Transaction | None = None
         self.fetched = {}

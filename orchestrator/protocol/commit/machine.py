@@ -42,10 +42,15 @@ SHRINK_FACTOR: Final = 8
 
 
 class GroupBounds(NamedTuple):
-    """How much one transaction may carry: inputs, and bytes of output."""
+    """How much one transaction may carry: inputs, bytes of output, and visits among the inputs.
+
+    Visits have a smaller bound of their own: a purchase waits for the transaction in flight, and
+    nobody waits for a visit.
+    """
 
     records_max: int
     bytes_max: int
+    visits_max: int
 
 
 class Writer(NamedTuple):
@@ -76,6 +81,7 @@ class CommitMachine:
         self._queued_positions: dict[TopicPartition, int] = {}
         self._taken = 0  # Records of the first queued batch that are decided.
         self._open: OpenGroup | None = None
+        self._open_visits = 0
         self._touched: set[int] = set()
         self._moved: dict[TopicPartition, int] = {}
         self._loading: set[int] = set()
@@ -280,8 +286,11 @@ class CommitMachine:
             decided += self._decide_queued(inputs_max - decided, clocks)
         if decided < inputs_max:
             decided += self._decide_waits(inputs_max - decided, clocks)
-        if decided < inputs_max:
-            decided += self._decide_visits(inputs_max - decided, clocks)
+        visits_max = min(inputs_max - decided, self._bounds.visits_max - self._open_visits)
+        if visits_max > 0:
+            visits = self._decide_visits(visits_max, clocks)
+            self._open_visits += visits
+            decided += visits
         return decided
 
     def next_due_in_ms(self, monotonic_ms: int) -> int | None:
@@ -404,6 +413,7 @@ class CommitMachine:
                 self._journeys_untold.discard(index)
             offsets |= {TopicPartition(t, index): p for t, p in home.positions.items()}
         self._open = None
+        self._open_visits = 0
         self._touched = set()
         self._moved = {}
         return self._begin(group, offsets, frozenset())
