@@ -55,6 +55,8 @@ owner: crm@shop.example
 kind: promotional
 stage: consideration
 entry: {on: product.viewed, when: event.data.category == "%(name)s"}
+exits:
+  - on: purchase
 steps:
   - id: tell
     send: {channel: %(channel)s, template: %(name)s%(offer)s}

@@ -22,6 +22,9 @@ from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
 
 PARTITIONS = 3
+# Of the seven inputs of a transaction; a turn of all partitions is not cut.
+VISITS_MAX = 3
+VISITS_IN_TURNS_MAX = VISITS_MAX + PARTITIONS - 1
 NAMES = TopicNames(
     inputs={"touchpoints": PARTITIONS, "forward": PARTITIONS, "stores": 2},
     forward="forward",
@@ -86,7 +89,7 @@ class Worker:
         limits = Limits(event_bytes_max=100_000, state_bytes_max=100_000)
         rules = Rules(journeys, NAMES, limits, lambda: 0.0)
         self.machine = CommitMachine(
-            rules, GroupBounds(7, 50_000, 3), Writer(name, (f"{name}-tx0",))
+            rules, GroupBounds(7, 50_000, VISITS_MAX), Writer(name, (f"{name}-tx0",))
         )
         self.phase = 0
         self.transaction: Transaction | None = None
@@ -103,6 +106,8 @@ class Worker:
     def begin(self, transaction):
         """Start the transaction that the machine sealed."""
         if transaction is not None:
+            visits = sum(transaction.stats.visits.values())
+            assert visits <= VISITS_IN_TURNS_MAX, "a purchase would wait for this transaction"
             self.transaction, self.phase = transaction, 0
 
     def step_transaction(self):

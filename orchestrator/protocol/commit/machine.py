@@ -45,7 +45,8 @@ class GroupBounds(NamedTuple):
     """How much one transaction may carry: inputs, bytes of output, and visits among the inputs.
 
     Visits have a smaller bound of their own: a purchase waits for the transaction in flight, and
-    nobody waits for a visit.
+    nobody waits for a visit. The partitions' turn that reaches it is not cut, so that none stands
+    behind another: it may be exceeded by less than one visit for each partition.
     """
 
     records_max: int
