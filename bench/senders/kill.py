@@ -41,7 +41,7 @@ LATE_MS_MAX = 1_000.0
 IN_FLIGHT = 16
 # The flow is a little less than a sender may hand over; the burst before a kill queues.
 VIEWS_PER_SECOND = 50.0
-BURST = 120
+BURST = 240
 PER_SECOND = {"email": 50.0, "sms": 25.0}
 FLOW_SECONDS = 1.5
 QUIET_SECONDS = 2.0

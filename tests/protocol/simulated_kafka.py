@@ -22,9 +22,8 @@ from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
 
 PARTITIONS = 3
-# Of the seven inputs of a transaction; a turn of all partitions is not cut.
+# Of the seven inputs of a transaction.
 VISITS_MAX = 3
-VISITS_IN_TURNS_MAX = VISITS_MAX + PARTITIONS - 1
 NAMES = TopicNames(
     inputs={"touchpoints": PARTITIONS, "forward": PARTITIONS, "stores": 2},
     forward="forward",
@@ -107,7 +106,7 @@ class Worker:
         """Start the transaction that the machine sealed."""
         if transaction is not None:
             visits = sum(transaction.stats.visits.values())
-            assert visits <= VISITS_IN_TURNS_MAX, "a purchase would wait for this transaction"
+            assert visits <= VISITS_MAX, "a purchase would wait for this transaction"
             self.transaction, self.phase = transaction, 0
 
     def step_transaction(self):
