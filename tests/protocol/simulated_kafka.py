@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import orjson
 
 from orchestrator.core.pauses import NO_PAUSES, Pauses
-from orchestrator.protocol.commit.group import Limits, Rules
-from orchestrator.protocol.commit.machine import Clocks, CommitMachine, GroupBounds, Writer
+from orchestrator.protocol.commit.group import GroupBounds, Limits, Rules
+from orchestrator.protocol.commit.machine import Clocks, CommitMachine, Writer
 from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY, decode_meta
 from orchestrator.protocol.commit.names import TopicNames
 from orchestrator.protocol.commit.partition import Loaded

@@ -34,23 +34,12 @@ if TYPE_CHECKING:
 
     from orchestrator.core.pauses import Pauses
     from orchestrator.metrics import GroupStats
+    from orchestrator.protocol.commit.group import GroupBounds
     from orchestrator.protocol.commit.rounds import Cursor
 
 # From this many takeovers without progress on, a partition's groups shrink by this factor each.
 STARTS_TOLERATED: Final = 3
 SHRINK_FACTOR: Final = 8
-
-
-class GroupBounds(NamedTuple):
-    """How much one transaction may carry: inputs, bytes of output, and visits among the inputs.
-
-    Visits have a smaller bound of their own: a purchase waits for the transaction in flight, and
-    nobody waits for a visit.
-    """
-
-    records_max: int
-    bytes_max: int
-    visits_max: int
 
 
 class Writer(NamedTuple):
