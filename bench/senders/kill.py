@@ -319,8 +319,8 @@ def judge(seen: Seen) -> list[Stop]:
     for one, end in zip(seen.told, seen.told[1:], strict=False):
         if not one.kill:
             continue
-        meant = [c.came_ms - one.at_ms for c in seen.calls if _concerns(one.scope, vars_of(c))]
-        others = [c.came_ms - one.at_ms for c in seen.calls if not _concerns(one.scope, vars_of(c))]
+        meant = [c.came_ms - one.at_ms for c in seen.calls if _concerns(one.scope, data_of(c))]
+        others = [c.came_ms - one.at_ms for c in seen.calls if not _concerns(one.scope, data_of(c))]
         emitted = [at - one.at_ms for at, data in seen.emitted if _concerns(one.scope, data)]
         length = end.at_ms - one.at_ms
         late = [ms for ms in meant if 0 < ms <= length]
@@ -338,7 +338,7 @@ def judge(seen: Seen) -> list[Stop]:
     return stops
 
 
-def vars_of(call: Call) -> dict[str, Any]:
+def data_of(call: Call) -> dict[str, Any]:
     """Return what a call was about, as a command says it."""
     return {
         "class": call.command_class,
