@@ -37,6 +37,8 @@ WARM_UP_SECONDS = 20.0
 RATIO_MAX = 2.0
 SAMPLES_MIN = 1_000
 ENROLL_SECONDS_MAX = 1_800.0
+# Whoever is not called by then is missing.
+CALLS_SECONDS_MAX = 60.0
 STILL_LOOKS = 8
 _FILES = {
     "shop.yaml": "zone: UTC\n",
@@ -240,7 +242,7 @@ def _await_end(client: dict[str, str], topic: str) -> None:
 
 def _calls(takes: Provider, confirmations: int) -> tuple[list[Call], int]:
     """Return what the provider took, once all confirmations may be there."""
-    deadline = time.monotonic() + DRAIN_SECONDS
+    deadline = time.monotonic() + CALLS_SECONDS_MAX
     while True:
         calls, refused = takes.calls()
         found = len({call.cause for call in calls if call.journey == JOURNEY})
