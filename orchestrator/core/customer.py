@@ -272,6 +272,18 @@ class AnsweredHours(Struct, frozen=True, array_like=True, gc=False):
     counts: bytes
 
 
+class Erased(Struct, frozen=True, array_like=True, gc=False):
+    """That the customer was forgotten: nothing that happened up to `at_ms` counts any more.
+
+    `entries` is the highest ordinal of an enrollment by then, so that no id is used twice;
+    `fenced_until_ms` is until when senders may still meet what was recalled.
+    """
+
+    at_ms: int
+    entries: int = 0
+    fenced_until_ms: int | None = None
+
+
 class Customer(Struct, frozen=True, array_like=True, gc=False):
     """Everything `decide` knows about one customer id.
 
@@ -281,6 +293,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     `promises` are by the name of the offer.
     `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
     `earned` are the events that count for a stage, by stage and event type: 6 bytes each.
+    `erased` stays when the customer is forgotten, also while a new life goes on beside it.
     """
 
     id: str
@@ -301,6 +314,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     promises: Mapping[str, Promise] = field(default_factory=dict)
     earned: Mapping[str, bytes] = field(default_factory=dict)
     hours: AnsweredHours | None = None
+    erased: Erased | None = None
 
 
 _encoder = msgpack.Encoder()
@@ -364,12 +378,17 @@ def oldest_removal_ms(customer: Customer) -> int | None:
 
 def wake_at_ms(customer: Customer) -> int | None:
     """Return the customer's earliest due time, or None."""
-    return earliest_ms(customer.enrollments, customer.watches)
+    return earliest_ms(customer.enrollments, customer.watches, customer.erased)
 
 
-def earliest_ms(enrollments: Iterable[Enrollment], watches: Mapping[str, Watch]) -> int | None:
-    """Return the earliest time at which a wait is over or something enters, or None."""
-    earliest: int | None = None
+def earliest_ms(
+    enrollments: Iterable[Enrollment], watches: Mapping[str, Watch], erased: Erased | None
+) -> int | None:
+    """Return the earliest time at which a wait is over or something enters, or None.
+
+    The fences of who was erased have an end too.
+    """
+    earliest = None if erased is None else erased.fenced_until_ms
     for one in enrollments:
         due_ms = one.wake_at_ms
         if due_ms is not None and (earliest is None or due_ms < earliest):

@@ -21,6 +21,7 @@ class Outcome(StrEnum):
 
     APPLIED = "applied"
     DUPLICATE = "duplicate"  # Same source and id, or same business key: nothing changes.
+    IGNORED = "ignored"  # It is not younger than the customer's erasure: nothing changes.
     REJECTED = "rejected"  # A dead letter; `Decision.rejection` says why. Nothing changes.
 
 
@@ -33,6 +34,7 @@ class EndReason(StrEnum):
     VERSION_GONE = "version_gone"  # The version it entered is no longer loaded.
     STEP_GONE = "step_gone"  # The step it stands in is no longer in its version.
     STEP_FAILED = "step_failed"  # A step could not be evaluated; it never raises.
+    ERASED = "erased"  # The customer was erased.
 
 
 class Refusal(StrEnum):
@@ -317,6 +319,16 @@ class StageWithheld(Struct, frozen=True, tag="stage_withheld", tag_field="kind",
     missing: tuple[str, ...]
 
 
+class CustomerErased(Struct, frozen=True, tag="customer_erased", tag_field="kind", gc=False):
+    """Everything known of the customer is gone; events up to `until_ms` are ignored from here on.
+
+    What ended and what was recalled stands beside it, without the keys of the enrollments.
+    """
+
+    until_ms: int
+    enrollments: int
+
+
 LogEntry = (
     Entered
     | Moved
@@ -340,6 +352,7 @@ LogEntry = (
     | RedemptionUndone
     | StageChanged
     | StageWithheld
+    | CustomerErased
 )
 
 

@@ -47,6 +47,7 @@ ENDED_BECAUSE: Final = {
     EndReason.VERSION_GONE: "the version that the customer had entered is no longer loaded",
     EndReason.STEP_GONE: "the step in which the customer stood no longer exists",
     EndReason.STEP_FAILED: "its next step could not be evaluated",
+    EndReason.ERASED: "the customer was erased",
 }
 STAGE_BECAUSE: Final = {
     StageReason.EARNED: "this event earned it",

@@ -18,6 +18,7 @@ from orchestrator.core.calendar import instant_text
 from orchestrator.core.decision import (
     AttributesSet,
     Chosen,
+    CustomerErased,
     Emitted,
     Ended,
     Entered,
@@ -205,6 +206,8 @@ def explain(customer: str, records: Iterable[LogRecord]) -> Explanation:
 def _nothing(record: LogRecord) -> str:
     if record.outcome == "duplicate":
         return "already known: a repeat changes nothing"
+    if record.outcome == "ignored":
+        return "not applied: the customer was erased, and this is not of a time after it"
     match (record.cause.type or "").partition(".")[0]:
         case "audience":
             return "the ads platform has applied it"
@@ -260,6 +263,8 @@ def _fact(
             return Fact(
                 Mark.REFUSED, f"earned the stage {entry.stage}, but nobody knows their {names}"
             )
+        case CustomerErased():
+            return Fact(Mark.ENDED, "was erased: nothing that was known of them is left")
         case _:
             return _of_offer(entry, record, messages, explanation)
 

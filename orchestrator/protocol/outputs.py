@@ -40,7 +40,7 @@ Timestamp = Annotated[
 Mode = Annotated[str, Meta(extra_json_schema={"enum": ["test", "live"]})]
 Delivery = Annotated[str, Meta(extra_json_schema={"enum": ["at_most_once", "at_least_once"]})]
 Class = Annotated[str, Meta(extra_json_schema={"enum": [one.value for one in CommandClass]})]
-LogOutcome = Annotated[str, Meta(extra_json_schema={"enum": ["applied", "duplicate"]})]
+LogOutcome = Annotated[str, Meta(extra_json_schema={"enum": ["applied", "duplicate", "ignored"]})]
 SequenceNumber = Annotated[
     int, Meta(ge=1, description="Rises by one with each command of a customer id, without a gap.")
 ]
@@ -139,7 +139,10 @@ class CommandEnvelope(Struct, frozen=True, gc=False):
 
 
 class FencedEnrollment(Struct, frozen=True, gc=False):
-    """A promotional enrollment that is over: drop its commands up to `sequence`."""
+    """A promotional enrollment that is over: drop its commands up to `sequence`.
+
+    The enrollment `*` stands for every one of the customer, who was erased.
+    """
 
     enrollment: str
     ended_at: Timestamp

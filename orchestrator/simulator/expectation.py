@@ -55,6 +55,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "undo_redemption": ("order", "open", "detail"),
     "stage": ("from", "reason"),
     "stage_withheld": ("missing",),
+    "forget": (),
     "ignore": (),
     "dead_letter": ("detail",),
 }
@@ -125,7 +126,10 @@ class Expectation(BaseModel):
     """The stage that the customer comes to."""
     stage_withheld: str | None = None
     """The stage that is earned while attributes are missing."""
+    forget: str | None = None
+    """The customer of whom nothing stays."""
     ignore: str | None = None
+    """`duplicate`, or `erased` when it is not younger than the customer's erasure."""
     dead_letter: str | None = None
     customer: str | None = None
     """Whom it concerns; the item's customer unless given."""

@@ -16,6 +16,7 @@ from orchestrator.core.command import Command, CommandType
 from orchestrator.core.decision import (
     AttributesSet,
     Chosen,
+    CustomerErased,
     Decision,
     Emitted,
     Ended,
@@ -59,7 +60,7 @@ _SIGNS: Final = {
     "promise": "◇", "grant": "◇", "refuse_offer": "✗", "confirm": "◆", "withdraw": "✗",
     "redeem": "◆", "refuse_redemption": "✗", "undo_redemption": "◇",
     "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
-    "stage": "▲", "stage_withheld": "△",
+    "stage": "▲", "stage_withheld": "△", "forget": "∅",
 }  # fmt: skip
 # An enrollment's name holds its journey and key.
 _IN_ENROLLMENT: Final = frozenset({"journey", "key"})
@@ -124,6 +125,8 @@ class Observer:
         self._commands |= commands
         if decision.outcome is Outcome.DUPLICATE:
             yield Fact("ignore", now_ms, customer, {"ignore": "duplicate"})
+        if decision.outcome is Outcome.IGNORED:
+            yield Fact("ignore", now_ms, customer, {"ignore": "erased"})
         if decision.rejection is not None:
             yield dead_letter(
                 customer, now_ms, decision.rejection.reason, decision.rejection.detail
@@ -241,6 +244,8 @@ class Observer:
                     "stage_withheld": entry.stage,
                     "missing": sorted(entry.missing),
                 }
+            case CustomerErased():
+                return "forget", {"forget": decision.customer.id}
             case Emitted():
                 raise AssertionError("commands are told as such")
             case MessageFinal():

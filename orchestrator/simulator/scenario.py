@@ -275,7 +275,7 @@ class _Names:
             **dict.fromkeys(("add", "remove"), self.audiences),
             **dict.fromkeys(("template", "otherwise"), self.templates),
             **dict.fromkeys(("stage", "stage_withheld", "from"), self.stages),
-            "ignore": {"duplicate"},
+            "ignore": {"duplicate", "erased"},
             **dict.fromkeys(
                 ("offer", "promise", "grant", "confirm", "withdraw", "redeem", "undo_redemption"),
                 self.offers,

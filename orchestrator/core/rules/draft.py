@@ -81,6 +81,7 @@ class Draft:
         "earned",
         "enrollments",
         "entries",
+        "erased",
         "event",
         "exits",
         "exits_dropped",
@@ -122,6 +123,7 @@ class Draft:
         self.contact = customer.contact
         self.earned = customer.earned
         self.hours = customer.hours
+        self.erased = customer.erased
         # Promotions that wait for the arbitration, and the enrollment that has sent one.
         self.contenders: list[tuple[Walk, Attempt]] = []
         self.promoted: str | None = None
@@ -204,6 +206,13 @@ class Draft:
     def drop(self, enrollment: Enrollment) -> None:
         """Remove an enrollment from the state."""
         self.enrollments = tuple(e for e in self.enrollments if e.id != enrollment.id)
+
+    def entered_before(self, journey: str) -> int:
+        """Return the last ordinal of a journey; who comes after an erasure begins behind its."""
+        memory = self.memories.get(journey)
+        if memory is not None:
+            return memory.entries
+        return 0 if self.erased is None else self.erased.entries
 
     def remember(self, journey: str, memory: JourneyMemory) -> None:
         """Replace what is known about a journey beyond its enrollments."""
@@ -309,6 +318,7 @@ class Draft:
             contact=self.contact,
             earned=self.earned,
             hours=self.hours,
+            erased=self.erased,
         )
         return Decision(
             outcome=Outcome.APPLIED,
@@ -317,7 +327,7 @@ class Draft:
             commands=tuple(self.commands),
             entries=tuple(self.entries),
             fence=None if self.fence is before.fence else self.fence,
-            wake_at_ms=earliest_ms(self.enrollments, self.watches),
+            wake_at_ms=earliest_ms(self.enrollments, self.watches, self.erased),
             exits_dropped=self.exits_dropped,
             told=tuple(self.told),
             paused=tuple(self.paused[scope] for scope in sorted(self.paused)),
