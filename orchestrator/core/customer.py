@@ -21,6 +21,8 @@ REMEMBERED_EXIT_MS: Final = 72 * 3_600_000
 ENDED_KEYS_MAX: Final = 256
 SENT_MAX: Final = 16
 ENDED_KEY_MS: Final = 30 * 86_400_000
+# What a person is told of the last messages.
+RECENT_MAX: Final = 2
 # Why an enrollment is held at a step: somebody has paused what the step would send.
 PAUSED: Final = "paused"
 
@@ -77,7 +79,7 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     """A command that was emitted and is not final: an exit has to cancel it.
 
     `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`,
-    `offer` the offer that a message tells.
+    `offer` the offer that a message tells. A task is `claimed_by` who works on it.
     """
 
     id: str
@@ -89,6 +91,8 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     expires_at_ms: int
     audience: str | None = None
     offer: str | None = None
+    claimed_by: str | None = None
+    claimed_ms: int | None = None
 
 
 class Enrollment(Struct, frozen=True, array_like=True, gc=False):
@@ -240,13 +244,26 @@ class Removal(Struct, frozen=True, array_like=True, gc=False):
     time_ms: int
 
 
+class Recent(Struct, frozen=True, array_like=True, gc=False):
+    """A message of late, and what became of it, for a person who talks to the customer next."""
+
+    id: str
+    time_ms: int
+    channel: str
+    template: str
+    journey: str
+    fate: str = "sent"
+    fate_ms: int | None = None
+
+
 class Contact(Struct, frozen=True, array_like=True, gc=False):
     """Whether and how a customer may be reached.
 
     `consents` are by channel and class (`email/promotional`); `bounced` says by channel since when
     its address is dead; `talking_until_ms` is until when one of our people talks to the customer;
     `promoted_ms` is when the newest promotional message was emitted; `responses` are by
-    channel; `removals` are those from audiences that nobody has acknowledged, oldest first.
+    channel; `removals` are those from audiences that nobody has acknowledged, oldest first;
+    `recent` are the newest messages, newest last.
     """
 
     consents: Mapping[str, Consent] = field(default_factory=dict)
@@ -256,6 +273,7 @@ class Contact(Struct, frozen=True, array_like=True, gc=False):
     promoted_ms: int = 0
     responses: Mapping[str, Response] = field(default_factory=dict)
     removals: tuple[Removal, ...] = ()
+    recent: tuple[Recent, ...] = ()
 
 
 NO_CONTACT: Final = Contact()

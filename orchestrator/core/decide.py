@@ -30,6 +30,8 @@ from orchestrator.core.decision import Decision, Hold, MessageFinal, Outcome, Re
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.offers import outcomes
 from orchestrator.core.offers.promises import confirm
+from orchestrator.core.people.recent import fated
+from orchestrator.core.people.tasks import claim
 from orchestrator.core.profile import attributes_after, orders_after, with_attributes
 from orchestrator.core.rules.advance import go_on, release, say_otherwise
 from orchestrator.core.rules.dedupe import (
@@ -258,8 +260,12 @@ def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
             draft.orders = orders_after(
                 draft.orders, event, occurred_ms=occurred_ms, kept_from_ms=kept_from_ms
             )
+        case "task.claimed":
+            claim(draft, event)
         case "task.closed":
-            _close(draft, event.data.get("task_id"), "closed")
+            said = event.data.get("outcome")
+            outcome = said if isinstance(said, str) else None
+            _close(draft, event.data.get("task_id"), "closed", detail=outcome)
         case "consent.updated" | "message.unsubscribed" | "handoff.started" | "handoff.ended":
             _learn_of_contact(draft, event)
         case _ if event.type in FINAL_OUTCOMES:
@@ -293,6 +299,9 @@ def _channel_told(draft: Draft, event: Event) -> str | None:
 
 def _take_report(draft: Draft, event: Event, occurred_ms: int) -> None:
     """Let a sender's report count for caps, for the address, the best hour and the best channel."""
+    if draft.contact.recent:
+        about, fate = (event.data.get("command_id"),), event.type.removeprefix("message.")
+        draft.contact = fated(draft.contact, about, fate, occurred_ms)
     if event.type in WEIGHTS and draft.journeys.learns_hours:
         learn_hour(draft, event.type, occurred_ms)
     if event.type in WEIGHTS and draft.journeys.chooses_channels:
@@ -321,12 +330,12 @@ def _take_answer(draft: Draft, event: Event) -> None:
             return
 
 
-def _close(draft: Draft, command_id: object, outcome: str) -> None:
+def _close(draft: Draft, command_id: object, outcome: str, *, detail: str | None = None) -> None:
     """Let go of a message or task that is final: no exit has to recall it."""
     for enrollment in draft.enrollments:
         for command in enrollment.open_commands:
             if command.id == command_id and command.kind != "audience":
-                draft.log(MessageFinal(command.id, enrollment.id, outcome))
+                draft.log(MessageFinal(command.id, enrollment.id, outcome, detail))
                 still_open = tuple(c for c in enrollment.open_commands if c is not command)
                 draft.put_open(enrollment, still_open)
                 return

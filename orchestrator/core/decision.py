@@ -59,6 +59,7 @@ class Refusal(StrEnum):
     FREQUENCY_CAP = "frequency_cap"
     ARBITRATION = "arbitration"  # Another promotion went out instead; the detail names it.
     NO_ADDRESS = "no_address"  # Nobody knows where to reach the customer on these channels.
+    ERASED = "erased"  # The customer was erased.
     PAUSED = "paused"  # Somebody has paused it, and lets nothing wait for the resume.
 
 
@@ -79,6 +80,13 @@ class Hold(StrEnum):
     HANDOFF = "handoff"  # One of our people talks to the customer.
     PAUSED = PAUSED  # Somebody has paused it.
     DELIVERY = "delivery"  # It went out; another channel is tried when it does not arrive.
+
+
+class ClaimRefusal(StrEnum):
+    """Why a person did not get a task. A closed list."""
+
+    ALREADY_CLAIMED = "already_claimed"  # Somebody else works on it.
+    NOT_OPEN = "not_open"  # It is closed or expired, or there never was one.
 
 
 class StageReason(StrEnum):
@@ -172,11 +180,32 @@ class Held(Struct, frozen=True, tag="held", tag_field="kind", gc=False):
 
 
 class MessageFinal(Struct, frozen=True, tag="message_final", tag_field="kind", gc=False):
-    """A sender reported a command delivered, bounced, failed or dropped."""
+    """A command is final: its sender reported delivered, bounced, failed or dropped.
+
+    A task is closed or expired; `detail` is the outcome with which a person has closed it.
+    """
 
     command: str
     enrollment: str
     outcome: str
+    detail: str | None = None
+
+
+class TaskClaimed(Struct, frozen=True, tag="task_claimed", tag_field="kind", gc=False):
+    """A person took a task; nobody else can until it is closed."""
+
+    command: str
+    enrollment: str
+    by: str
+
+
+class ClaimRefused(Struct, frozen=True, tag="claim_refused", tag_field="kind", gc=False):
+    """A person wanted a task that is not theirs to take; `detail` names who has it."""
+
+    command: str
+    by: str
+    reason: ClaimRefusal
+    detail: str | None = None
 
 
 class Chosen(Struct, frozen=True, tag="chosen", tag_field="kind", gc=False):
@@ -353,6 +382,8 @@ LogEntry = (
     | StageChanged
     | StageWithheld
     | CustomerErased
+    | TaskClaimed
+    | ClaimRefused
 )
 
 

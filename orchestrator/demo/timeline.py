@@ -18,6 +18,7 @@ from orchestrator.core.calendar import instant_text
 from orchestrator.core.decision import (
     AttributesSet,
     Chosen,
+    ClaimRefused,
     CustomerErased,
     Emitted,
     Ended,
@@ -41,8 +42,10 @@ from orchestrator.core.decision import (
     SendRefused,
     StageChanged,
     StageWithheld,
+    TaskClaimed,
 )
 from orchestrator.demo.sentences import (
+    CLAIM_REFUSED_BECAUSE,
     PROMISE_ENDED_BECAUSE,
     channel_noun,
     duration,
@@ -263,6 +266,12 @@ def _fact(
             return Fact(
                 Mark.REFUSED, f"earned the stage {entry.stage}, but nobody knows their {names}"
             )
+        case TaskClaimed():
+            return Fact(Mark.MOVED, f"a task of {_journey(entry.enrollment)} is {entry.by}'s now")
+        case ClaimRefused():
+            because = CLAIM_REFUSED_BECAUSE[entry.reason]
+            text = f"{entry.by} did not get a task, because {_with_detail(because, entry.detail)}"
+            return Fact(Mark.REFUSED, text)
         case CustomerErased():
             return Fact(Mark.ENDED, "was erased: nothing that was known of them is left")
         case _:

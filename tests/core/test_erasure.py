@@ -392,8 +392,8 @@ def test_nothing_of_any_life_is_left_and_no_older_event_counts(
     told = []
     for number, (type_, data, pause) in enumerate(history):
         story.now += pause
-        data = {**_secret(data), "cart_id": f"{SECRET}-{number}"}
-        told.append(event(type_, f"{SECRET}-e{number}", at=story.now, **data))
+        secret = {**_secret(data), "cart_id": f"{SECRET}-{number}"}
+        told.append(event(type_, f"{SECRET}-e{number}", at=story.now, **secret))
         story.tell(told[-1])
         if pause:
             story.pass_time(0)

@@ -158,6 +158,8 @@ class Channel(Model):
     """Where the sender finds the address, for example `profile.email`."""
     partitions: int = Field(default=8, ge=1, le=1000)
     """Partitions of its command topics."""
+    queue: Name | None = None
+    """Of a channel of kind `task`: the queue of tasks whose step names none. Default: its name."""
     needs_consent: bool = True
     """Whether promotional messages on it need the customer's recorded consent. `false` is for what
     people only see on your own pages."""

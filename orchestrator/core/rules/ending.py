@@ -20,6 +20,7 @@ from orchestrator.core.customer import (
 )
 from orchestrator.core.decision import Ended, EndReason, PromiseEnd, PromiseEnded
 from orchestrator.core.offers.ledger import is_open, telling
+from orchestrator.core.people.recent import CANCELLED, fated
 from orchestrator.core.rules.draft import Draft, Instruction
 
 
@@ -154,8 +155,10 @@ def recall(
         lanes.setdefault((command.kind, command.channel, promotional), []).append(command)
     if draft.contact.sends:
         draft.contact = uncounted(draft.contact, (command.id for command in recalled))
+    ids = frozenset(command.id for command in recalled)
     if draft.promises:
-        _take_back(draft, frozenset(command.id for command in recalled))
+        _take_back(draft, ids)
+    draft.contact = fated(draft.contact, ids, CANCELLED, draft.now_ms)
     for (kind, channel, promotional), commands in lanes.items():
         draft.emit(
             enrollment,
