@@ -165,3 +165,9 @@ class Channel(Model):
     people only see on your own pages."""
     quiet_hours: QuietHours | Literal["none"] | None = None
     """Its own quiet hours, or `none`. Default: the shop's, for channels of kind `message`."""
+
+    @model_validator(mode="after")
+    def _queues_tasks(self) -> Channel:
+        if self.queue is not None and self.kind != "task":
+            raise ValueError("queue: only a channel of kind task has one")
+        return self
