@@ -16,6 +16,8 @@ from orchestrator.core.decision import ClaimRefusal, ClaimRefused, TaskClaimed
 if TYPE_CHECKING:
     from orchestrator.core.customer import Enrollment
     from orchestrator.core.event import Event
+    from orchestrator.core.journeys import Journeys
+    from orchestrator.core.language.words import Task
     from orchestrator.core.rules.draft import Draft
 
 # Who claims a task without a name.
@@ -42,6 +44,12 @@ def claim(draft: Draft, event: Event) -> None:
                 draft.log(ClaimRefused(task.id, by, reason, task.claimed_by))
             return
     draft.log(ClaimRefused(task_id, by, ClaimRefusal.NOT_OPEN))
+
+
+def queue_of(journeys: Journeys, word: Task) -> str:
+    """Return which of our people a task waits for: as its step says, else as its channel does."""
+    channel = journeys.channels.get(word.channel)
+    return word.queue or (None if channel is None else channel.queue) or word.channel
 
 
 def has_task(enrollment: Enrollment, task_id: object) -> bool:

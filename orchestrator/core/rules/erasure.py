@@ -62,6 +62,7 @@ def erase(draft: Draft, occurred_ms: int) -> Decision:
         if held.expires_at_ms >= draft.now_ms and held.enrollment != EVERY_ENROLLMENT
     ]
     number = len(draft.enrollments)
+    draft.promises = {}  # No word about each of them: they are gone with the rest.
     for enrollment in draft.enrollments:
         plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
         if plan is None or plan.promotional:

@@ -19,6 +19,7 @@ from orchestrator.core.language.words import Send, Task
 from orchestrator.core.offers import promises
 from orchestrator.core.offers.promises import Refused
 from orchestrator.core.people.briefing import context_in
+from orchestrator.core.people.tasks import queue_of
 from orchestrator.core.rules.draft import Instruction, derived_id
 from orchestrator.core.rules.guard.channels import GRACE_MS, cut_off, in_order
 from orchestrator.core.rules.guard.checks import (
@@ -396,17 +397,12 @@ def _go_out(
             content=content,
             offer=None if told is None else told.offer,
             promise=None if told is None else told.said,
-            queue=_queue(walk.draft, word) if isinstance(word, Task) else None,
+            queue=queue_of(walk.draft.journeys, word) if isinstance(word, Task) else None,
             context=context_in(walk.draft, word.channel) if isinstance(word, Task) else None,
         ),
     )
     _grant(walk.draft, told)
     return None
-
-
-def _queue(draft: Draft, word: Task) -> str:
-    channel = draft.journeys.channels.get(word.channel)
-    return word.queue or (None if channel is None else channel.queue) or word.channel
 
 
 def _instead(draft: Draft, enrollment: Enrollment, word: Send) -> Send | None:

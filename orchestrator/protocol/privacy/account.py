@@ -57,21 +57,7 @@ def account_of(customer: Customer, now_ms: int) -> dict[str, Any]:
             }
             for name, one in sorted(customer.promises.items())
         },
-        "reach": {
-            "unreachable_since": {name: rfc3339(at) for name, at in contact.bounced.items()},
-            "responses": {
-                name: {"score": one.score, "day": rfc3339(one.day * 86_400_000)[:10]}
-                for name, one in contact.responses.items()
-            },
-            "hours": None if customer.hours is None else _hours(customer.hours.counts),
-            "talking_until": rfc3339(contact.talking_until_ms)
-            if contact.talking_until_ms
-            else None,
-            "counted_messages": [
-                {"command": one.id, "time": rfc3339(one.time_ms), "channel": one.channel}
-                for one in contact.sends
-            ],
-        },
+        "reach": _reach(customer),
         "journeys_entered": {
             name: {
                 "entries": one.entries,
@@ -90,6 +76,23 @@ def account_of(customer: Customer, now_ms: int) -> dict[str, Any]:
         "remembered_events": [
             {"type": one.type, "time": rfc3339(one.time_ms), "data": dict(one.data)}
             for one in customer.exits
+        ],
+    }
+
+
+def _reach(customer: Customer) -> dict[str, Any]:
+    contact = customer.contact
+    return {
+        "unreachable_since": {name: rfc3339(at) for name, at in contact.bounced.items()},
+        "responses": {
+            name: {"score": one.score, "day": rfc3339(one.day * 86_400_000)[:10]}
+            for name, one in contact.responses.items()
+        },
+        "hours": None if customer.hours is None else _hours(customer.hours.counts),
+        "talking_until": rfc3339(contact.talking_until_ms) if contact.talking_until_ms else None,
+        "counted_messages": [
+            {"command": one.id, "time": rfc3339(one.time_ms), "channel": one.channel}
+            for one in contact.sends
         ],
     }
 
