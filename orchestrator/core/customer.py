@@ -21,6 +21,8 @@ REMEMBERED_EXIT_MS: Final = 72 * 3_600_000
 ENDED_KEYS_MAX: Final = 256
 SENT_MAX: Final = 16
 ENDED_KEY_MS: Final = 30 * 86_400_000
+ABSORBED_MAX: Final = 256
+HABITS_MAX: Final = 16
 # Why an enrollment is held at a step: somebody has paused what the step would send.
 PAUSED: Final = "paused"
 
@@ -270,6 +272,17 @@ class AnsweredHours(Struct, frozen=True, array_like=True, gc=False):
     counts: bytes
 
 
+class Habits(Struct, frozen=True, array_like=True, gc=False):
+    """What was learned of an absorbed id until then; it never changes afterwards.
+
+    `as_of_ms` is when it was absorbed.
+    """
+
+    as_of_ms: int
+    hours: AnsweredHours | None = None
+    responses: Mapping[str, Response] = field(default_factory=dict)
+
+
 class Customer(Struct, frozen=True, array_like=True, gc=False):
     """Everything `decide` knows about one customer id.
 
@@ -279,6 +292,10 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     `promises` are by the name of the offer.
     `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
     `earned` are the events that count for a stage, by stage and event type: 6 bytes each.
+    `seen_times` says when the newest of `seen` were decided: 4 bytes of seconds each, same order.
+    `merged_into` is the id that this one was absorbed into: then nothing but `sequence` stands
+    beside it. `absorbed` are the ids that are this customer too, with when they were absorbed;
+    `habits` are what was learned of them.
     """
 
     id: str
@@ -299,6 +316,10 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     promises: Mapping[str, Promise] = field(default_factory=dict)
     earned: Mapping[str, bytes] = field(default_factory=dict)
     hours: AnsweredHours | None = None
+    seen_times: bytes = b""
+    merged_into: str | None = None
+    absorbed: Mapping[str, int] = field(default_factory=dict)
+    habits: Mapping[str, Habits] = field(default_factory=dict)
 
 
 _encoder = msgpack.Encoder()
@@ -323,6 +344,11 @@ def encode_customer(customer: Customer) -> bytes:
     if customer.contact.removals:
         due |= _REMOVAL_BIT
     return _FORMAT_BYTE + due.to_bytes(8, "big") + _encoder.encode(customer)
+
+
+def state_header() -> bytes:
+    """Return what stands in front of a changelog value that is no customer, and never comes due."""
+    return _FORMAT_BYTE + bytes(_HEADER_BYTES - 1)
 
 
 def decode_customer(value: bytes) -> Customer:

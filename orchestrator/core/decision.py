@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from orchestrator.core.command import Command
 from orchestrator.core.customer import PAUSED, Customer, FenceEntry
+from orchestrator.core.identity.notices import Notice
 from orchestrator.core.pauses import Pause
 
 
@@ -22,6 +23,7 @@ class Outcome(StrEnum):
     APPLIED = "applied"
     DUPLICATE = "duplicate"  # Same source and id, or same business key: nothing changes.
     REJECTED = "rejected"  # A dead letter; `Decision.rejection` says why. Nothing changes.
+    MOVED = "moved"  # The id was absorbed: who it is now (`merged_into`) has to decide this.
 
 
 class EndReason(StrEnum):
@@ -32,6 +34,7 @@ class EndReason(StrEnum):
     GOAL = "goal"  # It reached its goal, and says that this is its end.
     VERSION_GONE = "version_gone"  # The version it entered is no longer loaded.
     STEP_GONE = "step_gone"  # The step it stands in is no longer in its version.
+    MERGED = "merged"  # Two ids are one customer: the other one's has come further, or was before.
     STEP_FAILED = "step_failed"  # A step could not be evaluated; it never raises.
 
 
@@ -66,6 +69,7 @@ class PromiseEnd(StrEnum):
     REJECTED = "rejected"  # The customer does not want it.
     NOT_QUALIFIED = "not_qualified"  # It was provisional, and turned out to be for others.
     NEVER_TOLD = "never_told"  # The sender dropped the only message that told it.
+    CONTRADICTED = "contradicted"  # Two ids are one customer: the other one held what forbids it.
 
 
 class Hold(StrEnum):
@@ -311,6 +315,58 @@ class StageWithheld(Struct, frozen=True, tag="stage_withheld", tag_field="kind",
     missing: tuple[str, ...]
 
 
+class MergeRequested(Struct, frozen=True, tag="merge_requested", tag_field="kind", gc=False):
+    """Two ids were said to be one customer; the owner of `absorbed` is asked to merge them."""
+
+    absorbed: str
+    survivor: str
+
+
+class HandedOver(Struct, frozen=True, tag="handed_over", tag_field="kind", gc=False):
+    """An enrollment of an absorbed id goes on under `becomes`; `cancelled` are the ids recalled.
+
+    `becomes` is None when it had run to its end, and nothing of it goes on.
+    """
+
+    enrollment: str
+    journey: str
+    becomes: str | None
+    cancelled: tuple[str, ...] = ()
+
+
+class MergedInto(Struct, frozen=True, tag="merged_into", tag_field="kind", gc=False):
+    """The id was absorbed: whatever comes for it belongs to the survivor from here on."""
+
+    survivor: str
+
+
+class Absorbed(Struct, frozen=True, tag="absorbed", tag_field="kind", gc=False):
+    """What was known of another id belongs to this customer now."""
+
+    customer: str
+
+
+class TakenOver(Struct, frozen=True, tag="taken_over", tag_field="kind", gc=False):
+    """An enrollment of an absorbed id goes on here, in `step`, until `wake_at_ms`."""
+
+    enrollment: str
+    journey: str
+    version: int
+    step: str | None
+    wake_at_ms: int | None
+
+
+class DuplicateFound(Struct, frozen=True, tag="duplicate_found", tag_field="kind", gc=False):
+    """Other known ids have the same address, `by` e-mail or phone; they are merged or reported."""
+
+    by: str
+    others: tuple[str, ...]
+    merges: bool = False
+
+
+IdentityEntry = MergeRequested | HandedOver | MergedInto | Absorbed | TakenOver | DuplicateFound
+
+
 LogEntry = (
     Entered
     | Moved
@@ -334,6 +390,12 @@ LogEntry = (
     | RedemptionUndone
     | StageChanged
     | StageWithheld
+    | MergeRequested
+    | HandedOver
+    | MergedInto
+    | Absorbed
+    | TakenOver
+    | DuplicateFound
 )
 
 
@@ -361,6 +423,7 @@ class Decision(Struct, frozen=True, gc=False):
     `fence` is the customer's new fence record when it changed, else None. `exits_dropped` counts
     remembered exits pushed out by the bound. `customer` is the same object when nothing changed.
     `paused` are the pauses that it has met, by scope: with these alone it comes out the same.
+    `notices` are for the owners of other customers.
     """
 
     outcome: Outcome
@@ -374,3 +437,4 @@ class Decision(Struct, frozen=True, gc=False):
     exits_dropped: int = 0
     told: tuple[ToldEvent, ...] = ()
     paused: tuple[Pause, ...] = ()
+    notices: tuple[Notice, ...] = ()

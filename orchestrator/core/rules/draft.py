@@ -30,6 +30,7 @@ from orchestrator.core.expressions.condition import Scope
 if TYPE_CHECKING:
     from orchestrator.core.customer import Attribute, Promise
     from orchestrator.core.event import Event
+    from orchestrator.core.identity.notices import Notice
     from orchestrator.core.journeys import Journeys
     from orchestrator.core.pauses import Pause
     from orchestrator.core.rules.advance import Walk
@@ -71,9 +72,11 @@ class Draft:
     """
 
     __slots__ = (
+        "absorbed",
         "asked",
         "attributes",
         "business",
+        "cause",
         "commands",
         "contact",
         "contenders",
@@ -85,9 +88,11 @@ class Draft:
         "exits",
         "exits_dropped",
         "fence",
+        "habits",
         "hours",
         "journeys",
         "memories",
+        "notices",
         "now_ms",
         "orders",
         "paused",
@@ -95,19 +100,28 @@ class Draft:
         "promoted",
         "scope_",
         "seen",
+        "seen_times",
         "sequence",
         "told",
         "watches",
     )
 
     def __init__(
-        self, journeys: Journeys, customer: Customer, now_ms: int, event: Event | None
+        self,
+        journeys: Journeys,
+        customer: Customer,
+        now_ms: int,
+        event: Event | None,
+        cause: Cause | None = None,
     ) -> None:
         self.journeys: Final = journeys
         self.customer: Final = customer
         self.now_ms: Final = now_ms
         self.event: Final = event
+        # What a notice names as its reason, where there is no event.
+        self.cause: Final = cause
         self.seen = customer.seen
+        self.seen_times = customer.seen_times
         self.business = customer.business
         self.attributes = customer.attributes
         self.orders = customer.orders
@@ -122,6 +136,9 @@ class Draft:
         self.contact = customer.contact
         self.earned = customer.earned
         self.hours = customer.hours
+        self.absorbed = customer.absorbed
+        self.habits = customer.habits
+        self.notices: list[Notice] = []
         # Promotions that wait for the arbitration, and the enrollment that has sent one.
         self.contenders: list[tuple[Walk, Attempt]] = []
         self.promoted: str | None = None
@@ -169,7 +186,9 @@ class Draft:
     def cause_of(self, enrollment: Enrollment) -> Cause:
         """Return the event of this decision; what a timer does, the entering event caused."""
         event = self.event
-        return enrollment.cause if event is None else Cause(event.source, event.id)
+        if event is None:
+            return enrollment.cause if self.cause is None else self.cause
+        return Cause(event.source, event.id)
 
     def expires_at_ms(
         self, command_class: CommandClass, due_ms: int, after_ms: int | None = None
@@ -309,6 +328,9 @@ class Draft:
             contact=self.contact,
             earned=self.earned,
             hours=self.hours,
+            seen_times=self.seen_times,
+            absorbed=self.absorbed,
+            habits=self.habits,
         )
         return Decision(
             outcome=Outcome.APPLIED,
@@ -321,6 +343,7 @@ class Draft:
             exits_dropped=self.exits_dropped,
             told=tuple(self.told),
             paused=tuple(self.paused[scope] for scope in sorted(self.paused)),
+            notices=tuple(self.notices),
         )
 
 

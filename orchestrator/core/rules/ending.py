@@ -82,7 +82,7 @@ def end(
                 expires_at_ms=max(enrollment.longest_expires_at_ms, draft.now_ms),
             )
         )
-    _recall(draft, enrollment, recalled)
+    recall(draft, enrollment, recalled)
     leave_audiences(draft, enrollment, step=enrollment.step)
 
 
@@ -141,14 +141,14 @@ def recall_offer(draft: Draft, offer: str) -> tuple[str, ...]:
             if command.offer == offer and command.expires_at_ms >= draft.now_ms
         )
         if telling:
-            _recall(draft, enrollment, telling, note=f"offer/{offer}")
+            recall(draft, enrollment, telling, note=f"offer/{offer}")
             left = tuple(one for one in enrollment.open_commands if one not in telling)
             draft.put_open(enrollment, left)
             recalled += (command.id for command in telling)
     return tuple(recalled)
 
 
-def _recall(
+def recall(
     draft: Draft, enrollment: Enrollment, recalled: Iterable[OpenCommand], *, note: str = ""
 ) -> None:
     """Cancel messages and close tasks, with one command for each topic they travelled on."""

@@ -63,6 +63,15 @@ def counts_in(held: AnsweredHours | None) -> tuple[int, ...]:
     return (0,) * HOURS if held is None else _COUNTS.unpack(held.counts)
 
 
+def counts_of_all(draft: Draft) -> tuple[int, ...]:
+    """Return what the answers weigh under every id that the customer has had, by hour."""
+    held = (draft.hours, *(one.hours for one in draft.habits.values()))
+    learned = [one for one in held if one is not None]
+    newest = max((one.period for one in learned), default=0)
+    aged = [[count >> newest - one.period for count in counts_in(one)] for one in learned]
+    return tuple(map(sum, zip(*aged, strict=True))) if aged else counts_in(None)
+
+
 def best_time_ms(draft: Draft, plan: Plan, zone: ZoneInfo, *, after_ms: int, within_ms: int) -> int:
     """Return when the best hour begins that comes after an instant; of equals the first.
 
@@ -107,7 +116,7 @@ def _ranked(draft: Draft, quiet: QuietHours | None, minute: int) -> Iterator[lis
     highest = max(curve.values())
     scores = [
         (curve.get(hour, 0) * PRIOR // highest + count, hour)
-        for hour, count in enumerate(counts_in(draft.hours))
+        for hour, count in enumerate(counts_of_all(draft))
     ]
     if quiet is not None:
         now = minute // 60
