@@ -7,8 +7,8 @@ impossible state is a decision with a reason.
 The descent: event → dedupe → apply → stages → promises → goals → exits → waits → entries → steps →
 arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers (`Visit`)
 and the end of a pause (`Resumed`) go through the same function and take only the last part of the
-way; so does what the owners of other ids of the customer tell (`core/identity`). The rules stand in `core/rules` and `core/offers`; they write into one `Draft`, which is sealed
-at the end.
+way; so does what the owners of other ids tell (`core/identity`). The rules stand in `core/rules`
+and `core/offers`; they write into one `Draft`, which is sealed at the end.
 """
 
 from __future__ import annotations

@@ -55,6 +55,12 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "undo_redemption": ("order", "open", "detail"),
     "stage": ("from", "reason"),
     "stage_withheld": ("missing",),
+    "ask_merge": ("into",),
+    "merge": (),
+    "hand_over": ("key", "enrollment", "becomes", "of"),
+    "absorb": (),
+    "take_over": ("step", "for", "key", "enrollment", "version"),
+    "find_duplicate": ("others", "merges"),
     "ignore": (),
     "dead_letter": ("detail",),
 }
@@ -125,6 +131,18 @@ class Expectation(BaseModel):
     """The stage that the customer comes to."""
     stage_withheld: str | None = None
     """The stage that is earned while attributes are missing."""
+    ask_merge: str | None = None
+    """The id that is to be absorbed."""
+    merge: str | None = None
+    """The id into which the customer is absorbed."""
+    hand_over: str | None = None
+    """The journey that an absorbed id hands over."""
+    absorb: str | None = None
+    """The id that the customer is too, from now on."""
+    take_over: str | None = None
+    """The journey that goes on for the customer, from an absorbed id."""
+    find_duplicate: str | None = None
+    """What other known customers have too: `email` or `phone`."""
     ignore: str | None = None
     dead_letter: str | None = None
     customer: str | None = None
@@ -157,6 +175,11 @@ class Expectation(BaseModel):
     """The steps whose messages are recalled or final."""
     from_: str | None = Field(default=None, alias="from")
     """The stage from which the customer comes."""
+    into: str | None = None
+    becomes: str | None = None
+    """The id that a handed-over enrollment has from then on."""
+    others: Steps | None = None
+    merges: bool | None = None
     missing: Steps | None = None
     """The attributes without which the customer does not go on."""
     channel: str | None = None

@@ -6,15 +6,45 @@ of both ids, or a third one that only tells of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
+
+from msgspec.structs import replace
 
 from orchestrator.core.customer import Cause
 from orchestrator.core.decision import MergeRequested
-from orchestrator.core.identity.notices import MergeAsked
+from orchestrator.core.identity.notices import (
+    AddressClaimed,
+    AddressShared,
+    MergeAsked,
+    Notice,
+    StateMoved,
+)
 
 if TYPE_CHECKING:
     from orchestrator.core.event import Event
+    from orchestrator.core.identity.ids import Identities
     from orchestrator.core.rules.draft import Draft
+
+
+def sent_on(notice: Notice, survivor: str, identities: Identities) -> Notice | None:
+    """Return a notice as it goes on from an absorbed id to the one that it is now.
+
+    None when there is nothing left to tell: both ids of a merge have become one.
+    """
+    match notice:
+        case MergeAsked():
+            if survivor == notice.survivor:
+                return None
+            pair = identities.pair(survivor, notice.survivor)
+            return MergeAsked(pair.absorbed, pair.survivor, notice.cause)
+        case StateMoved():
+            return replace(notice, survivor=survivor)
+        case AddressShared():
+            return replace(notice, customer=survivor)
+        case AddressClaimed():
+            return notice  # It is for an address, which nobody absorbs.
+        case _:
+            assert_never(notice)
 
 
 def ask_to_merge(draft: Draft, event: Event) -> None:

@@ -82,7 +82,7 @@ def _joined(one: Mapping[K, V], other: Mapping[K, V], join: Callable[[V, V], V])
 
     So everything comes out in one form, however it was written before.
     """
-    keys: list[Any] = sorted({**one, **other})  # type: ignore[type-var]  # Texts or tuples.
+    keys: list[Any] = sorted({**one, **other})
     return {
         key: join(one[key] if key in one else other[key], other[key] if key in other else one[key])
         for key in keys
