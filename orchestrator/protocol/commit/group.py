@@ -236,9 +236,7 @@ class OpenGroup:
         recorded_ms = intake.record.timestamp
         self.stats.decided(event.type, decision, recorded_ms=recorded_ms, seconds=seconds)
         self._keep(home, customer_id, decision, effects)
-        for notice in decision.notices:
-            if is_own_end(notice, customer):
-                self._decide_notice(home, intake, notice)
+        self._end_id(home, intake, decision)
 
     def _take_notice(self, home: CustomerPartition | None, intake: _Intake) -> None:
         """Hear what another owner tells, or the owner of an address."""
@@ -278,6 +276,13 @@ class OpenGroup:
             return
         self.stats.noticed(decision, seconds=seconds)
         self._keep(home, customer_id, decision, effects)
+        self._end_id(home, intake, decision)
+
+    def _end_id(self, home: CustomerPartition, intake: _Intake, decision: Decision) -> None:
+        """Let a customer be absorbed at once who has learned that they are somebody else."""
+        for notice in decision.notices:
+            if is_own_end(notice, decision.customer):
+                self._decide_notice(home, intake, notice)
 
     def _claim(self, home: CustomerPartition, notice: AddressClaimed) -> None:
         """Keep who has an address, and tell a new one who the others are."""
