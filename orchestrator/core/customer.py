@@ -283,6 +283,22 @@ class Habits(Struct, frozen=True, array_like=True, gc=False):
     responses: Mapping[str, Response] = field(default_factory=dict)
 
 
+class Kin(Struct, frozen=True, array_like=True, gc=False):
+    """The other ids of one customer.
+
+    `merged_into` is the id that this one was absorbed into: then nothing but `sequence` stands
+    beside it. `absorbed` are the ids that are this customer too, with when they were absorbed;
+    `habits` are what was learned of them.
+    """
+
+    merged_into: str | None = None
+    absorbed: Mapping[str, int] = field(default_factory=dict)
+    habits: Mapping[str, Habits] = field(default_factory=dict)
+
+
+NO_KIN: Final = Kin()
+
+
 class Customer(Struct, frozen=True, array_like=True, gc=False):
     """Everything `decide` knows about one customer id.
 
@@ -293,9 +309,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
     `earned` are the events that count for a stage, by stage and event type: 6 bytes each.
     `seen_times` says when the newest of `seen` were decided: 4 bytes of seconds each, same order.
-    `merged_into` is the id that this one was absorbed into: then nothing but `sequence` stands
-    beside it. `absorbed` are the ids that are this customer too, with when they were absorbed;
-    `habits` are what was learned of them.
+    `kin` is None for who has one id only, which most have.
     """
 
     id: str
@@ -317,9 +331,17 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     earned: Mapping[str, bytes] = field(default_factory=dict)
     hours: AnsweredHours | None = None
     seen_times: bytes = b""
-    merged_into: str | None = None
-    absorbed: Mapping[str, int] = field(default_factory=dict)
-    habits: Mapping[str, Habits] = field(default_factory=dict)
+    kin: Kin | None = None
+
+    @property
+    def merged_into(self) -> str | None:
+        """The id that this one was absorbed into, or None."""
+        return None if self.kin is None else self.kin.merged_into
+
+    @property
+    def absorbed(self) -> Mapping[str, int]:
+        """The ids that are this customer too, with when they were absorbed."""
+        return (self.kin or NO_KIN).absorbed
 
 
 _encoder = msgpack.Encoder()

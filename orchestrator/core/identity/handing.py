@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.customer import Customer, FenceEntry, Habits
+from orchestrator.core.customer import NO_KIN, Customer, FenceEntry, Habits, Kin
 from orchestrator.core.decision import HandedOver, MergedInto
 from orchestrator.core.identity.addresses import release
 from orchestrator.core.identity.ids import moved_enrollment
@@ -39,7 +39,7 @@ def hand_over(draft: Draft, asked: MergeAsked) -> Decision:
         id=draft.customer.id,
         sequence=draft.sequence,
         now_ms=draft.now_ms,
-        merged_into=asked.survivor,
+        kin=Kin(merged_into=asked.survivor),
     )
     return replace(draft.seal(), customer=pointer, wake_at_ms=None)
 
@@ -81,7 +81,8 @@ def _is_recalled(command: OpenCommand) -> bool:
 def _leaving(draft: Draft, enrollments: tuple[Enrollment, ...]) -> Customer:
     """Return what the survivor has to know, as this id would tell it of itself."""
     customer, contact = draft.customer, draft.contact
-    habits = draft.habits
+    kin = draft.kin or NO_KIN
+    habits = kin.habits
     if draft.hours is not None or contact.responses:
         own = Habits(draft.now_ms, draft.hours, contact.responses)
         habits = {**habits, customer.id: own}
@@ -100,6 +101,5 @@ def _leaving(draft: Draft, enrollments: tuple[Enrollment, ...]) -> Customer:
         hours=None,
         contact=replace(contact, responses={}),
         promises=promises,
-        absorbed={**draft.absorbed, customer.id: draft.now_ms},
-        habits=habits,
+        kin=Kin(absorbed={**kin.absorbed, customer.id: draft.now_ms}, habits=habits),
     )

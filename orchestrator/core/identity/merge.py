@@ -19,6 +19,7 @@ from orchestrator.core.customer import (
     ABSORBED_MAX,
     ENDED_KEYS_MAX,
     HABITS_MAX,
+    NO_KIN,
     REMEMBERED_EXITS_MAX,
     SEEN_EVENTS_MAX,
     Attribute,
@@ -27,6 +28,7 @@ from orchestrator.core.customer import (
     Customer,
     Habits,
     JourneyMemory,
+    Kin,
     Order,
     OrderLine,
     Product,
@@ -72,8 +74,7 @@ def united(one: Customer, other: Customer) -> Customer:
         contact=_contact(one.contact, other.contact),
         promises=ledger.merged(one.promises, other.promises),
         earned=_joined(one.earned, other.earned, _marks),
-        absorbed=_newest_names(one.absorbed, other.absorbed),
-        habits=_habits(one.habits, other.habits),
+        kin=_kin(one.kin, other.kin),
     )
 
 
@@ -265,6 +266,16 @@ def _marks(one: bytes, other: bytes) -> bytes:
         for at in range(0, len(marks), MARK_BYTES)
     }
     return b"".join(sorted(both)[-_MARKS_MAX:])
+
+
+def _kin(one: Kin | None, other: Kin | None) -> Kin | None:
+    if one is None and other is None:
+        return None
+    one, other = one or NO_KIN, other or NO_KIN
+    return Kin(
+        absorbed=_newest_names(one.absorbed, other.absorbed),
+        habits=_habits(one.habits, other.habits),
+    )
 
 
 def _newest_names(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -72,7 +72,6 @@ class Draft:
     """
 
     __slots__ = (
-        "absorbed",
         "asked",
         "attributes",
         "business",
@@ -88,9 +87,9 @@ class Draft:
         "exits",
         "exits_dropped",
         "fence",
-        "habits",
         "hours",
         "journeys",
+        "kin",
         "memories",
         "notices",
         "now_ms",
@@ -136,8 +135,7 @@ class Draft:
         self.contact = customer.contact
         self.earned = customer.earned
         self.hours = customer.hours
-        self.absorbed = customer.absorbed
-        self.habits = customer.habits
+        self.kin = customer.kin
         self.notices: list[Notice] = []
         # Promotions that wait for the arbitration, and the enrollment that has sent one.
         self.contenders: list[tuple[Walk, Attempt]] = []
@@ -329,8 +327,7 @@ class Draft:
             earned=self.earned,
             hours=self.hours,
             seen_times=self.seen_times,
-            absorbed=self.absorbed,
-            habits=self.habits,
+            kin=self.kin,
         )
         return Decision(
             outcome=Outcome.APPLIED,

@@ -18,6 +18,7 @@ from orchestrator.core.customer import (
     Customer,
     Habits,
     JourneyMemory,
+    Kin,
     Order,
     OrderLine,
     Product,
@@ -145,8 +146,7 @@ class Chance(random.Random):
             contact=self.contact(),
             promises=self.mapping(self.promise),
             earned=self.mapping(self.marks),
-            absorbed=self.mapping(self.time),
-            habits=self.mapping(self.habits),
+            kin=self.choice((None, Kin(None, self.mapping(self.time), self.mapping(self.habits)))),
         )
 
 

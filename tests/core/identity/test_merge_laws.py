@@ -14,6 +14,7 @@ from orchestrator.core.customer import (
     Contact,
     Customer,
     Habits,
+    Kin,
     Order,
     OrderLine,
     Product,
@@ -165,7 +166,7 @@ def test_the_newest_exits_of_both_stay():
 
 
 def test_what_was_learned_of_an_id_counts_once_however_often_it_comes():
-    web = Customer("web-1", habits={"web-1": Habits(START)})
+    web = Customer("web-1", kin=Kin(habits={"web-1": Habits(START)}))
     ana = united(Customer("ana"), web)
 
-    assert united(ana, web).habits == {"web-1": Habits(START)}
+    assert united(ana, web).kin == Kin(habits={"web-1": Habits(START)})

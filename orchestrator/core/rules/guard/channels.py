@@ -39,7 +39,7 @@ def in_order(draft: Draft, word: Send) -> list[str]:
 def _score(draft: Draft, channel: str) -> int:
     """Return how much the customer responds on a channel, under every id that they have had."""
     score = response_score(draft.contact.responses, channel, draft.now_ms)
-    for habits in draft.habits.values():
+    for habits in () if draft.kin is None else draft.kin.habits.values():
         score += response_score(habits.responses, channel, draft.now_ms)
     return score
 

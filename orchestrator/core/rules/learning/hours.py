@@ -65,8 +65,8 @@ def counts_in(held: AnsweredHours | None) -> tuple[int, ...]:
 
 def counts_of_all(draft: Draft) -> tuple[int, ...]:
     """Return what the answers weigh under every id that the customer has had, by hour."""
-    held = (draft.hours, *(one.hours for one in draft.habits.values()))
-    learned = [one for one in held if one is not None]
+    others = () if draft.kin is None else draft.kin.habits.values()
+    learned = [one for one in (draft.hours, *(o.hours for o in others)) if one is not None]
     newest = max((one.period for one in learned), default=0)
     aged = [[count >> newest - one.period for count in counts_in(one)] for one in learned]
     return tuple(map(sum, zip(*aged, strict=True))) if aged else counts_in(None)
