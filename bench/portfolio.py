@@ -263,6 +263,7 @@ def _customer(customer_id: str, chance: random.Random, plans: tuple[Plan, ...]) 
         sequence=chance.randrange(50),
         now_ms=START_MS,
         seen=chance.randbytes(64 * 12),
+        seen_times=chance.randbytes(64 * 4),
         business=b"".join(
             chance.randbytes(8) + (START_MS - DAY_MS).to_bytes(6, "big") for _ in orders
         ),

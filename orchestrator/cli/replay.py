@@ -23,13 +23,27 @@ from orchestrator.cli.options import with_settings
 from orchestrator.clients.records import install_lenient_records
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.demo.stage import Received, consumer, partitions_of, read_to_end
+from orchestrator.protocol.causes import MergeCause, SharedCause, StateCause
 from orchestrator.protocol.home import home_partition
-from orchestrator.protocol.outputs import EventCause, LogRecord, ResumedCause, VisitCause
+from orchestrator.protocol.outputs import (
+    EventCause,
+    LogRecord,
+    ResumedCause,
+    VisitCause,
+)
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.definitions import Definitions
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings, TopicSettings
 from orchestrator.simulator.facts import Observer
-from orchestrator.simulator.replay import Mismatch, Recorded, Replay, Rules, Step, command_place
+from orchestrator.simulator.replay import (
+    RECORDED,
+    Mismatch,
+    Recorded,
+    Replay,
+    Rules,
+    Step,
+    command_place,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -242,7 +256,7 @@ class _Deployment:
             named = msgspec.json.decode(log.value or b"", type=LogRecord).cause
         except msgspec.DecodeError:
             return None
-        if not isinstance(named, EventCause):
+        if not isinstance(named, RECORDED):
             return None
         if not 0 <= named.partition < names.inputs.get(named.topic, 0):
             return None
@@ -277,6 +291,12 @@ def _story(log: Recorded, step: Step, observer: Observer) -> list[str]:
         cause = f"the time of {named.journey} had come"
     elif isinstance(named, ResumedCause):
         cause = "what is paused had changed"
+    elif isinstance(named, MergeCause):
+        cause = f"{named.survivor} is this customer too"
+    elif isinstance(named, StateCause):
+        cause = f"{named.absorbed} is this customer too"
+    elif isinstance(named, SharedCause):
+        cause = f"others have the same {named.by}"
     where = f"{step.cause.place} → {log.place}" if step.cause is not None else log.place
     if step.decision is None:
         return [f"{record.now}  {cause}  ({where}; not made again)"]

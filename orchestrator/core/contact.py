@@ -132,9 +132,9 @@ def responded(contact: Contact, channel: str, event_type: str, at_ms: int) -> Co
     return replace(contact, responses={**contact.responses, channel: response})
 
 
-def response_score(contact: Contact, channel: str, now_ms: int) -> int:
+def response_score(responses: Mapping[str, Response], channel: str, now_ms: int) -> int:
     """Return how much the customer responds on a channel as of now; 0 when never."""
-    held = contact.responses.get(channel)
+    held = responses.get(channel)
     return 0 if held is None else _faded(held.score, max(0, now_ms // _DAY_MS - held.day))
 
 

@@ -23,6 +23,8 @@ SENT_MAX: Final = 16
 ENDED_KEY_MS: Final = 30 * 86_400_000
 # What a person is told of the last messages.
 RECENT_MAX: Final = 2
+ABSORBED_MAX: Final = 256
+HABITS_MAX: Final = 16
 # Why an enrollment is held at a step: somebody has paused what the step would send.
 PAUSED: Final = "paused"
 
@@ -302,6 +304,33 @@ class Erased(Struct, frozen=True, array_like=True, gc=False):
     fenced_until_ms: int | None = None
 
 
+class Habits(Struct, frozen=True, array_like=True, gc=False):
+    """What was learned of an absorbed id until then; it never changes afterwards.
+
+    `as_of_ms` is when it was absorbed.
+    """
+
+    as_of_ms: int
+    hours: AnsweredHours | None = None
+    responses: Mapping[str, Response] = field(default_factory=dict)
+
+
+class Kin(Struct, frozen=True, array_like=True, gc=False):
+    """The other ids of one customer.
+
+    `merged_into` is the id that this one was absorbed into: then nothing but `sequence` stands
+    beside it. `absorbed` are the ids that are this customer too, with when they were absorbed;
+    `habits` are what was learned of them.
+    """
+
+    merged_into: str | None = None
+    absorbed: Mapping[str, int] = field(default_factory=dict)
+    habits: Mapping[str, Habits] = field(default_factory=dict)
+
+
+NO_KIN: Final = Kin()
+
+
 class Customer(Struct, frozen=True, array_like=True, gc=False):
     """Everything `decide` knows about one customer id.
 
@@ -312,6 +341,8 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
     `earned` are the events that count for a stage, by stage and event type: 6 bytes each.
     `erased` stays when the customer is forgotten, also while a new life goes on beside it.
+    `seen_times` says when the newest of `seen` were decided: 4 bytes of seconds each, same order.
+    `kin` is None for who has one id only, which most have.
     """
 
     id: str
@@ -333,6 +364,18 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     earned: Mapping[str, bytes] = field(default_factory=dict)
     hours: AnsweredHours | None = None
     erased: Erased | None = None
+    seen_times: bytes = b""
+    kin: Kin | None = None
+
+    @property
+    def merged_into(self) -> str | None:
+        """The id that this one was absorbed into, or None."""
+        return None if self.kin is None else self.kin.merged_into
+
+    @property
+    def absorbed(self) -> Mapping[str, int]:
+        """The ids that are this customer too, with when they were absorbed."""
+        return (self.kin or NO_KIN).absorbed
 
 
 _encoder = msgpack.Encoder()
@@ -357,6 +400,11 @@ def encode_customer(customer: Customer) -> bytes:
     if customer.contact.removals:
         due |= _REMOVAL_BIT
     return _FORMAT_BYTE + due.to_bytes(8, "big") + _encoder.encode(customer)
+
+
+def state_header() -> bytes:
+    """Return what stands in front of a changelog value that is no customer, and never comes due."""
+    return _FORMAT_BYTE + bytes(_HEADER_BYTES - 1)
 
 
 def decode_customer(value: bytes) -> Customer:

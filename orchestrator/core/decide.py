@@ -4,11 +4,11 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → erased → dedupe → apply → stages → promises → goals → exits → waits → entries
-→ steps → arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers
-(`Visit`) and the end of a pause (`Resumed`) go through the same function and take only the last
-part of the way. The rules stand in `core/rules` and `core/offers`; they write into one `Draft`,
-which is sealed at the end.
+The descent: event → erased → dedupe → apply → stages → promises → goals → exits → waits → entries → steps →
+arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers (`Visit`)
+and the end of a pause (`Resumed`) go through the same function and take only the last part of the
+way; so does what the owners of other ids tell (`core/identity`). The rules stand in `core/rules`
+and `core/offers`; they write into one `Draft`, which is sealed at the end.
 """
 
 from __future__ import annotations
@@ -28,10 +28,15 @@ from orchestrator.core.contact import (
 from orchestrator.core.customer import PAUSED, Customer, wake_at_ms
 from orchestrator.core.decision import Decision, Hold, MessageFinal, Outcome, Rejection
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
+from orchestrator.core.identity.addresses import claim, note_shared
+from orchestrator.core.identity.asking import ask_to_merge
+from orchestrator.core.identity.handing import hand_over
+from orchestrator.core.identity.joining import is_known, take_over
+from orchestrator.core.identity.notices import AddressShared, MergeAsked, StateMoved
 from orchestrator.core.offers import outcomes
 from orchestrator.core.offers.promises import confirm
 from orchestrator.core.people.recent import fated
-from orchestrator.core.people.tasks import claim
+from orchestrator.core.people.tasks import take_task
 from orchestrator.core.profile import attributes_after, orders_after, with_attributes
 from orchestrator.core.rules.advance import go_on, release, say_otherwise
 from orchestrator.core.rules.dedupe import (
@@ -40,6 +45,7 @@ from orchestrator.core.rules.dedupe import (
     business_known,
     remember,
     remember_business,
+    remember_time,
     seen_before,
 )
 from orchestrator.core.rules.draft import Draft
@@ -85,6 +91,8 @@ def decide(journeys: Journeys, customer: Customer, event: Input, now_ms: int) ->
     """Return the whole effect of one input on one customer."""
     # A customer's time never goes back, also when a partition's clock starts over elsewhere.
     now_ms = max(customer.now_ms, min(now_ms, NOW_MS_MAX))
+    if customer.merged_into is not None:
+        return _decide_absorbed(customer, event, now_ms)
     match event:
         case Event():
             return _decide_event(journeys, customer, event, now_ms)
@@ -94,6 +102,12 @@ def decide(journeys: Journeys, customer: Customer, event: Input, now_ms: int) ->
             return _decide_visit(journeys, customer, event, now_ms)
         case Resumed():
             return _decide_resumed(journeys, customer, now_ms)
+        case MergeAsked():
+            return hand_over(Draft(journeys, customer, now_ms, None, event.cause), event)
+        case StateMoved():
+            return _decide_moved(journeys, customer, event, now_ms)
+        case AddressShared():
+            return _decide_shared(journeys, customer, event, now_ms)
         case _:
             assert_never(event)
 
@@ -118,6 +132,7 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
 
     draft = Draft(journeys, customer, now_ms, event)
     draft.seen = remember(customer.seen, event)
+    draft.seen_times = remember_time(customer.seen_times, now_ms)
     if key is not None:
         draft.business = remember_business(customer.business, key, now_ms)
     draft.forget_expired()
@@ -161,8 +176,14 @@ def _applied(draft: Draft, event: Event) -> Decision:
         if draft.attributes is not customer.attributes:
             _settle(draft, known)
     if draft.attributes is not customer.attributes:
-        watch_dates(draft)
+        _follow_profile(draft)
     return draft.seal()
+
+
+def _follow_profile(draft: Draft) -> None:
+    """Work out again what the profile alone says: its dates, and who else has its addresses."""
+    watch_dates(draft)
+    claim(draft)
 
 
 def _settle(draft: Draft, heard: Mapping[str, Attribute]) -> None:
@@ -206,7 +227,7 @@ def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decisi
     arbitrate(draft)
     if draft.attributes is not customer.attributes:
         _settle(draft, customer.attributes)
-        watch_dates(draft)
+        _follow_profile(draft)
     return draft.seal()
 
 
@@ -219,7 +240,7 @@ def _decide_resumed(journeys: Journeys, customer: Customer, now_ms: int) -> Deci
     arbitrate(draft)
     if draft.attributes is not customer.attributes:
         _settle(draft, customer.attributes)
-        watch_dates(draft)
+        _follow_profile(draft)
     return draft.seal() if draft.entries else _nothing(Outcome.APPLIED, customer, now_ms)
 
 
@@ -244,10 +265,42 @@ def _decide_visit(journeys: Journeys, customer: Customer, visit: Visit, now_ms: 
         arbitrate(draft)
         if draft.attributes is not customer.attributes:
             _settle(draft, customer.attributes)
-            watch_dates(draft)
+            _follow_profile(draft)
     if not draft.entries and draft.watches is customer.watches:
         return _nothing(Outcome.APPLIED, customer, now_ms)
     return draft.seal()
+
+
+def _decide_moved(
+    journeys: Journeys, customer: Customer, moved: StateMoved, now_ms: int
+) -> Decision:
+    """Take over what was known of an id that this customer turned out to be."""
+    if is_known(customer, moved):
+        return _nothing(Outcome.DUPLICATE, customer, now_ms)
+    # Their clocks are those of two partitions; the customer's time does not go back.
+    now_ms = max(now_ms, moved.state.now_ms)
+    draft = Draft(journeys, customer, now_ms, None, moved.cause)
+    take_over(draft, moved)
+    draft.forget_expired()
+    _settle(draft, customer.attributes)
+    if draft.attributes is not customer.attributes:
+        _follow_profile(draft)
+    return draft.seal()
+
+
+def _decide_shared(
+    journeys: Journeys, customer: Customer, shared: AddressShared, now_ms: int
+) -> Decision:
+    """Hear that other customers have the same address."""
+    draft = Draft(journeys, customer, now_ms, None)
+    note_shared(draft, shared)
+    return draft.seal() if draft.entries else _nothing(Outcome.APPLIED, customer, now_ms)
+
+
+def _decide_absorbed(customer: Customer, event: Input, now_ms: int) -> Decision:
+    """Say that this is for somebody else to decide; to be absorbed once more changes nothing."""
+    asked_again = isinstance(event, MergeAsked) and event.survivor == customer.merged_into
+    return _nothing(Outcome.DUPLICATE if asked_again else Outcome.MOVED, customer, now_ms)
 
 
 def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
@@ -255,13 +308,16 @@ def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
     match event.type:
         case "profile.updated":
             draft.attributes = attributes_after(draft.attributes, event)
+        case "profile.identified":
+            draft.attributes = attributes_after(draft.attributes, event)
+            ask_to_merge(draft, event)
         case "purchase" | "order.cancelled" | "order.returned":
             kept_from_ms = draft.now_ms - draft.journeys.owned_for_ms_max
             draft.orders = orders_after(
                 draft.orders, event, occurred_ms=occurred_ms, kept_from_ms=kept_from_ms
             )
         case "task.claimed":
-            claim(draft, event)
+            take_task(draft, event)
         case "task.closed":
             said = event.data.get("outcome")
             outcome = said if isinstance(said, str) else None

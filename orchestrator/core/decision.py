@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from orchestrator.core.command import Command
 from orchestrator.core.customer import PAUSED, Customer, FenceEntry
+from orchestrator.core.identity.notices import Notice
 from orchestrator.core.pauses import Pause
 
 
@@ -23,6 +24,7 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"  # Same source and id, or same business key: nothing changes.
     IGNORED = "ignored"  # It is not younger than the customer's erasure: nothing changes.
     REJECTED = "rejected"  # A dead letter; `Decision.rejection` says why. Nothing changes.
+    MOVED = "moved"  # The id was absorbed: who it is now (`merged_into`) has to decide this.
 
 
 class EndReason(StrEnum):
@@ -33,6 +35,7 @@ class EndReason(StrEnum):
     GOAL = "goal"  # It reached its goal, and says that this is its end.
     VERSION_GONE = "version_gone"  # The version it entered is no longer loaded.
     STEP_GONE = "step_gone"  # The step it stands in is no longer in its version.
+    MERGED = "merged"  # Two ids are one customer: the other one's has come further, or was before.
     STEP_FAILED = "step_failed"  # A step could not be evaluated; it never raises.
     ERASED = "erased"  # The customer was erased.
 
@@ -70,6 +73,7 @@ class PromiseEnd(StrEnum):
     NOT_QUALIFIED = "not_qualified"  # It was provisional, and turned out to be for others.
     NEVER_TOLD = "never_told"  # Senders dropped every message that told it.
     RECALLED = "recalled"  # Every message that told it was called back. It counts if one came.
+    CONTRADICTED = "contradicted"  # Two ids are one customer: the other one held what forbids it.
 
 
 class Hold(StrEnum):
@@ -179,7 +183,9 @@ class Held(Struct, frozen=True, tag="held", tag_field="kind", gc=False):
     detail: str | None = None
 
 
-class MessageFinal(Struct, frozen=True, tag="message_final", tag_field="kind", gc=False):
+class MessageFinal(
+    Struct, frozen=True, tag="message_final", tag_field="kind", gc=False, omit_defaults=True
+):
     """A command is final: its sender reported delivered, bounced, failed or dropped.
 
     A task is closed or expired; `detail` is the outcome with which a person has closed it.
@@ -358,6 +364,58 @@ class CustomerErased(Struct, frozen=True, tag="customer_erased", tag_field="kind
     enrollments: int
 
 
+class MergeRequested(Struct, frozen=True, tag="merge_requested", tag_field="kind", gc=False):
+    """Two ids were said to be one customer; the owner of `absorbed` is asked to merge them."""
+
+    absorbed: str
+    survivor: str
+
+
+class HandedOver(Struct, frozen=True, tag="handed_over", tag_field="kind", gc=False):
+    """An enrollment of an absorbed id goes on under `becomes`; `cancelled` are the ids recalled.
+
+    `becomes` is None when it had run to its end, and nothing of it goes on.
+    """
+
+    enrollment: str
+    journey: str
+    becomes: str | None
+    cancelled: tuple[str, ...] = ()
+
+
+class MergedInto(Struct, frozen=True, tag="merged_into", tag_field="kind", gc=False):
+    """The id was absorbed: whatever comes for it belongs to the survivor from here on."""
+
+    survivor: str
+
+
+class Absorbed(Struct, frozen=True, tag="absorbed", tag_field="kind", gc=False):
+    """What was known of another id belongs to this customer now."""
+
+    customer: str
+
+
+class TakenOver(Struct, frozen=True, tag="taken_over", tag_field="kind", gc=False):
+    """An enrollment of an absorbed id goes on here, in `step`, until `wake_at_ms`."""
+
+    enrollment: str
+    journey: str
+    version: int
+    step: str | None
+    wake_at_ms: int | None
+
+
+class DuplicateFound(Struct, frozen=True, tag="duplicate_found", tag_field="kind", gc=False):
+    """Other known ids have the same address, `by` e-mail or phone; they are merged or reported."""
+
+    by: str
+    others: tuple[str, ...]
+    merges: bool = False
+
+
+IdentityEntry = MergeRequested | HandedOver | MergedInto | Absorbed | TakenOver | DuplicateFound
+
+
 LogEntry = (
     Entered
     | Moved
@@ -384,6 +442,12 @@ LogEntry = (
     | CustomerErased
     | TaskClaimed
     | ClaimRefused
+    | MergeRequested
+    | HandedOver
+    | MergedInto
+    | Absorbed
+    | TakenOver
+    | DuplicateFound
 )
 
 
@@ -411,6 +475,7 @@ class Decision(Struct, frozen=True, gc=False):
     `fence` is the customer's new fence record when it changed, else None. `exits_dropped` counts
     remembered exits pushed out by the bound. `customer` is the same object when nothing changed.
     `paused` are the pauses that it has met, by scope: with these alone it comes out the same.
+    `notices` are for the owners of other customers.
     """
 
     outcome: Outcome
@@ -424,3 +489,4 @@ class Decision(Struct, frozen=True, gc=False):
     exits_dropped: int = 0
     told: tuple[ToldEvent, ...] = ()
     paused: tuple[Pause, ...] = ()
+    notices: tuple[Notice, ...] = ()

@@ -1,8 +1,9 @@
-"""What can happen to a customer: an event, a wait that is due, a journey's visit, a resume.
+"""What can happen to a customer: an event, a due wait, a journey's visit, a resume, a notice.
 
 `protocol/codec` builds `Event` from a Kafka record, `protocol/commit` builds `TimerFired` from the
 wake-ups of a partition, `Visit` from time tables and `Resumed` when what is paused has changed;
-`core/decide` takes any. All times are epoch milliseconds, UTC.
+what other owners tell is a notice (`core/identity`). `core/decide` takes any. All times are epoch
+milliseconds, UTC.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from msgspec import Struct
+
+from orchestrator.core.identity.notices import AddressShared, MergeAsked, StateMoved
 
 IDENTITY_BYTES: Final = 8
 BODY_BYTES: Final = 4
@@ -62,4 +65,4 @@ class Resumed(Struct, frozen=True, gc=False):
     revision: int
 
 
-Input = Event | TimerFired | Visit | Resumed
+Input = Event | TimerFired | Visit | Resumed | MergeAsked | StateMoved | AddressShared

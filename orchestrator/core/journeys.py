@@ -22,6 +22,7 @@ from orchestrator.core.customer import Attribute
 from orchestrator.core.entrances import Entrances
 from orchestrator.core.expressions.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
 from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
+from orchestrator.core.identity.ids import Identities
 from orchestrator.core.offers.terms import Offers
 from orchestrator.core.pauses import NO_PAUSES
 
@@ -129,6 +130,7 @@ class Journeys:
     ) -> None:
         self.pauses: Pauses = NO_PAUSES
         self.shop: Final = shop
+        self.identities: Final = Identities(shop.identity)
         self.offers: Final = Offers(offers, shop.zone)
         self.templates: Final = templates
         self.channels: Final = dict(channels)

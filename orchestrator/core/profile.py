@@ -23,7 +23,7 @@ PRODUCTS_MAX: Final = 64
 
 
 def attributes_after(attributes: Mapping[str, Attribute], event: Event) -> Mapping[str, Attribute]:
-    """Return the attributes after `profile.updated`; the newest by (time, source, id) wins."""
+    """Return the attributes after an event; of each the newest by (time, source, id) wins."""
     updates = event.data.get("attributes")
     if not isinstance(updates, Mapping) or not updates:
         return attributes

@@ -54,6 +54,7 @@ ENDED_BECAUSE: Final = {
     EndReason.GOAL: "it reached its goal",
     EndReason.VERSION_GONE: "the version that the customer had entered is no longer loaded",
     EndReason.STEP_GONE: "the step in which the customer stood no longer exists",
+    EndReason.MERGED: "it is one customer, and the other id had come as far or further",
     EndReason.STEP_FAILED: "its next step could not be evaluated",
     EndReason.ERASED: "the customer was erased",
 }
@@ -72,6 +73,7 @@ PROMISE_ENDED_BECAUSE: Final = {
     PromiseEnd.NOT_QUALIFIED: "it turned out not to be for this customer",
     PromiseEnd.NEVER_TOLD: "what told it was dropped",
     PromiseEnd.RECALLED: "what told it was called back",
+    PromiseEnd.CONTRADICTED: "it is one customer, who held another one that contradicts it",
 }
 # What a sender says about a message; the contract's feedback types and drop reasons.
 FINAL: Final = {

@@ -16,18 +16,24 @@ from msgspec import Raw, Struct, field
 
 from orchestrator.core.calendar import instant_text
 from orchestrator.core.decision import (
+    Absorbed,
     AttributesSet,
     Chosen,
     ClaimRefused,
     CustomerErased,
+    DuplicateFound,
     Emitted,
     Ended,
     Entered,
     EntryRefused,
     EventTold,
     GoalReached,
+    HandedOver,
     Held,
+    IdentityEntry,
     LogEntry,
+    MergedInto,
+    MergeRequested,
     MessageFinal,
     Moved,
     OfferEntry,
@@ -42,6 +48,7 @@ from orchestrator.core.decision import (
     SendRefused,
     StageChanged,
     StageWithheld,
+    TakenOver,
     TaskClaimed,
 )
 from orchestrator.demo.sentences import (
@@ -74,6 +81,10 @@ class LogCause(Struct, frozen=True):
     due: datetime | None = None
     journey: str | None = None
     occurrence: datetime | None = None
+    subject: str | None = None
+    survivor: str | None = None
+    absorbed: str | None = None
+    by: str | None = None
 
     def sentence(self) -> str:
         """Return the cause as a short phrase."""
@@ -83,6 +94,10 @@ class LogCause(Struct, frozen=True):
             return f"the time of {self.journey} had come"
         if self.kind == "resumed":
             return "what is paused had changed"
+        if self.kind in ("merge", "state"):
+            return f"{self.survivor or self.absorbed} is this customer too"
+        if self.kind == "shared":
+            return f"others have the same {self.by}"
         return f"{self.type or 'an event'} {self.id or ''}".strip()
 
 
@@ -274,8 +289,42 @@ def _fact(
             return Fact(Mark.REFUSED, text)
         case CustomerErased():
             return Fact(Mark.ENDED, "was erased: nothing that was known of them is left")
+        case (
+            MergeRequested()
+            | HandedOver()
+            | MergedInto()
+            | Absorbed()
+            | TakenOver()
+            | DuplicateFound()
+        ):
+            return _of_identity(entry, messages)
         case _:
             return _of_offer(entry, record, messages, explanation)
+
+
+def _of_identity(entry: IdentityEntry, messages: dict[str, Message]) -> Fact:
+    match entry:
+        case MergeRequested():
+            both = f"{entry.absorbed} and {entry.survivor}"
+            return Fact(Mark.MOVED, f"{both} were said to be one customer")
+        case HandedOver():
+            for message in (messages[one] for one in entry.cancelled if one in messages):
+                message.fate = "cancelled"
+                message.because = "the id was absorbed, and its promotions with it"
+            goes_on = "ends with this id" if entry.becomes is None else "goes on at the survivor"
+            return Fact(Mark.ENDED, f"{entry.journey} {goes_on}")
+        case MergedInto():
+            return Fact(Mark.ENDED, f"is {entry.survivor} from here on")
+        case Absorbed():
+            return Fact(Mark.MOVED, f"is {entry.customer} too, with all that was known of them")
+        case TakenOver():
+            return Fact(Mark.ENTERED, f"goes on in {entry.journey} (version {entry.version})")
+        case DuplicateFound():
+            done = "are merged" if entry.merges else "are only reported"
+            others = ", ".join(entry.others)
+            return Fact(Mark.REFUSED, f"has the same {entry.by} as {others}; they {done}")
+        case _:
+            assert_never(entry)
 
 
 def _step_taken(entry: Chosen | AttributesSet | EventTold | GoalReached) -> Fact:

@@ -6,7 +6,7 @@ The protocol room fills a `GroupStats` while it decides; after the commit the dr
 The page docs/metrics.md lists every metric; tests/ops keeps page and registry equal.
 """
 
-from orchestrator.metrics.group import RESUMED, GroupStats
+from orchestrator.metrics.group import ABSORBED, RESUMED, SURVIVOR, GroupStats
 from orchestrator.metrics.partitions import InputStatus, PartitionStatus
 from orchestrator.metrics.registry import (
     DEAD_LETTER_REASONS,
@@ -18,10 +18,12 @@ from orchestrator.metrics.registry import (
 from orchestrator.metrics.server import MetricsServer, serve
 
 __all__ = [
+    "ABSORBED",
     "DEAD_LETTER_REASONS",
     "FORWARD_REASONS",
     "OTHER",
     "RESUMED",
+    "SURVIVOR",
     "TRANSACTION_RESULTS",
     "GroupStats",
     "InputStatus",

@@ -11,11 +11,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.decision import (
+    Absorbed,
     Decision,
+    DuplicateFound,
     Ended,
     Entered,
     EntryRefused,
     LogEntry,
+    MergedInto,
     OfferRefused,
     Outcome,
     RedemptionRefused,
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 PURCHASE: Final = "purchase"
 # Whose visits those are that let go on whom a pause has held.
 RESUMED: Final = "resume"
+# The two sides of a merge.
+ABSORBED: Final = "absorbed"
+SURVIVOR: Final = "survivor"
 
 Counts = defaultdict[tuple[str, ...], int]
 
@@ -43,12 +49,15 @@ class GroupStats:
         "commands",
         "dead_letters",
         "decision_seconds",
+        "duplicate_customers",
         "ended",
         "entered",
         "events",
         "exits_dropped",
         "forwards",
         "lateness_seconds",
+        "merges",
+        "notices",
         "purchases_recorded_ms",
         "record_bytes",
         "recorded_ms",
@@ -66,6 +75,9 @@ class GroupStats:
         self.refusals: Counts = defaultdict(int)
         self.dead_letters: Counts = defaultdict(int)
         self.forwards: Counts = defaultdict(int)
+        self.merges: Counts = defaultdict(int)
+        self.duplicate_customers: Counts = defaultdict(int)
+        self.notices = 0
         self.decision_seconds: list[float] = []
         self.recorded_ms: list[int] = []
         self.purchases_recorded_ms: list[int] = []
@@ -80,7 +92,8 @@ class GroupStats:
     @property
     def inputs(self) -> int:
         """How many records, due waits and visits went in."""
-        return sum(self.events.values()) + len(self.lateness_seconds) + sum(self.visits.values())
+        waits, visits = len(self.lateness_seconds), sum(self.visits.values())
+        return sum(self.events.values()) + waits + visits + self.notices
 
     def decided(
         self, event_type: str, decision: Decision, *, recorded_ms: int, seconds: float
@@ -113,6 +126,17 @@ class GroupStats:
         self.decision_seconds.append(seconds)
         self.visits[(journey,)] += 1
         self._count_effects(decision)
+
+    def noticed(self, decision: Decision | None, *, seconds: float) -> None:
+        """Count a notice of another owner; None when it was about no customer, or was sent on."""
+        self.notices += 1
+        if decision is not None:
+            self.decision_seconds.append(seconds)
+            self._count_effects(decision)
+
+    def notice_sent(self, *, on: bool) -> None:
+        """Count a notice for another owner, a new one or one that goes on to a survivor."""
+        self.forwards[("merge" if on else "notice",)] += 1
 
     def dead_letter(self, reason: str, event_type: str = "") -> None:
         """Count a record that goes to `dead-letters`; no type when it could not be read."""
@@ -155,6 +179,12 @@ class GroupStats:
                     self.refusals["offer", entry.reason] += 1
                 case RedemptionRefused():
                     self.refusals["redemption", entry.reason] += 1
+                case Absorbed():
+                    self.merges[(SURVIVOR,)] += 1
+                case MergedInto():
+                    self.merges[(ABSORBED,)] += 1
+                case DuplicateFound():
+                    self.duplicate_customers[(entry.by,)] += 1
                 case _:
                     pass  # The other entries are commands, counted as such, or no outcome.
 

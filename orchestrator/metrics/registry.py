@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from orchestrator.core.command import CommandClass, CommandType
 from orchestrator.core.decision import EndReason, Refusal
 from orchestrator.core.pauses import KINDS as PAUSE_KINDS
-from orchestrator.metrics.group import RESUMED
+from orchestrator.metrics.group import ABSORBED, RESUMED, SURVIVOR
 from orchestrator.metrics.histograms import (
     COUNTS,
     DECISION_SECONDS,
@@ -47,7 +47,8 @@ DEAD_LETTER_REASONS: Final = (
     "too_many_hops",
     "state_too_large",
 )
-FORWARD_REASONS: Final = ("partition", "topic")
+FORWARD_REASONS: Final = ("partition", "topic", "merge", "notice")
+SHARED_ADDRESSES: Final = ("email", "phone")
 TRANSACTION_RESULTS: Final = ("committed", "aborted", "fenced", "unknown")
 REFUSED_AT: Final = ("entry", "send", "offer", "redemption")
 # What a pause does with commands: `hold` until resume or expiry, or `kill`.
@@ -136,6 +137,16 @@ class Metrics:
         self._visits = _CountedBy(
             self._counter("visits", "Customers whom a journey came to by itself.", "journey"),
             (*journeys, RESUMED),
+        )
+        self._merges = _CountedBy(
+            self._counter("merges", "Ids absorbed, by the side that has done its part.", "side"),
+            (ABSORBED, SURVIVOR),
+            start=True,
+        )
+        self._duplicate_customers = _CountedBy(
+            self._counter("duplicate_customers", "Known ids found to share an address.", "by"),
+            SHARED_ADDRESSES,
+            start=True,
         )
         self._refusals = _CountedBy(
             self._counter(
@@ -243,6 +254,8 @@ class Metrics:
         self._entered.add(stats.entered)
         self._ended.add(stats.ended)
         self._visits.add(stats.visits)
+        self._merges.add(stats.merges)
+        self._duplicate_customers.add(stats.duplicate_customers)
         self._refusals.add(stats.refusals)
         self._dead_letters.add(stats.dead_letters)
         self._forwarded.add(stats.forwards)

@@ -20,6 +20,7 @@ from orchestrator.core.decision import LogEntry, ToldEvent
 from orchestrator.core.event import Resumed
 from orchestrator.core.pauses import Pause
 from orchestrator.core.people.context import TaskContext
+from orchestrator.protocol.causes import MergeCause, NoticeCause, SharedCause, StateCause
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import FenceEntry
@@ -164,8 +165,11 @@ class Fence(Struct, frozen=True, gc=False):
     enrollments: tuple[FencedEnrollment, ...]
 
 
-class EventCause(Struct, frozen=True, tag="event", tag_field="kind", gc=False):
-    """A consumed record: where it stood and which event it held."""
+class EventCause(Struct, frozen=True, tag="event", tag_field="kind", omit_defaults=True, gc=False):
+    """A consumed record: where it stood and which event it held.
+
+    `subject` is the id that the event names, when that was absorbed into this customer.
+    """
 
     topic: str
     partition: int
@@ -174,6 +178,7 @@ class EventCause(Struct, frozen=True, tag="event", tag_field="kind", gc=False):
     id: str
     type: str
     time: Timestamp
+    subject: str | None = None
 
 
 class TimerCause(Struct, frozen=True, tag="timer", tag_field="kind", gc=False):
@@ -196,7 +201,7 @@ class ResumedCause(Struct, frozen=True, tag="resumed", tag_field="kind", gc=Fals
     revision: int
 
 
-LogCause = EventCause | TimerCause | VisitCause | ResumedCause
+LogCause = EventCause | TimerCause | VisitCause | ResumedCause | NoticeCause
 
 
 class LogRecord(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -207,7 +212,9 @@ class LogRecord(Struct, frozen=True, omit_defaults=True, gc=False):
 
     customer: str
     now: Timestamp
-    cause: EventCause | TimerCause | VisitCause | ResumedCause
+    cause: (
+        EventCause | TimerCause | VisitCause | ResumedCause | MergeCause | StateCause | SharedCause
+    )
     outcome: LogOutcome
     definitions: str
     entries: tuple[LogEntry, ...]
@@ -244,8 +251,8 @@ def rfc3339(time_ms: int) -> str:
     return f"{_second(second)}.{millisecond:03d}Z"
 
 
-def event_cause(position: Position, event: Event) -> LogCause:
-    """Return the cause of a decision about an event."""
+def event_cause(position: Position, event: Event, customer: str | None = None) -> LogCause:
+    """Return the cause of a decision about an event, made for this customer; else its subject."""
     return EventCause(
         topic=position.topic,
         partition=position.partition,
@@ -254,6 +261,7 @@ def event_cause(position: Position, event: Event) -> LogCause:
         id=event.id,
         type=event.type,
         time=rfc3339(event.time_ms),
+        subject=None if customer in (None, event.subject) else event.subject,
     )
 
 
@@ -421,6 +429,7 @@ def dead_letter_headers(
 
 
 _FORWARD_PREFIX: Final = "fw_"
+_HOPS: Final = "fw_hops"
 
 
 def forward_headers(headers: Headers, forward: Forward) -> WrittenHeaders:
@@ -435,8 +444,21 @@ def forward_headers(headers: Headers, forward: Forward) -> WrittenHeaders:
         ("fw_partition", b"%d" % origin.partition),
         ("fw_offset", b"%d" % origin.offset),
         ("fw_time", b"%d" % origin.time_ms),
-        ("fw_hops", b"%d" % forward.hops),
+        (_HOPS, b"%d" % forward.hops),
     ]
+
+
+def notice_headers(headers: Headers, hops: int) -> WrittenHeaders:
+    """Return the headers of a notice with how often it has been sent on, itself included."""
+    return [*(header for header in headers if header[0] != _HOPS), (_HOPS, b"%d" % hops)]
+
+
+def read_hops(headers: Headers) -> int:
+    """Return how often a record of the forward topic has been sent on; 0 for one of our own."""
+    try:
+        return int(dict(headers).get(_HOPS) or 0)
+    except ValueError:
+        return 0
 
 
 def read_forward(headers: Headers) -> Forward | None:

@@ -298,6 +298,8 @@ class Driver:
                     self.failpoint.reach("after_decide")
                     if transaction.stats.lateness_seconds:
                         self.failpoint.reach("timer_decided")
+                    for (side,) in transaction.stats.merges:
+                        self.failpoint.reach(f"{side}_decided")
                     self._spawn(self._commit(transaction))
             if decided:
                 await asyncio.sleep(0)
@@ -334,6 +336,8 @@ class Driver:
             raise
         seconds = time.perf_counter() - started
         stats = self.machine.on_committed()
+        for (side,) in stats.merges:
+            self.failpoint.reach(f"{side}_committed")
         self.progress += 1
         self._metrics.observe_group(
             stats, committed_ms=clocks().wall_ms, transaction_seconds=seconds
@@ -371,7 +375,7 @@ class Driver:
             statuses.append(
                 PartitionStatus(
                     partition=index,
-                    customers=len(home.states),
+                    customers=home.customers,
                     state_bytes=home.state_bytes,
                     waits_pending=len(home.waits),
                     waits_due=home.waits.count_due(home.clock.now_ms(now.monotonic_ms)),

@@ -58,6 +58,12 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "claim": ("of", *_OF_ENROLLMENT),
     "refuse_claim": ("of", "reason", "detail"),
     "forget": (),
+    "ask_merge": ("into",),
+    "merge": (),
+    "hand_over": ("key", "enrollment", "becomes", "of"),
+    "absorb": (),
+    "take_over": ("step", "for", "key", "enrollment", "version"),
+    "find_duplicate": ("others", "merges"),
     "ignore": (),
     "dead_letter": ("detail",),
 }
@@ -136,6 +142,18 @@ class Expectation(BaseModel):
     """With what a person has closed a task."""
     forget: str | None = None
     """The customer of whom nothing stays."""
+    ask_merge: str | None = None
+    """The id that is to be absorbed."""
+    merge: str | None = None
+    """The id into which the customer is absorbed."""
+    hand_over: str | None = None
+    """The journey that an absorbed id hands over."""
+    absorb: str | None = None
+    """The id that the customer is too, from now on."""
+    take_over: str | None = None
+    """The journey that goes on for the customer, from an absorbed id."""
+    find_duplicate: str | None = None
+    """What other known customers have too: `email` or `phone`."""
     ignore: str | None = None
     """`duplicate`, or `erased` when it is not younger than the customer's erasure."""
     dead_letter: str | None = None
@@ -174,6 +192,11 @@ class Expectation(BaseModel):
     """The steps whose messages are recalled or final."""
     from_: str | None = Field(default=None, alias="from")
     """The stage from which the customer comes."""
+    into: str | None = None
+    becomes: str | None = None
+    """The id that a handed-over enrollment has from then on."""
+    others: Steps | None = None
+    merges: bool | None = None
     missing: Steps | None = None
     """The attributes without which the customer does not go on."""
     channel: str | None = None

@@ -15,19 +15,25 @@ from msgspec import Struct
 from orchestrator.catalog.findings import shortened
 from orchestrator.core.command import Command, CommandType
 from orchestrator.core.decision import (
+    Absorbed,
     AttributesSet,
     Chosen,
     ClaimRefused,
     CustomerErased,
     Decision,
+    DuplicateFound,
     Emitted,
     Ended,
     Entered,
     EntryRefused,
     EventTold,
     GoalReached,
+    HandedOver,
     Held,
+    IdentityEntry,
     LogEntry,
+    MergedInto,
+    MergeRequested,
     MessageFinal,
     Moved,
     OfferEntry,
@@ -43,6 +49,7 @@ from orchestrator.core.decision import (
     SendRefused,
     StageChanged,
     StageWithheld,
+    TakenOver,
     TaskClaimed,
 )
 from orchestrator.core.language.scalars import duration_text
@@ -65,6 +72,8 @@ _SIGNS: Final = {
     "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
     "stage": "▲", "stage_withheld": "△", "forget": "∅",
     "claim": "☎", "refuse_claim": "✗",
+    "ask_merge": "⇢", "hand_over": "⇢", "merge": "⇥", "absorb": "⇤", "take_over": "→",
+    "find_duplicate": "≈",
 }  # fmt: skip
 # An enrollment's name holds its journey and key.
 _IN_ENROLLMENT: Final = frozenset({"journey", "key"})
@@ -255,6 +264,15 @@ class Observer:
                 raise AssertionError("commands are told as such")
             case MessageFinal() | TaskClaimed() | ClaimRefused() | CustomerErased():
                 return self._of_people(entry, decision)
+            case (
+                MergeRequested()
+                | HandedOver()
+                | MergedInto()
+                | Absorbed()
+                | TakenOver()
+                | DuplicateFound()
+            ):
+                return self._of_identity(entry, decision)
             case _:
                 return _of_offer(entry, decision)
 
@@ -286,6 +304,41 @@ class Observer:
                     "of": [step],
                     "reason": entry.reason.value,
                     "detail": entry.detail,
+                }
+            case _:
+                assert_never(entry)
+
+    def _of_identity(self, entry: IdentityEntry, decision: Decision) -> tuple[str, dict[str, Any]]:
+        match entry:
+            case MergeRequested():
+                return "ask_merge", {"ask_merge": entry.absorbed, "into": entry.survivor}
+            case HandedOver():
+                about = _enrollment(entry.enrollment)
+                return "hand_over", {
+                    "hand_over": about.pop("journey"),
+                    **about,
+                    "becomes": entry.becomes,
+                    "of": self._steps(entry.cancelled),
+                }
+            case MergedInto():
+                return "merge", {"merge": entry.survivor}
+            case Absorbed():
+                return "absorb", {"absorb": entry.customer}
+            case TakenOver():
+                about = _enrollment(entry.enrollment)
+                left_ms = None if entry.wake_at_ms is None else entry.wake_at_ms - decision.now_ms
+                return "take_over", {
+                    "take_over": about.pop("journey"),
+                    **about,
+                    "version": entry.version,
+                    "step": entry.step,
+                    "for": left_ms,
+                }
+            case DuplicateFound():
+                return "find_duplicate", {
+                    "find_duplicate": entry.by,
+                    "others": sorted(entry.others),
+                    "merges": entry.merges,
                 }
             case _:
                 assert_never(entry)

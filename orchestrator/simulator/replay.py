@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import orjson
 
-from orchestrator.core.customer import Customer, decode_customer, encode_customer
+from orchestrator.core.customer import Cause, Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
+from orchestrator.core.identity.notices import AddressClaimed, MergeAsked
 from orchestrator.core.pauses import Pauses
 from orchestrator.errors import EventRejected
 from orchestrator.protocol import codec, outputs
+from orchestrator.protocol.causes import MergeCause, SharedCause, StateCause
+from orchestrator.protocol.notices import read_notice
 from orchestrator.protocol.outputs import (
     EventCause,
     LogRecord,
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from orchestrator.core.journeys import Journeys
     from orchestrator.protocol.commit.names import TopicNames
 
+# The causes that are a record, without which the decision cannot be made again.
+RECORDED: Final = (EventCause, StateCause, SharedCause)
 NO_RECORD: Final = "the record that the log names as the cause is no longer on its topic"
 OTHER_JOURNEYS: Final = "decided with other journeys than these"
 AFTER_UNKNOWN: Final = "after a decision that could not be made again"
@@ -158,8 +163,8 @@ class Replay:
         if self._rules.journeys(record.definitions) is None:
             return OTHER_JOURNEYS
         named = record.cause
-        gone = isinstance(named, EventCause) and cause is None
-        if gone and (named.topic, named.partition) in self._rules.trimmed:  # type: ignore[union-attr]  # Only an event's cause is gone.
+        gone = isinstance(named, RECORDED) and cause is None
+        if gone and (named.topic, named.partition) in self._rules.trimmed:  # type: ignore[union-attr]  # Only a record is gone.
             return NO_RECORD
         return None
 
@@ -173,9 +178,14 @@ class Replay:
             return Visit(named.journey, named.version, occurrence_ms)
         if isinstance(named, ResumedCause):
             return Resumed(named.revision)
+        if isinstance(named, MergeCause):
+            asked = Cause(named.source, named.id)
+            return MergeAsked(record.customer, named.survivor, asked)
         place = f"{named.topic}/{named.partition}/{named.offset}"
         if cause is None:
             return Mismatch(place, "the journey log names this record as a cause; it is not there")
+        if not isinstance(named, EventCause):
+            return _told(cause, place)
         forwarded = cause.topic == self._rules.names.forward
         way = outputs.read_forward(cause.headers) if forwarded else None
         try:
@@ -201,7 +211,7 @@ class Replay:
         named = record.cause
         if isinstance(what, Event) and cause is not None:
             at = Position(cause.topic, cause.partition, cause.offset, cause.timestamp_ms)
-            named = outputs.event_cause(at, what)
+            named = outputs.event_cause(at, what, decision.customer.id)
         value = outputs.encode_log(
             customer=decision.customer.id,
             now_ms=decision.now_ms,
@@ -249,6 +259,17 @@ class Replay:
     def _customer(self, customer_id: str) -> Customer:
         value = self._states.get(customer_id)
         return Customer(customer_id) if value is None else decode_customer(value)
+
+
+def _told(cause: Recorded, place: str) -> Input | Mismatch:
+    """Return what another owner had told."""
+    try:
+        notice = read_notice(cause.key, cause.value, cause.headers)
+    except EventRejected as rejected:
+        return Mismatch(place, f"was decided, and is now a dead letter: {rejected}")
+    if isinstance(notice, AddressClaimed):
+        return Mismatch(place, "was decided, and is about no customer")
+    return notice
 
 
 def command_place(record: Recorded) -> tuple[str, str]:

@@ -268,7 +268,11 @@ class _Names:
         """Yield the names that an expectation uses, with what is allowed in their place."""
         by_name = {
             **dict.fromkeys(
-                ("enter", "leave", "refuse_entry", "fence", "journey", "goal"), self.journeys
+                (
+                    *("enter", "leave", "refuse_entry", "fence", "journey", "goal"),
+                    *("hand_over", "take_over"),
+                ),
+                self.journeys,
             ),
             **dict.fromkeys(
                 ("send", "task", "cancel", "close_task", "refuse_send", "hold", "channel"),
@@ -283,6 +287,7 @@ class _Names:
             **dict.fromkeys(("template", "otherwise"), self.templates),
             **dict.fromkeys(("stage", "stage_withheld", "from"), self.stages),
             "ignore": {"duplicate", "erased"},
+            "find_duplicate": {"email", "phone"},
             **dict.fromkeys(
                 ("offer", "promise", "grant", "confirm", "withdraw", "redeem", "undo_redemption"),
                 self.offers,

@@ -120,7 +120,7 @@ class _Stage:
             return
         self._note(index, self.world.tell(event, at_ms), cause=f"{event.type} {event.id}")
         for told, decision in self.world.told():
-            self._note(index, decision, cause=f"{told.type} {told.id}")
+            self._note(index, decision, cause=told)
 
     def _order(self, index: int, item: Item, at_ms: int) -> None:
         """Let somebody say what may go out."""
@@ -134,7 +134,7 @@ class _Stage:
         for decision in self.world.pause(Pauses(pauses, before.revision + 1), at_ms):
             self._note(index, decision, cause=f"{word} {scope}")
         for told, decision in self.world.told():
-            self._note(index, decision, cause=f"{told.type} {told.id}")
+            self._note(index, decision, cause=told)
 
     def _report(self, index: int, item: Item, customer: str, data: dict[str, Any]) -> bool:
         """Put the id of the command that the event is about into its data."""

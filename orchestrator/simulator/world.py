@@ -8,7 +8,7 @@ and an event that a journey tells comes back like any other.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import orjson
 
@@ -22,6 +22,15 @@ from orchestrator.core.customer import (
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
+from orchestrator.core.identity.addresses import claims_after, shared_by
+from orchestrator.core.identity.asking import sent_on
+from orchestrator.core.identity.notices import (
+    AddressClaimed,
+    AddressShared,
+    MergeAsked,
+    Notice,
+    StateMoved,
+)
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.commit.rounds import schedule_zone
 from orchestrator.protocol.commit.waits import WaitIndex
@@ -47,7 +56,8 @@ class World:
         self.journeys = journeys
         self._states: dict[bytes, bytes] = {}
         self._waits = WaitIndex()
-        self._told: deque[tuple[Event, int]] = deque()
+        self._coming: deque[tuple[Event | Notice, int]] = deque()
+        self._claims: dict[bytes, tuple[str, ...]] = {}
         self._tables: dict[str, int] | None = None
 
     def tell(self, event: Event, now_ms: int) -> Decision:
@@ -56,7 +66,7 @@ class World:
             self._tables = {}
             for plan in self.journeys.scheduled:
                 self._await_table(plan, now_ms - 1)
-        return self._decide(event.subject.encode(), event, now_ms)
+        return self._take(event, now_ms)
 
     def pause(self, pauses: Pauses, now_ms: int) -> Iterator[Decision]:
         """Replace what is paused, and look again at everybody whom a pause holds."""
@@ -67,11 +77,25 @@ class World:
             if decision.entries:
                 yield decision
 
-    def told(self) -> Iterator[tuple[Event, Decision]]:
-        """Let the events reach the shop that journeys have told."""
-        while self._told:
-            event, now_ms = self._told.popleft()
-            yield event, self._decide(event.subject.encode(), event, now_ms)
+    def told(self) -> Iterator[tuple[str, Decision]]:
+        """Let come what decisions have told: events of journeys, and merges of customers.
+
+        Each with what it was.
+        """
+        while self._coming:
+            coming, now_ms = self._coming.popleft()
+            if isinstance(coming, Event):
+                yield f"{coming.type} {coming.id}", self._take(coming, now_ms)
+            elif isinstance(coming, AddressClaimed):
+                self._claim(coming, now_ms)
+            else:
+                decision = self._decide(coming.home.encode(), coming, now_ms)
+                survivor = decision.customer.merged_into
+                if decision.outcome is Outcome.MOVED and survivor is not None:
+                    onward = sent_on(coming, survivor, self.journeys.identities)
+                    self._coming.extend([] if onward is None else [(onward, now_ms)])
+                elif decision.entries:
+                    yield _told_as(coming), decision
 
     def waits_until(self, until_ms: int) -> Iterator[Decision]:
         """Jump from one due time to the next, up to and including a time.
@@ -121,6 +145,20 @@ class World:
         if at_ms is not None:
             self._tables[plan.name] = at_ms
 
+    def _take(self, event: Event, now_ms: int) -> Decision:
+        """Decide an event for who its subject is by now."""
+        customer_id = event.subject
+        while (survivor := self.customer(customer_id).merged_into) is not None:
+            customer_id = survivor
+        return self._decide(customer_id.encode(), event, now_ms)
+
+    def _claim(self, notice: AddressClaimed, now_ms: int) -> None:
+        claims = self._claims.get(notice.key, ())
+        shared = shared_by(claims, notice)
+        self._claims[notice.key] = claims_after(claims, notice)
+        if shared is not None:
+            self._coming.append((shared, now_ms))
+
     def _decide(self, customer_id: bytes, what: Input, now_ms: int) -> Decision:
         customer = self.customer(customer_id.decode())
         decision = decide(self.journeys, customer, what, now_ms)
@@ -131,8 +169,24 @@ class World:
             event = decode_event(
                 None, encode_told(told), (), event_bytes_max=EVENT_BYTES_MAX, record_time_ms=now_ms
             )
-            self._told.append((event, now_ms))
+            self._coming.append((event, now_ms))
+        for notice in decision.notices:
+            # Its own end comes before anything else, as in the worker.
+            own = isinstance(notice, MergeAsked) and notice.absorbed == decision.customer.id
+            (self._coming.appendleft if own else self._coming.append)((notice, now_ms))
         return decision
+
+
+def _told_as(notice: MergeAsked | StateMoved | AddressShared) -> str:
+    match notice:
+        case MergeAsked():
+            return f"merge into {notice.survivor}"
+        case StateMoved():
+            return f"merge of {notice.state.id}"
+        case AddressShared():
+            return f"same {notice.by} as {', '.join(notice.others)}"
+        case _:
+            assert_never(notice)
 
 
 def event_from(document: Mapping[str, Any], *, now_ms: int) -> Event:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from orchestrator.core.command import CommandClass
+from orchestrator.core.language.identity import Identity
 from orchestrator.core.language.scalars import (
     Duration,
     EventType,
@@ -126,6 +127,8 @@ class Shop(Model):
     stages: tuple[CustomerStage, ...] = Field(default=(), max_length=STAGES_MAX)
     """The stages that customers come through, in order; conditions read `profile.stage`. What
     events say of an attribute with that name is then ignored."""
+    identity: Identity = Identity()
+    """Which ids are anonymous, and what happens to known ids that share an address."""
     snippets: Mapping[Locale, Mapping[Name, str]] = Field(default_factory=dict)
     """The brand's own words, by language: `{{ snippets.signature }}` in a template."""
     forbidden_words: Mapping[Locale, tuple[Text, ...]] = Field(default_factory=dict)

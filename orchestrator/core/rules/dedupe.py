@@ -16,7 +16,10 @@ from orchestrator.core.customer import BUSINESS_KEY_MS, SEEN_EVENTS_MAX
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event
 
 SEEN_SLOT_BYTES: Final = IDENTITY_BYTES + BODY_BYTES
+SECONDS_BYTES: Final = 4
 _SEEN_BYTES_MAX: Final = SEEN_EVENTS_MAX * SEEN_SLOT_BYTES
+_TIMES_BYTES_MAX: Final = SEEN_EVENTS_MAX * SECONDS_BYTES
+_SECONDS_MAX: Final = 2 ** (8 * SECONDS_BYTES) - 1
 _BUSINESS_TYPES: Final = frozenset({"purchase", "order.cancelled", "order.returned"})
 _DIGEST_BYTES: Final = 8
 _TIME_BYTES: Final = 6
@@ -43,6 +46,15 @@ def seen_before(window: bytes, event: Event) -> Seen:
 def remember(window: bytes, event: Event) -> bytes:
     """Return the window with the event as its newest slot."""
     return (window + event.identity + event.body)[-_SEEN_BYTES_MAX:]
+
+
+def remember_time(times: bytes, now_ms: int) -> bytes:
+    """Return the times of the window with that of its newest slot.
+
+    They stand apart from the slots, so that a window written without them stays readable.
+    """
+    seconds = min(now_ms // 1_000, _SECONDS_MAX)
+    return (times + seconds.to_bytes(SECONDS_BYTES, "big"))[-_TIMES_BYTES_MAX:]
 
 
 def business_key(event: Event) -> bytes | None:

@@ -32,6 +32,7 @@ from orchestrator.core.people.recent import noted
 if TYPE_CHECKING:
     from orchestrator.core.customer import Attribute, Promise
     from orchestrator.core.event import Event
+    from orchestrator.core.identity.notices import Notice
     from orchestrator.core.journeys import Journeys
     from orchestrator.core.pauses import Pause
     from orchestrator.core.rules.advance import Walk
@@ -80,6 +81,7 @@ class Draft:
         "asked",
         "attributes",
         "business",
+        "cause",
         "commands",
         "contact",
         "contenders",
@@ -94,7 +96,9 @@ class Draft:
         "fence",
         "hours",
         "journeys",
+        "kin",
         "memories",
+        "notices",
         "now_ms",
         "orders",
         "paused",
@@ -102,19 +106,28 @@ class Draft:
         "promoted",
         "scope_",
         "seen",
+        "seen_times",
         "sequence",
         "told",
         "watches",
     )
 
     def __init__(
-        self, journeys: Journeys, customer: Customer, now_ms: int, event: Event | None
+        self,
+        journeys: Journeys,
+        customer: Customer,
+        now_ms: int,
+        event: Event | None,
+        cause: Cause | None = None,
     ) -> None:
         self.journeys: Final = journeys
         self.customer: Final = customer
         self.now_ms: Final = now_ms
         self.event: Final = event
+        # What a notice names as its reason, where there is no event.
+        self.cause: Final = cause
         self.seen = customer.seen
+        self.seen_times = customer.seen_times
         self.business = customer.business
         self.attributes = customer.attributes
         self.orders = customer.orders
@@ -130,6 +143,8 @@ class Draft:
         self.earned = customer.earned
         self.hours = customer.hours
         self.erased = customer.erased
+        self.kin = customer.kin
+        self.notices: list[Notice] = []
         # Promotions that wait for the arbitration, and the enrollment that has sent one.
         self.contenders: list[tuple[Walk, Attempt]] = []
         self.promoted: str | None = None
@@ -177,7 +192,9 @@ class Draft:
     def cause_of(self, enrollment: Enrollment) -> Cause:
         """Return the event of this decision; what a timer does, the entering event caused."""
         event = self.event
-        return enrollment.cause if event is None else Cause(event.source, event.id)
+        if event is None:
+            return enrollment.cause if self.cause is None else self.cause
+        return Cause(event.source, event.id)
 
     def expires_at_ms(
         self, command_class: CommandClass, due_ms: int, after_ms: int | None = None
@@ -332,6 +349,8 @@ class Draft:
             earned=self.earned,
             hours=self.hours,
             erased=self.erased,
+            seen_times=self.seen_times,
+            kin=self.kin,
         )
         return Decision(
             outcome=Outcome.APPLIED,
@@ -344,6 +363,7 @@ class Draft:
             exits_dropped=self.exits_dropped,
             told=tuple(self.told),
             paused=tuple(self.paused[scope] for scope in sorted(self.paused)),
+            notices=tuple(self.notices),
         )
 
 

@@ -22,10 +22,13 @@ from orchestrator.core.customer import (
 from orchestrator.core.decision import EndReason, GoalReached
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event
 from orchestrator.core.expressions.condition import NO_FIELDS, Failed
+from orchestrator.core.identity.ids import moved_enrollment
 from orchestrator.core.rules.ending import end
 from orchestrator.core.rules.reach import send_farewell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchestrator.core.journeys import Plan
     from orchestrator.core.rules.draft import Draft
 
@@ -59,7 +62,7 @@ def reach_goals(draft: Draft, event: Event, occurred_ms: int) -> None:
 def end_by_event(draft: Draft, event: Event, occurred_ms: int) -> None:
     """End every enrollment that the event exits, in whatever step it stands, and what is gone."""
     plans, event_type = draft.journeys.plans, event.type
-    on_request = event.data.get("enrollment") if event_type == EXIT_REQUESTED else None
+    on_request = _requested(draft, event) if event_type == EXIT_REQUESTED else None
     for enrollment in draft.enrollments:
         plan = plans.get((enrollment.journey, enrollment.version))
         if plan is None:
@@ -77,15 +80,30 @@ def end_by_event(draft: Draft, event: Event, occurred_ms: int) -> None:
 
 def exited_later(draft: Draft, plan: Plan, would_be: Enrollment) -> RememberedExit | None:
     """Return the remembered exit that is not older than this entry and would have ended it."""
-    for remembered in draft.exits:
+    return exit_of(draft, plan, draft.exits, would_be)
+
+
+def exit_of(
+    draft: Draft, plan: Plan, exits: Iterable[RememberedExit], enrollment: Enrollment
+) -> RememberedExit | None:
+    """Return the first of these exits that is not older than the entry and ends the enrollment."""
+    for remembered in exits:
         if (
             remembered.type in plan.exits
-            and remembered.time_ms >= would_be.entry_time_ms
-            and remembered.cause != would_be.cause
-            and _remembered_matches(draft, plan, remembered, would_be)
+            and remembered.time_ms >= enrollment.entry_time_ms
+            and remembered.cause != enrollment.cause
+            and _remembered_matches(draft, plan, remembered, enrollment)
         ):
             return remembered
     return None
+
+
+def _requested(draft: Draft, event: Event) -> object:
+    """Return the enrollment that somebody wants to end; by its old name when it came with an id."""
+    name = event.data.get("enrollment")
+    if isinstance(name, str) and event.subject != draft.customer.id:
+        return moved_enrollment(name, event.subject)
+    return name
 
 
 def _exit_if_matching(draft: Draft, plan: Plan, enrollment: Enrollment, event_type: str) -> None:

@@ -14,17 +14,29 @@ from orchestrator.core.customer import Customer, decode_customer, encode_custome
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
 from orchestrator.core.event import Event, TimerFired, Visit
+from orchestrator.core.identity.addresses import (
+    claims_after,
+    decode_claims,
+    encode_claims,
+    shared_by,
+)
+from orchestrator.core.identity.asking import sent_on
+from orchestrator.core.identity.notices import AddressClaimed
 from orchestrator.errors import EventRejected, InvariantViolated
 from orchestrator.metrics import RESUMED, GroupStats
 from orchestrator.protocol import codec, outputs
+from orchestrator.protocol.causes import notice_cause
+from orchestrator.protocol.commit.effects import effects_of, is_own_end, notice_record
 from orchestrator.protocol.commit.transaction import Output, SourceRecord, TopicPartition
 from orchestrator.protocol.home import home_partition
-from orchestrator.protocol.outputs import LogCause, Position
+from orchestrator.protocol.notices import is_notice, read_notice
+from orchestrator.protocol.outputs import Forward, Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.core.event import Resumed
+    from orchestrator.core.identity.notices import AddressShared, MergeAsked, Notice, StateMoved
     from orchestrator.core.journeys import Journeys
     from orchestrator.protocol.commit.names import TopicNames
     from orchestrator.protocol.commit.partition import CustomerPartition
@@ -35,6 +47,8 @@ _GROWTH_FACTOR: Final = 32
 _GROWTH_SLACK_BYTES: Final = 16_384
 # The broker's default for a record is 1,048,588 bytes with headers; our topics allow no less.
 OUTPUT_BYTES_MAX: Final = 1_000_000
+# How often a record is sent on: once to its home, and once for each merge of its customer.
+HOPS_MAX: Final = 16
 
 
 class Limits(NamedTuple):
@@ -66,22 +80,37 @@ class Rules(NamedTuple):
 
 
 class _Intake(NamedTuple):
-    """A record on its way in: where it stands, where it stood first, and the decision's now."""
+    """A record on its way in: where it stands, its way so far, and the decision's now."""
 
     source: TopicPartition
     record: SourceRecord
-    origin: Position
+    way: Forward
     now_ms: int
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return _position(self.source, self.record)
 
 
 class OpenGroup:
     """Effects of decided inputs that are not yet in a transaction."""
 
-    __slots__ = ("_customers", "_rules", "_size_bounds", "bytes", "inputs", "outputs", "stats")
+    __slots__ = (
+        "_claims",
+        "_customers",
+        "_rules",
+        "_size_bounds",
+        "bytes",
+        "inputs",
+        "outputs",
+        "stats",
+    )
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._customers: dict[tuple[int, bytes], Customer] = {}
+        self._claims: dict[tuple[int, bytes], tuple[str, ...]] = {}
         self._size_bounds: dict[tuple[int, bytes], int] = {}
         self.outputs: dict[TopicPartition, list[Output]] = defaultdict(list)
         self.stats = GroupStats()
@@ -103,8 +132,11 @@ class OpenGroup:
         """
         self.inputs += 1
         forwarded = source.topic == self._rules.names.forward
-        origin = _origin(source, record) if forwarded else _position(source, record)
-        intake = _Intake(source, record, origin, now_ms)
+        way = _way(source, record) if forwarded else Forward(_position(source, record), 0)
+        intake = _Intake(source, record, way, now_ms)
+        if forwarded and is_notice(record.headers):
+            self._take_notice(home, intake)
+            return
         try:
             event = codec.decode_event(
                 record.key,
@@ -112,12 +144,13 @@ class OpenGroup:
                 record.headers,
                 event_bytes_max=self._rules.limits.event_bytes_max,
                 forwarded=forwarded,
-                record_time_ms=origin.time_ms,
+                record_time_ms=way.origin.time_ms,
             )
         except EventRejected as rejected:
             self._dead_letter(intake, rejected.reason, rejected.detail)
             return
-        customer_id = event.subject.encode()
+        # What was sent on stands under the id of the survivor.
+        customer_id = (record.key if forwarded else None) or event.subject.encode()
         if home is not None and self._is_home(home, customer_id):
             self._decide_event(home, intake, event, customer_id)
         elif forwarded:
@@ -142,7 +175,7 @@ class OpenGroup:
             )
         seconds = self._rules.stopwatch() - started
         self.stats.wait_decided(decision, late_ms=now_ms - due_ms, seconds=seconds)
-        effects = self._encode(home, customer_id, decision, outputs.timer_cause(due_ms))
+        effects = effects_of(self._rules, home.index, decision, outputs.timer_cause(due_ms))
         self._keep(home, customer_id, decision, effects)
 
     def add_visit(
@@ -152,13 +185,15 @@ class OpenGroup:
         self.inputs += 1
         started = self._rules.stopwatch()
         customer = self._customer(home, customer_id)
+        if customer.merged_into is not None:
+            return  # They are visited under the id that they have now.
         decision = decide(self._rules.journeys, customer, visit, now_ms)
         seconds = self._rules.stopwatch() - started
         journey = visit.journey if isinstance(visit, Visit) else RESUMED
         self.stats.visited(journey, decision, seconds=seconds)
         if decision.customer is customer:
             return
-        effects = self._encode(home, customer_id, decision, outputs.visit_cause(visit))
+        effects = effects_of(self._rules, home.index, decision, outputs.visit_cause(visit))
         self._keep(home, customer_id, decision, effects)
 
     def seal_states(self, homes: Mapping[int, CustomerPartition]) -> None:
@@ -169,7 +204,12 @@ class OpenGroup:
             homes[index].put(customer_id, value, oldest_removal_ms(customer))
             self.stats.state_written(len(value))
             self._produce(TopicPartition(changelog, index), Output(customer_id, value))
+        for (index, key), claims in self._claims.items():
+            claimed = encode_claims(claims) if claims else None
+            homes[index].put_index(key, claimed)
+            self._produce(TopicPartition(changelog, index), Output(key, claimed))
         self._customers = {}
+        self._claims = {}
 
     def produce_meta(self, index: int, key: bytes, value: bytes) -> None:
         """Add a record about a partition to its changelog."""
@@ -189,22 +229,86 @@ class OpenGroup:
     ) -> None:
         started = self._rules.stopwatch()
         customer = self._customer(home, customer_id)
+        if customer.merged_into is not None:
+            self._send_on(intake, event, customer.merged_into.encode())
+            return
         decision = decide(self._rules.journeys, customer, event, intake.now_ms)
         seconds = self._rules.stopwatch() - started
         if decision.rejection is not None:
             reason, detail = decision.rejection.reason, decision.rejection.detail
-            self._dead_letter(intake, reason, detail, event.type)
+            self._dead_letter(intake, reason, detail, event)
             return
-        cause = outputs.event_cause(_position(intake.source, intake.record), event)
-        effects = self._encode(home, customer_id, decision, cause)
+        cause = outputs.event_cause(intake.position, event, customer.id)
+        effects = effects_of(self._rules, home.index, decision, cause)
         added_bytes = len(intake.record.value or b"")
         if not self._fits(home, customer_id, decision.customer, added_bytes, effects):
             detail = "the customer's state or an effect would exceed its size bound"
-            self._dead_letter(intake, codec.STATE_TOO_LARGE, detail, event.type)
+            self._dead_letter(intake, codec.STATE_TOO_LARGE, detail, event)
             return
         recorded_ms = intake.record.timestamp
         self.stats.decided(event.type, decision, recorded_ms=recorded_ms, seconds=seconds)
         self._keep(home, customer_id, decision, effects)
+        self._end_id(home, intake, decision)
+
+    def _take_notice(self, home: CustomerPartition | None, intake: _Intake) -> None:
+        """Hear what another owner tells, or the owner of an address."""
+        record = intake.record
+        try:
+            notice = read_notice(record.key, record.value, record.headers)
+        except EventRejected as rejected:
+            self._dead_letter(intake, rejected.reason, rejected.detail)
+            return
+        if home is None or not self._is_home(home, record.key or b""):
+            detail = "the notice is not at home on the partition it was forwarded to"
+            self._dead_letter_notice(intake, notice, codec.PARTITIONER_MISMATCH, detail)
+        elif isinstance(notice, AddressClaimed):
+            self._claim(home, notice)
+        else:
+            self._decide_notice(home, intake, notice)
+
+    def _decide_notice(
+        self,
+        home: CustomerPartition,
+        intake: _Intake,
+        notice: MergeAsked | StateMoved | AddressShared,
+    ) -> None:
+        started = self._rules.stopwatch()
+        customer_id = notice.home.encode()
+        customer = self._customer(home, customer_id)
+        decision = decide(self._rules.journeys, customer, notice, intake.now_ms)
+        seconds = self._rules.stopwatch() - started
+        if decision.outcome is Outcome.MOVED and customer.merged_into is not None:
+            self._send_notice_on(intake, notice, customer.merged_into)
+            return
+        cause = notice_cause(intake.position, notice)
+        effects = effects_of(self._rules, home.index, decision, cause)
+        if not self._fits_exactly(home, customer_id, decision.customer, effects):
+            detail = "the merged state, or what follows from it, would exceed its size bound"
+            self._dead_letter_notice(intake, notice, codec.STATE_TOO_LARGE, detail)
+            return
+        self.stats.noticed(decision, seconds=seconds)
+        self._keep(home, customer_id, decision, effects)
+        self._end_id(home, intake, decision)
+
+    def _end_id(self, home: CustomerPartition, intake: _Intake, decision: Decision) -> None:
+        """Let a customer be absorbed at once who has learned that they are somebody else."""
+        for notice in decision.notices:
+            if is_own_end(notice, decision.customer):
+                self._decide_notice(home, intake, notice)
+
+    def _claim(self, home: CustomerPartition, notice: AddressClaimed) -> None:
+        """Keep who has an address, and tell a new one who the others are."""
+        place = home.index, notice.key
+        claims = self._claims.get(place)
+        if claims is None:
+            value = home.states.get(notice.key)
+            claims = () if value is None else decode_claims(value)
+        shared = shared_by(claims, notice)
+        if shared is not None:
+            self._produce(*notice_record(self._rules.names, shared, hops=1))
+            self.stats.notice_sent(on=False)
+        self._claims[place] = claims_after(claims, notice)
+        self.stats.noticed(None, seconds=0.0)
 
     def _customer(self, home: CustomerPartition, customer_id: bytes) -> Customer:
         open_customer = self._customers.get((home.index, customer_id))
@@ -212,43 +316,6 @@ class OpenGroup:
             return open_customer
         value = home.states.get(customer_id)
         return Customer(customer_id.decode()) if value is None else decode_customer(value)
-
-    def _encode(
-        self,
-        home: CustomerPartition,
-        customer_id: bytes,
-        decision: Decision,
-        cause: LogCause,
-    ) -> list[tuple[TopicPartition, Output]]:
-        """Encode the effects of a decision; all but the state, which is encoded once a group."""
-        names = self._rules.names
-        effects = []
-        for command in decision.commands:
-            lane = names.promotional if command.promotional_lane else names.commands
-            topic = lane[command.channel]
-            count = names.command_partitions[topic]
-            index = home.index if count == names.partitions else home_partition(customer_id, count)
-            output = Output(
-                customer_id, outputs.encode_command(command), outputs.command_headers(command)
-            )
-            effects.append((TopicPartition(topic, index), output))
-        if decision.fence is not None:
-            fence = Output(customer_id, outputs.encode_fence(decision.fence))
-            effects.append((TopicPartition(names.fences, home.index), fence))
-        for told in decision.told:
-            event = Output(customer_id, outputs.encode_told(told), outputs.told_headers(told))
-            effects.append((TopicPartition(names.forward, home.index), event))
-        log = outputs.encode_log(
-            customer=decision.customer.id,
-            now_ms=decision.now_ms,
-            cause=cause,
-            outcome=decision.outcome,
-            definitions_hash=self._rules.journeys.content_hash,
-            entries=decision.entries,
-            paused=decision.paused,
-        )
-        effects.append((TopicPartition(names.journey_log, home.index), Output(customer_id, log)))
-        return effects
 
     def _keep(
         self,
@@ -263,6 +330,9 @@ class OpenGroup:
         if decision.outcome is Outcome.APPLIED:
             self._customers[home.index, customer_id] = decision.customer
             home.waits.set(customer_id, decision.wake_at_ms)
+            for notice in decision.notices:
+                if not is_own_end(notice, decision.customer):
+                    self.stats.notice_sent(on=False)
 
     def _fits(
         self,
@@ -287,25 +357,90 @@ class OpenGroup:
         self._size_bounds[place] = bound
         return True
 
+    def _fits_exactly(
+        self,
+        home: CustomerPartition,
+        customer_id: bytes,
+        customer: Customer,
+        effects: Sequence[tuple[TopicPartition, Output]],
+    ) -> bool:
+        """Whether a merged state and its effects stay under their bounds; always measured."""
+        size = len(encode_customer(customer))
+        self._size_bounds[home.index, customer_id] = size
+        return size <= self._rules.limits.state_bytes_max and not any(
+            len(output.value or b"") > OUTPUT_BYTES_MAX for _, output in effects
+        )
+
+    def _send_on(self, intake: _Intake, event: Event, survivor: bytes) -> None:
+        """Send an event of an absorbed id to the one that it is now; its subject stays."""
+        hops = intake.way.hops + 1
+        if hops > HOPS_MAX:
+            detail = f"was sent on {HOPS_MAX} times"
+            self._dead_letter(intake, codec.TOO_MANY_HOPS, detail, event)
+            return
+        names = self._rules.names
+        target = TopicPartition(names.forward, home_partition(survivor, names.partitions))
+        way = Forward(intake.way.origin, hops)
+        headers = outputs.forward_headers(intake.record.headers, way)
+        self._produce(target, Output(survivor, intake.record.value, headers))
+        self.stats.forwarded("merge", event.type)
+
+    def _send_notice_on(self, intake: _Intake, notice: Notice, survivor: str) -> None:
+        """Send a notice for an absorbed id to where it belongs now."""
+        onward = sent_on(notice, survivor, self._rules.journeys.identities)
+        self.stats.noticed(None, seconds=0.0)
+        if onward is None:
+            return
+        hops = intake.way.hops + 1
+        if hops > HOPS_MAX:
+            detail = f"was sent on {HOPS_MAX} times"
+            self._dead_letter_notice(intake, notice, codec.TOO_MANY_HOPS, detail)
+            return
+        self._produce(*notice_record(self._rules.names, onward, hops=hops))
+        self.stats.notice_sent(on=True)
+
     def _forward(self, intake: _Intake, customer_id: bytes) -> None:
-        names, origin = self._rules.names, intake.origin
+        names, origin = self._rules.names, intake.way.origin
         target = TopicPartition(names.forward, home_partition(customer_id, names.partitions))
         headers = outputs.forward_headers(intake.record.headers, outputs.Forward(origin, hops=1))
         self._produce(target, Output(customer_id, intake.record.value, headers))
         self.stats.forwarded("partition" if origin.topic in names.home_inputs else "topic")
 
-    def _dead_letter(self, intake: _Intake, reason: str, detail: str, event_type: str = "") -> None:
-        names, record = self._rules.names, intake.record
+    def _dead_letter(
+        self, intake: _Intake, reason: str, detail: str, event: Event | None = None
+    ) -> None:
+        record = intake.record
+        # What was sent on had the survivor's id for a key; it came with its subject's.
+        key = record.key if event is None or record.key is None else event.subject.encode()
         headers = outputs.dead_letter_headers(
             outputs.without_forward(record.headers),
             reason=reason,
             detail=detail,
-            origin=intake.origin,
+            origin=intake.way.origin,
             now_ms=intake.now_ms,
         )
-        target = TopicPartition(names.dead_letters, intake.source.partition % names.partitions)
-        self._produce(target, Output(record.key, record.value, headers))
-        self.stats.dead_letter(reason, event_type)
+        self._put_aside(intake, Output(key, record.value, headers))
+        self.stats.dead_letter(reason, "" if event is None else event.type)
+
+    def _dead_letter_notice(
+        self, intake: _Intake, notice: Notice, reason: str, detail: str
+    ) -> None:
+        """Put a notice aside as it is, so that a replay puts it back to the forward topic."""
+        _, output = notice_record(self._rules.names, notice, hops=0)
+        position = intake.position
+        origin = Position(
+            self._rules.names.forward, position.partition, position.offset, position.time_ms
+        )
+        headers = outputs.dead_letter_headers(
+            output.headers, reason=reason, detail=detail, origin=origin, now_ms=intake.now_ms
+        )
+        self._put_aside(intake, output._replace(headers=headers))
+        self.stats.dead_letter(reason)
+
+    def _put_aside(self, intake: _Intake, output: Output) -> None:
+        names = self._rules.names
+        partition = intake.source.partition % names.partitions
+        self._produce(TopicPartition(names.dead_letters, partition), output)
 
     def _produce(self, target: TopicPartition, output: Output) -> None:
         self.outputs[target].append(output)
@@ -318,6 +453,9 @@ def _position(source: TopicPartition, record: SourceRecord) -> Position:
     return Position(source.topic, source.partition, record.offset, record.timestamp)
 
 
-def _origin(source: TopicPartition, record: SourceRecord) -> Position:
+def _way(source: TopicPartition, record: SourceRecord) -> Forward:
+    """Return the way of a record of the forward topic; one of our own begins there."""
     forward = outputs.read_forward(record.headers)
-    return forward.origin if forward is not None else _position(source, record)
+    if forward is not None:
+        return forward
+    return Forward(_position(source, record), outputs.read_hops(record.headers))

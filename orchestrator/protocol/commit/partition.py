@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.customer import (
     check_state_format,
@@ -12,6 +12,7 @@ from orchestrator.core.customer import (
     encoded_wake_at_ms,
     oldest_removal_ms,
 )
+from orchestrator.core.identity.notices import INDEX_BYTE
 from orchestrator.protocol.commit.clock import PartitionClock
 from orchestrator.protocol.commit.waits import WaitIndex
 
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from orchestrator.protocol.commit.meta import Meta
     from orchestrator.protocol.commit.rounds import Rounds
 
+_INDEX: Final = INDEX_BYTE[0]
+
 
 class Loaded(NamedTuple):
     """What the driver read from a changelog partition, and where its input topics begin.
 
-    `states` are encoded customers by id; `meta` is None for a partition that nobody ever owned.
+    `states` are encoded customers by id, and indexes of addresses by their key; `meta` is None for
+    a partition that nobody ever owned.
     """
 
     states: dict[bytes, bytes]
@@ -44,6 +48,7 @@ class CustomerPartition:
     __slots__ = (
         "clock",
         "index",
+        "indexes",
         "owned",
         "paused",
         "positions",
@@ -69,8 +74,12 @@ class CustomerPartition:
         self.state_bytes = sum(map(len, loaded.states.values()))
         self.paused: set[bytes] = set()
         self.removals: dict[bytes, int] = {}
+        self.indexes = 0
         due = []
         for customer, value in loaded.states.items():
+            if customer[0] == _INDEX:
+                self.indexes += 1
+                continue
             wake_at_ms = encoded_wake_at_ms(value)
             if wake_at_ms is not None:
                 due.append((customer, wake_at_ms))
@@ -79,6 +88,22 @@ class CustomerPartition:
             if encoded_awaits_removal(value):
                 self._await_removal(customer, oldest_removal_ms(decode_customer(value)))
         self.waits = WaitIndex(due)
+
+    @property
+    def customers(self) -> int:
+        """How many of the states are customers; the others are indexes of addresses."""
+        return len(self.states) - self.indexes
+
+    def put_index(self, key: bytes, value: bytes | None) -> None:
+        """Replace or remove the index of an address."""
+        held = self.states.pop(key, None)
+        if held is not None:
+            self.indexes -= 1
+            self.state_bytes -= len(held)
+        if value is not None:
+            self.states[key] = value
+            self.indexes += 1
+            self.state_bytes += len(value)
 
     def put(self, customer: bytes, value: bytes, removal_ms: int | None) -> None:
         """Replace a customer's encoded state; `removal_ms` is that of `oldest_removal_ms`."""

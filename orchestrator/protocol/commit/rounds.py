@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from orchestrator.core.calendar import first_zone, latest_occurrence, next_occurrence
 from orchestrator.core.event import Resumed, Visit
+from orchestrator.core.identity.notices import INDEX_BYTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -179,7 +180,8 @@ class Rounds:
         """Begin a round, or go on behind the customer that the cursor names."""
         self._cursors[name] = cursor
         plan = self._journeys.visiting[name]
-        ordered = sorted(customers)
+        # An index of addresses is nobody; no customer id in UTF-8 begins like its key.
+        ordered = sorted(one for one in customers if not one.startswith(INDEX_BYTE))
         next_ = bisect_right(ordered, cursor.after or b"")
         if next_ == len(ordered):
             self._cursors[name] = replace(cursor, after=None)

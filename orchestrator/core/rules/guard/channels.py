@@ -31,9 +31,17 @@ def in_order(draft: Draft, word: Send) -> list[str]:
     chosen = None if preferred is None else preferred.value
 
     def rank(channel: str) -> tuple[bool, int]:
-        return channel != chosen, -response_score(draft.contact, channel, draft.now_ms)
+        return channel != chosen, -_score(draft, channel)
 
     return sorted(word.channels, key=rank)
+
+
+def _score(draft: Draft, channel: str) -> int:
+    """Return how much the customer responds on a channel, under every id that they have had."""
+    score = response_score(draft.contact.responses, channel, draft.now_ms)
+    for habits in () if draft.kin is None else draft.kin.habits.values():
+        score += response_score(habits.responses, channel, draft.now_ms)
+    return score
 
 
 def cut_off(draft: Draft, channel: str, command_class: CommandClass) -> Reason | None:

@@ -67,6 +67,15 @@ def counts_in(held: AnsweredHours | None) -> tuple[int, ...]:
     return (0,) * HOURS if held is None else _COUNTS.unpack(held.counts)
 
 
+def counts_of_all(draft: Draft) -> tuple[int, ...]:
+    """Return what the answers weigh under every id that the customer has had, by hour."""
+    others = () if draft.kin is None else draft.kin.habits.values()
+    learned = [one for one in (draft.hours, *(o.hours for o in others)) if one is not None]
+    newest = max((one.period for one in learned), default=0)
+    aged = [[count >> newest - one.period for count in counts_in(one)] for one in learned]
+    return tuple(map(sum, zip(*aged, strict=True))) if aged else counts_in(None)
+
+
 class BestTime(NamedTuple):
     """When the best hour comes, in epoch milliseconds, and why it is this one, for the log."""
 
@@ -129,7 +138,7 @@ def _ranked(
     highest = max(curve.values())
     scores = [
         (curve.get(hour, 0) * PRIOR // highest + count, hour)
-        for hour, count in enumerate(counts_in(draft.hours))
+        for hour, count in enumerate(counts_of_all(draft))
     ]
     now = minute // 60
     scores = [

@@ -56,6 +56,18 @@ def look_again(draft: Draft, stages: Stages) -> None:
     _come_to_stage(draft, stages, frozenset())
 
 
+def disregard_gone(draft: Draft) -> None:
+    """Let orders count no longer of which another id of the customer knew that they are gone."""
+    gone = {_mark_of(order.order_id) for order in draft.orders if _is_gone(order)}
+    if gone:
+        draft.earned = {
+            key: b"".join(one for one in _split(marks) if one not in gone)
+            if key.endswith(f" {PURCHASE}")
+            else marks
+            for key, marks in draft.earned.items()
+        }
+
+
 def _disregard(draft: Draft, held: Attribute | None) -> None:
     """Take back what an event has said of the stage: it follows from the rules alone."""
     if draft.attributes.get(STAGE) is not held:
@@ -176,7 +188,11 @@ def _mark(event: Event) -> bytes:
 
 
 def _order_mark(event: Event) -> bytes:
-    return blake2b(str(event.data.get("order_id")).encode(), digest_size=MARK_BYTES).digest()
+    return _mark_of(str(event.data.get("order_id")))
+
+
+def _mark_of(order_id: str) -> bytes:
+    return blake2b(order_id.encode(), digest_size=MARK_BYTES).digest()
 
 
 def _split(marks: bytes) -> tuple[bytes, ...]:
