@@ -4,11 +4,11 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → erased → dedupe → apply → stages → promises → goals → exits → waits → entries → steps →
-arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers (`Visit`)
-and the end of a pause (`Resumed`) go through the same function and take only the last part of the
-way; so does what the owners of other ids tell (`core/identity`). The rules stand in `core/rules`
-and `core/offers`; they write into one `Draft`, which is sealed at the end.
+The descent: event → erased → dedupe → apply → stages → promises → goals → exits → waits → entries
+→ steps → arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers
+(`Visit`) and the end of a pause (`Resumed`) go through the same function and take only the last
+part of the way; so does what the owners of other ids tell (`core/identity`). The rules stand in
+`core/rules` and `core/offers`; they write into one `Draft`, which is sealed at the end.
 """
 
 from __future__ import annotations
@@ -102,6 +102,9 @@ def decide(journeys: Journeys, customer: Customer, event: Input, now_ms: int) ->
             return _decide_visit(journeys, customer, event, now_ms)
         case Resumed():
             return _decide_resumed(journeys, customer, now_ms)
+        case MergeAsked() | StateMoved() if is_forgotten(customer):
+            # Nobody is there who could be one with somebody else.
+            return _nothing(Outcome.IGNORED, customer, now_ms)
         case MergeAsked():
             return hand_over(Draft(journeys, customer, now_ms, None, event.cause), event)
         case StateMoved():

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.command import CommandType
-from orchestrator.core.customer import encode_customer
+from orchestrator.core.customer import Cause, encode_customer
 from orchestrator.core.decision import CustomerErased, Ended, EndReason, Outcome
 from orchestrator.core.event import Resumed
+from orchestrator.core.identity.notices import MergeAsked, StateMoved
 from orchestrator.core.rules.erasure import EVERY_ENROLLMENT, FENCE_GRACE_MS, is_forgotten
 from orchestrator.protocol import outputs
 from tests.core.builders import (
@@ -359,6 +360,69 @@ def test_no_journey_hears_of_an_erasure():
     story.tell(erased(at=START))
 
     assert story.sent == []
+
+
+# -- Other ids of the same customer --------------------------------------------------------------
+
+ASKED = Cause("/shop", "i1")
+
+
+def test_a_merge_into_or_out_of_who_was_erased_does_nothing():
+    story = lived()
+    story.tell(erased(at=story.now))
+    before = story.customer
+    cookie = Story(shop_of(CART), "web-1")
+    cookie.tell(event("cart.abandoned", "c", customer="web-1", cart_id="k"))
+
+    into = story._take(StateMoved("ana", cookie.customer, ASKED))
+    out = story._take(MergeAsked("ana", "aaa", ASKED))
+
+    assert [one.outcome for one in (into, out)] == [Outcome.IGNORED] * 2
+    assert [(one.commands, one.notices, one.entries) for one in (into, out)] == [((), (), ())] * 2
+    assert story.customer == before
+
+
+def test_the_ids_that_were_absorbed_stay_so_that_nothing_that_comes_for_them_counts():
+    story = Story(shop_of(CART))
+    cookie = Story(shop_of(CART), "web-1")
+    cookie.tell(event("cart.abandoned", "c", customer="web-1", cart_id="k"))
+    story.tell(event("profile.updated", "p", attributes={"name": "Ana"}))
+    handed = cookie._take(MergeAsked("web-1", "ana", ASKED)).notices[0]
+    story._take(handed)
+    story.now += MINUTE
+
+    story.tell(erased(at=story.now))
+
+    assert is_forgotten(story.customer)
+    assert set(story.customer.absorbed) == {"web-1"}
+    late = event("cart.abandoned", "late", at=START + 1, customer="web-1", cart_id="k2")
+    assert story.tell(late).outcome is Outcome.IGNORED
+
+
+def test_owners_of_addresses_are_told_that_this_customer_has_them_no_longer():
+    story = lived()
+
+    decision = story.tell(erased(at=story.now))
+
+    assert [(one.by, one.customer, one.ended) for one in decision.notices] == [
+        ("email", "ana", True)
+    ]
+
+
+def test_what_an_absorbed_id_was_made_to_forget_stays_forgotten_under_the_other_one():
+    cookie = Story(shop_of(CART), "web-1")
+    cookie.now = START + HOUR
+    cookie.tell(event("customer.erased", "e", at=cookie.now, customer="web-1"))
+    cookie.now = START + 2 * HOUR
+    cookie.tell(event("cart.abandoned", "c", at=cookie.now, customer="web-1", cart_id="k"))
+    story = Story(shop_of(CART))
+    story.now = cookie.now
+    story.tell(event("profile.updated", "p", at=story.now, attributes={"name": "Ana"}))
+    story._take(cookie._take(MergeAsked("web-1", "ana", ASKED)).notices[0])
+
+    old = event("cart.abandoned", "old", at=START + 1, customer="web-1", cart_id="k0")
+
+    assert story.tell(old).outcome is Outcome.IGNORED
 
 
 # -- Laws ----------------------------------------------------------------------------------------

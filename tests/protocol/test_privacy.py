@@ -179,9 +179,9 @@ def test_the_account_names_every_part_of_the_state():
     """A field that somebody adds to the state is a decision about the account too."""
     told = {
         "id", "sequence", "attributes", "orders", "enrollments", "memories", "exits", "watches",
-        "asked", "contact", "promises", "hours", "erased",
+        "asked", "contact", "promises", "hours", "erased", "kin",
     }  # fmt: skip
     # Digests of events, the bound of time, what senders are told, and what nobody here can read.
-    untold = {"now_ms", "seen", "business", "fence", "extensions", "earned"}
+    untold = {"now_ms", "seen", "seen_times", "business", "fence", "extensions", "earned"}
 
     assert set(Customer.__struct_fields__) == told | untold

@@ -71,7 +71,7 @@ def _unite(draft: Draft, state: Customer) -> None:
         draft.change_attributes(whole.attributes)
     draft.orders, draft.memories, draft.exits = whole.orders, whole.memories, whole.exits
     draft.watches, draft.asked, draft.contact = whole.watches, whole.asked, whole.contact
-    draft.earned, draft.kin = whole.earned, whole.kin
+    draft.earned, draft.kin, draft.erased = whole.earned, whole.kin, whole.erased
     draft.change_promises(whole.promises)
 
 

@@ -20,18 +20,21 @@ from orchestrator.core.customer import (
     ENDED_KEYS_MAX,
     HABITS_MAX,
     NO_KIN,
+    RECENT_MAX,
     REMEMBERED_EXITS_MAX,
     SEEN_EVENTS_MAX,
     Attribute,
     Consent,
     Contact,
     Customer,
+    Erased,
     Habits,
     JourneyMemory,
     Kin,
     Order,
     OrderLine,
     Product,
+    Recent,
     RememberedExit,
     Removal,
     Sent,
@@ -40,6 +43,7 @@ from orchestrator.core.customer import (
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES
 from orchestrator.core.language.stages import TIMES_MAX
 from orchestrator.core.offers import ledger
+from orchestrator.core.people.recent import says_more
 from orchestrator.core.rules.dedupe import BUSINESS_SLOT_BYTES, SECONDS_BYTES, SEEN_SLOT_BYTES
 from orchestrator.core.rules.learning.stages import MARK_BYTES, SPARE_MARKS
 
@@ -75,6 +79,7 @@ def united(one: Customer, other: Customer) -> Customer:
         promises=ledger.merged(one.promises, other.promises),
         earned=_joined(one.earned, other.earned, _marks),
         kin=_kin(one.kin, other.kin),
+        erased=_erased(one.erased, other.erased),
     )
 
 
@@ -225,7 +230,30 @@ def _contact(one: Contact, other: Contact) -> Contact:
         talking_until_ms=max(one.talking_until_ms, other.talking_until_ms),
         promoted_ms=max(one.promoted_ms, other.promoted_ms),
         removals=tuple(oldest[:REMOVALS_MAX]),
+        recent=_recent(one, other),
     )
+
+
+def _recent(one: Contact, other: Contact) -> tuple[Recent, ...]:
+    """Return the newest messages of both; of one message what says most of it."""
+    held = _greatest(
+        {told.id: told for told in one.recent},
+        {told.id: told for told in other.recent},
+        lambda told: (says_more(told.fate), told.fate_ms or 0, told.time_ms, told.channel),
+    )
+    return tuple(sorted(held.values(), key=lambda told: (told.time_ms, told.id))[-RECENT_MAX:])
+
+
+def _erased(one: Erased | None, other: Erased | None) -> Erased | None:
+    """Return until when nothing counts: what either id was made to forget stays forgotten.
+
+    The fence of an erasure stands under its own id, and so does its end.
+    """
+    if other is None:
+        return one
+    entries = max(other.entries, 0 if one is None else one.entries)
+    at_ms = max(other.at_ms, 0 if one is None else one.at_ms)
+    return Erased(at_ms, entries, None if one is None else one.fenced_until_ms)
 
 
 def _by_id(sends: tuple[Sent, ...]) -> dict[str, Sent]:

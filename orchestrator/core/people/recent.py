@@ -31,6 +31,11 @@ _SAYS_MORE: Final = {
 SEEN: Final = frozenset({"opened", "clicked", "replied"})
 
 
+def says_more(fate: str) -> int:
+    """Return how much a fate says; of two words on one message the greater one stands."""
+    return _SAYS_MORE.get(fate, 0)
+
+
 def noted(contact: Contact, command: Command) -> Contact:
     """Return the contact with the newest message."""
     told = Recent(

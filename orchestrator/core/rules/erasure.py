@@ -3,7 +3,8 @@
 `decide` comes here with `customer.erased`, and asks here first about everything that arrives after
 it. The marker says up to when nothing counts. It keeps what has no person in it: the sequence of
 commands, the last ordinal of an enrollment, the removals from audiences that nobody has
-acknowledged yet, and one fence for everything that senders may still have before them.
+acknowledged yet, the ids that were absorbed into this one, and one fence for everything that
+senders may still have before them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from msgspec.structs import replace
 
 from orchestrator.core.command import SOURCE
 from orchestrator.core.contact import removed
-from orchestrator.core.customer import Contact, Erased, FenceEntry, wake_at_ms
+from orchestrator.core.customer import Contact, Erased, FenceEntry, Kin, wake_at_ms
 from orchestrator.core.decision import CustomerErased, Decision, Ended, EndReason, Outcome
+from orchestrator.core.identity.addresses import release
 from orchestrator.core.rules.ending import leave_audiences, recall
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def erase(draft: Draft, occurred_ms: int) -> Decision:
         for held in draft.fence
         if held.expires_at_ms >= draft.now_ms and held.enrollment != EVERY_ENROLLMENT
     ]
+    release(draft)
     number = len(draft.enrollments)
     draft.promises = {}  # No word about each of them: they are gone with the rest.
     for enrollment in draft.enrollments:
@@ -151,4 +154,6 @@ def _marker(customer: Customer, fence: tuple[FenceEntry, ...]) -> Customer:
         fence=fence,
         contact=Contact(removals=customer.contact.removals),
         erased=customer.erased,
+        # What comes for these ids is for this one to ignore.
+        kin=Kin(absorbed=customer.absorbed) if customer.absorbed else None,
     )

@@ -23,6 +23,8 @@ def account_of(customer: Customer, now_ms: int) -> dict[str, Any]:
         "status": "erased" if is_forgotten(customer) else "known",
         "erased_at": None if customer.erased is None else rfc3339(customer.erased.at_ms),
         "commands": customer.sequence,
+        "merged_into": customer.merged_into,
+        "ids": {name: rfc3339(at_ms) for name, at_ms in sorted(customer.absorbed.items())},
         "profile": {
             name: {
                 "value": held.value,

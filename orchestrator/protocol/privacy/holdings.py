@@ -102,6 +102,8 @@ class Live:
                 return Remains(f"{remains.sentence}; it holds {', '.join(more)}", may_stay=False)
             return remains
         by, of = ", ".join(sorted(found)), (key or b"").decode("utf-8", "replace")
+        if self._judge is judge_state and found == {ID} and _points_to(value, self._needles.key):
+            return Remains(f"a pointer of {of!r:.80}, which was absorbed into it", may_stay=True)
         if self._judge is None and found == {ID}:
             # Definitions, orders and attempts are no customer's; the id is a word of theirs.
             return Remains(f"the record of {of!r:.80} has {by} as a word", may_stay=True)
@@ -162,12 +164,23 @@ def judge_state(value: bytes) -> Remains:
     except (UnknownStateFormat, DecodeError):
         return Remains("a state that this release cannot read", may_stay=False)
     erased = customer.erased
+    if customer.merged_into is not None:
+        into = customer.merged_into
+        return Remains(f"a pointer to {into!r}, which it was absorbed into: prove that one", True)
     if erased is None:
         return Remains("the whole state: the customer was not erased", may_stay=False)
     when = f"erased as of {instant_text(erased.at_ms)}"
     if is_forgotten(customer):
         return Remains(f"the marker, {when}, and no more", may_stay=True)
     return Remains(f"the state of a new life that began after: {when}", may_stay=False)
+
+
+def _points_to(value: bytes, key: bytes) -> bool:
+    try:
+        into = decode_customer(value).merged_into
+    except (UnknownStateFormat, DecodeError):
+        return False
+    return into is not None and into.encode() == key
 
 
 def judge_fence(value: bytes) -> Remains:
