@@ -249,17 +249,8 @@ class Observer:
                 }
             case Chosen() | AttributesSet() | EventTold() | GoalReached():
                 return self._of_step(entry, decision)
-            case StageChanged():
-                return "stage", {
-                    "stage": entry.to,
-                    "from": entry.from_,
-                    "reason": entry.reason.value,
-                }
-            case StageWithheld():
-                return "stage_withheld", {
-                    "stage_withheld": entry.stage,
-                    "missing": sorted(entry.missing),
-                }
+            case StageChanged() | StageWithheld():
+                return _of_stage(entry)
             case Emitted():
                 raise AssertionError("commands are told as such")
             case MessageFinal() | TaskClaimed() | ClaimRefused() | CustomerErased():
@@ -372,6 +363,23 @@ class Observer:
     def _steps(self, commands: tuple[str, ...]) -> list[str]:
         known = self._commands
         return sorted(known[one].step if one in known else one for one in commands)
+
+
+def _of_stage(entry: StageChanged | StageWithheld) -> tuple[str, dict[str, Any]]:
+    match entry:
+        case StageChanged():
+            return "stage", {
+                "stage": entry.to,
+                "from": entry.from_,
+                "reason": entry.reason.value,
+            }
+        case StageWithheld():
+            return "stage_withheld", {
+                "stage_withheld": entry.stage,
+                "missing": sorted(entry.missing),
+            }
+        case _:
+            assert_never(entry)
 
 
 def _of_offer(entry: OfferEntry, decision: Decision) -> tuple[str, dict[str, Any]]:
