@@ -237,17 +237,8 @@ class Observer:
                 }
             case Chosen() | AttributesSet() | EventTold() | GoalReached():
                 return self._of_step(entry, decision)
-            case StageChanged():
-                return "stage", {
-                    "stage": entry.to,
-                    "from": entry.from_,
-                    "reason": entry.reason.value,
-                }
-            case StageWithheld():
-                return "stage_withheld", {
-                    "stage_withheld": entry.stage,
-                    "missing": sorted(entry.missing),
-                }
+            case StageChanged() | StageWithheld():
+                return _of_stage(entry)
             case Emitted():
                 raise AssertionError("commands are told as such")
             case MessageFinal():
@@ -330,6 +321,14 @@ class Observer:
     def _steps(self, commands: tuple[str, ...]) -> list[str]:
         known = self._commands
         return sorted(known[one].step if one in known else one for one in commands)
+
+
+def _of_stage(entry: StageChanged | StageWithheld) -> tuple[str, dict[str, Any]]:
+    if isinstance(entry, StageWithheld):
+        missing = sorted(entry.missing)
+        return "stage_withheld", {"stage_withheld": entry.stage, "missing": missing}
+    reason = entry.reason.value
+    return "stage", {"stage": entry.to, "from": entry.from_, "reason": reason}
 
 
 def _of_offer(entry: OfferEntry, decision: Decision) -> tuple[str, dict[str, Any]]:
