@@ -314,6 +314,18 @@ TROUBLE = Row(
             rates("forwarded", "reason"),
         ),
         Panel(
+            "Merges",
+            "Ids that turned out to be one customer; the sides differ by what is on its way.",
+            "short",
+            rates("merges", "side"),
+        ),
+        Panel(
+            "Accounts with one address",
+            "Known ids found to share an e-mail address or a phone number.",
+            "short",
+            rates("duplicate_customers", "by"),
+        ),
+        Panel(
             "Capped and forgotten",
             "Records stamped ahead of the clock; exits and state records at their bounds.",
             "short",

@@ -1,8 +1,8 @@
 """`orchestrator dead-letters`: look at records that could not be applied, and put them back.
 
 Reads the dead-letter topic to its end, without a consumer group. A replayed record goes to the
-input topic it came from, with its own key, value and headers. Replaying one twice does no harm: an
-event is known by its source and id.
+input topic it came from, with its own key, value and headers; a notice between owners goes to the
+forward topic. Replaying one twice does no harm: an event is known by its source and id.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from orchestrator.cli.options import with_settings
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.errors import DependencyError, UsageError
 from orchestrator.protocol.codec import REASONS
+from orchestrator.protocol.notices import is_notice
 from orchestrator.protocol.outputs import rfc3339
 from orchestrator.protocol.topics import Topics
 from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
@@ -198,15 +199,19 @@ async def _replay(
     settings: Settings, wanted: Wanted, target: str | None, *, write: bool
 ) -> tuple[Counter[str], Counter[str]]:
     """Return what was put back by reason, and by topic what was left."""
-    inputs = Topics.of(settings, {}).inputs
+    topics = Topics.of(settings, {})
+    inputs, forward = topics.inputs, topics.forward
     replayed: Counter[str] = Counter()
     strangers: Counter[str] = Counter()
     async with _producer(settings if write else None) as send:
         async for letter in _letters(settings):
             if not wanted(letter):
                 continue
-            topic = target or letter.why.get("topic", "")
-            if topic not in inputs:
+            came_from = letter.why.get("topic", "")
+            # What owners tell each other only makes sense where it stood.
+            told = came_from == forward and is_notice(letter.headers)
+            topic = came_from if told else target or came_from
+            if topic not in inputs and not told:
                 strangers[topic] += 1
                 continue
             await send(topic, letter)

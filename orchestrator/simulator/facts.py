@@ -366,20 +366,11 @@ class Observer:
 
 
 def _of_stage(entry: StageChanged | StageWithheld) -> tuple[str, dict[str, Any]]:
-    match entry:
-        case StageChanged():
-            return "stage", {
-                "stage": entry.to,
-                "from": entry.from_,
-                "reason": entry.reason.value,
-            }
-        case StageWithheld():
-            return "stage_withheld", {
-                "stage_withheld": entry.stage,
-                "missing": sorted(entry.missing),
-            }
-        case _:
-            assert_never(entry)
+    if isinstance(entry, StageWithheld):
+        missing = sorted(entry.missing)
+        return "stage_withheld", {"stage_withheld": entry.stage, "missing": missing}
+    reason = entry.reason.value
+    return "stage", {"stage": entry.to, "from": entry.from_, "reason": reason}
 
 
 def _of_offer(entry: OfferEntry, decision: Decision) -> tuple[str, dict[str, Any]]:

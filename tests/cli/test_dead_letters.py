@@ -171,6 +171,18 @@ def test_a_replay_never_writes_outside_of_the_input_topics(shop, capsys) -> None
     assert [one[0] for one in shop.touchpoints()] == [b"ana"]
 
 
+def test_a_merge_that_did_not_fit_goes_back_to_where_owners_hear_it(shop, capsys) -> None:
+    forward = "orchestrator-forward"
+    kind = [("fw_kind", b"state")]
+    shop.dead_letter(b"ana", b"state", "state_too_large", topic=forward, headers=kind)
+    shop.dead_letter(b"ben", b"event", "schema", topic=forward)
+
+    assert shop.call("replay") == 1
+    said = capsys.readouterr().out
+    assert "would put back: 1 dead letters (state_too_large 1)" in said
+    assert "left: 1 from" in said
+
+
 def test_records_are_read_however_they_are_compressed(shop, capsys) -> None:
     """The client reads all but gzip by a library of its own, which must be installed."""
     codecs = ("none", "gzip", "snappy", "lz4", "zstd")

@@ -14,10 +14,12 @@ from orchestrator.core.command import Command, CommandClass, CommandType
 from orchestrator.core.customer import Cause, Customer
 from orchestrator.core.decision import (
     Decision,
+    DuplicateFound,
     Ended,
     EndReason,
     Entered,
     EntryRefused,
+    MergedInto,
     Outcome,
     Refusal,
     SendRefused,
@@ -72,6 +74,8 @@ def worked(metrics: Metrics) -> Metrics:
         Ended("cart_abandonment/7#1", "cart_abandonment", 1, EndReason.EXIT),
         Entered("post_purchase/1001#1", "post_purchase", 1),
         EntryRefused("post_purchase", 1, Refusal.REENTRY),
+        MergedInto("bea"),
+        DuplicateFound("email", ("bea",)),
         SendRefused("post_purchase/1001#1", "post_purchase", "ask", "push", Refusal.EXPIRED),
         commands=(command(),),
         exits_dropped=1,
