@@ -31,7 +31,7 @@ from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.offers import outcomes
 from orchestrator.core.offers.promises import confirm
 from orchestrator.core.people.recent import fated
-from orchestrator.core.people.tasks import claim
+from orchestrator.core.people.tasks import take_task
 from orchestrator.core.profile import attributes_after, orders_after, with_attributes
 from orchestrator.core.rules.advance import go_on, release, say_otherwise
 from orchestrator.core.rules.dedupe import (
@@ -261,7 +261,7 @@ def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
                 draft.orders, event, occurred_ms=occurred_ms, kept_from_ms=kept_from_ms
             )
         case "task.claimed":
-            claim(draft, event)
+            take_task(draft, event)
         case "task.closed":
             said = event.data.get("outcome")
             outcome = said if isinstance(said, str) else None

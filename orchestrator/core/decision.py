@@ -179,7 +179,9 @@ class Held(Struct, frozen=True, tag="held", tag_field="kind", gc=False):
     detail: str | None = None
 
 
-class MessageFinal(Struct, frozen=True, tag="message_final", tag_field="kind", gc=False):
+class MessageFinal(
+    Struct, frozen=True, tag="message_final", tag_field="kind", gc=False, omit_defaults=True
+):
     """A command is final: its sender reported delivered, bounced, failed or dropped.
 
     A task is closed or expired; `detail` is the outcome with which a person has closed it.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SOMEBODY: Final = "somebody"
 
 
-def claim(draft: Draft, event: Event) -> None:
+def take_task(draft: Draft, event: Event) -> None:
     """Give a task to who claims it, unless it is somebody else's or over."""
     task_id, said = str(event.data.get("task_id")), event.data.get("by")
     by = said if isinstance(said, str) and said else SOMEBODY
