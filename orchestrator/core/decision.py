@@ -311,6 +311,12 @@ class StageWithheld(Struct, frozen=True, tag="stage_withheld", tag_field="kind",
     missing: tuple[str, ...]
 
 
+class AttributesDerived(Struct, frozen=True, tag="attributes_derived", tag_field="kind", gc=False):
+    """These derived attributes have another value, or none any more; values are the profile's."""
+
+    attributes: tuple[str, ...]
+
+
 LogEntry = (
     Entered
     | Moved
@@ -334,6 +340,7 @@ LogEntry = (
     | RedemptionUndone
     | StageChanged
     | StageWithheld
+    | AttributesDerived
 )
 
 

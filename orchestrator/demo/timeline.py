@@ -16,6 +16,7 @@ from msgspec import Raw, Struct, field
 
 from orchestrator.core.calendar import instant_text
 from orchestrator.core.decision import (
+    AttributesDerived,
     AttributesSet,
     Chosen,
     Emitted,
@@ -259,6 +260,8 @@ def _fact(
             return Fact(
                 Mark.REFUSED, f"earned the stage {entry.stage}, but nobody knows their {names}"
             )
+        case AttributesDerived():
+            return Fact(Mark.MOVED, f"{', '.join(entry.attributes)} followed from it")
         case _:
             return _of_offer(entry, record, messages, explanation)
 

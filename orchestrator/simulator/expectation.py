@@ -55,6 +55,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "undo_redemption": ("order", "open", "detail"),
     "stage": ("from", "reason"),
     "stage_withheld": ("missing",),
+    "derive": (),
     "ignore": (),
     "dead_letter": ("detail",),
 }
@@ -125,6 +126,8 @@ class Expectation(BaseModel):
     """The stage that the customer comes to."""
     stage_withheld: str | None = None
     """The stage that is earned while attributes are missing."""
+    derive: Mapping[str, Any] | None = None
+    """The derived attributes that have another value now, with the value; null for none."""
     ignore: str | None = None
     dead_letter: str | None = None
     customer: str | None = None

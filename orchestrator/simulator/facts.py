@@ -14,6 +14,7 @@ from msgspec import Struct
 from orchestrator.catalog.findings import shortened
 from orchestrator.core.command import Command, CommandType
 from orchestrator.core.decision import (
+    AttributesDerived,
     AttributesSet,
     Chosen,
     Decision,
@@ -59,7 +60,7 @@ _SIGNS: Final = {
     "promise": "◇", "grant": "◇", "refuse_offer": "✗", "confirm": "◆", "withdraw": "✗",
     "redeem": "◆", "refuse_redemption": "✗", "undo_redemption": "◇",
     "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
-    "stage": "▲", "stage_withheld": "△",
+    "stage": "▲", "stage_withheld": "△", "derive": "=",
 }  # fmt: skip
 # An enrollment's name holds its journey and key.
 _IN_ENROLLMENT: Final = frozenset({"journey", "key"})
@@ -239,6 +240,12 @@ class Observer:
                     "stage_withheld": entry.stage,
                     "missing": sorted(entry.missing),
                 }
+            case AttributesDerived():
+                held = decision.customer.attributes
+                values = {
+                    name: held[name].value if name in held else None for name in entry.attributes
+                }
+                return "derive", {"derive": values}
             case Emitted():
                 raise AssertionError("commands are told as such")
             case MessageFinal():

@@ -78,6 +78,7 @@ class Draft:
         "contact",
         "contenders",
         "customer",
+        "derived",
         "earned",
         "enrollments",
         "entries",
@@ -122,6 +123,7 @@ class Draft:
         self.contact = customer.contact
         self.earned = customer.earned
         self.hours = customer.hours
+        self.derived = customer.derived
         # Promotions that wait for the arbitration, and the enrollment that has sent one.
         self.contenders: list[tuple[Walk, Attempt]] = []
         self.promoted: str | None = None
@@ -143,8 +145,8 @@ class Draft:
     def scope_before(self) -> Scope:
         """What expressions over the profile saw before this decision."""
         reads = self.journeys.reads_of_profile
-        attributes = self.journeys.profile(self.customer.attributes)
-        return Scope(attributes, self.now_ms, event=None, reads=reads)
+        lens = self.journeys.lens
+        return Scope(self.customer.attributes, self.now_ms, event=None, reads=reads, lens=lens)
 
     def scope_over(self, event: Event | None) -> Scope:
         """Open a scope in which `event` is this one, with the customer's present profile."""
@@ -153,8 +155,14 @@ class Draft:
             reads = journeys.reads_when_due
         else:
             reads = journeys.reads_on.get(event.type, journeys.reads_set_off)
-        attributes, promises = journeys.profile(self.attributes), self.promises
-        return Scope(attributes, self.now_ms, event=event, reads=reads, promises=promises)
+        return Scope(
+            self.attributes,
+            self.now_ms,
+            event=event,
+            reads=reads,
+            promises=self.promises,
+            lens=journeys.lens,
+        )
 
     def change_attributes(self, attributes: Mapping[str, Attribute]) -> None:
         """Replace the profile; what is evaluated from here on sees the new one."""
@@ -309,6 +317,7 @@ class Draft:
             contact=self.contact,
             earned=self.earned,
             hours=self.hours,
+            derived=self.derived,
         )
         return Decision(
             outcome=Outcome.APPLIED,
@@ -317,7 +326,7 @@ class Draft:
             commands=tuple(self.commands),
             entries=tuple(self.entries),
             fence=None if self.fence is before.fence else self.fence,
-            wake_at_ms=earliest_ms(self.enrollments, self.watches),
+            wake_at_ms=earliest_ms(self.enrollments, self.watches, self.derived),
             exits_dropped=self.exits_dropped,
             told=tuple(self.told),
             paused=tuple(self.paused[scope] for scope in sorted(self.paused)),

@@ -1,0 +1,152 @@
+"""What was counted → the values of the attributes.
+
+`follow` comes here when something was counted, undone, or has left a window.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.core.calendar import instant_text
+from orchestrator.core.derived.amounts import (
+    MONEY_DECIMALS,
+    ZERO,
+    mean,
+    parse_amount,
+    text_of,
+    without_padding,
+)
+from orchestrator.core.derived.tally import (
+    TIME,
+    VALUES_MAX,
+    Series,
+    Total,
+    effects_of,
+    total_of,
+)
+from orchestrator.core.derived.terms import tier_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchestrator.core.derived.tally import Content, Effect
+    from orchestrator.core.derived.terms import Derivations, DerivedTerms
+
+# A window of a year moves on every nine hours, one of a week every ten minutes: what leaves it
+# together, costs one decision.
+_STEPS_OF_A_WINDOW: Final = 1_000
+_NO_SERIES: Final = Series()
+
+
+def values_of(derivations: Derivations, content: Content, now_ms: int) -> dict[str, Any]:
+    """Return the attributes that have a value now, by name; what was never counted has none."""
+    values: dict[str, Any] = {}
+    totals: dict[tuple[str, int | None], Total] = {}
+    effects: dict[str, list[Effect]] = {}
+    for one in derivations.attributes:
+        if one.says.tiers is not None:
+            tier = tier_of(one.says, _number(values.get(one.says.of or "")))
+            if tier is not None and tier != _assumed(derivations, one.name):
+                values[one.name] = tier
+            continue
+        place = (one.series, one.says.within)
+        if place not in totals:
+            series = content.get(one.series, _NO_SERIES)
+            if one.series not in effects:
+                effects[one.series] = effects_of(series.counted)
+            totals[place] = _in_window(series.total, effects[one.series], one.says.within, now_ms)
+        value = _value(one, totals[place])
+        if value is not None and value != _assumed(derivations, one.name):
+            values[one.name] = value
+    return values
+
+
+def due_ms_of(derivations: Derivations, content: Content, now_ms: int) -> int | None:
+    """Return when the next event leaves a window, or None."""
+    due_ms: int | None = None
+    for one in derivations.attributes:
+        within = one.says.within
+        if within is None:
+            continue
+        for counted in content.get(one.series, _NO_SERIES).counted.values():
+            if counted.came and not counted.gone:
+                leaves = _leaves_ms(counted.time_ms, within)
+                if leaves > now_ms and (due_ms is None or leaves < due_ms):
+                    due_ms = leaves
+    return due_ms
+
+
+def _assumed(derivations: Derivations, name: str) -> Any:
+    held = derivations.assumed.get(name)
+    return None if held is None else held.value
+
+
+def _in_window(total: Total, effects: list[Effect], within: int | None, now_ms: int) -> Total:
+    if within is None:
+        return total_of(effects, total)
+    return total_of(one for one in effects if _leaves_ms(one.time_ms, within) > now_ms)
+
+
+def _leaves_ms(time_ms: int, within: int) -> int:
+    """Return when an event leaves a window."""
+    step = max(within // _STEPS_OF_A_WINDOW, 1)
+    return -(-(time_ms + within) // step) * step
+
+
+def _value(one: DerivedTerms, total: Total) -> Any:
+    says, field = one.says, one.says.field
+    if not total.events:
+        return None
+    match says.make:
+        case "count":
+            return total.events if says.count == "events" else total.pieces
+        case "sum" | "average" | "max" | "min":
+            return _amount(one, total)
+        case "newest":
+            return _told(field, total.newest)
+        case "oldest":
+            return _told(field, total.oldest)
+        case "most_frequent":
+            return _most_frequent(total.weights.get(field, {}), total.seen.get(field, {}))
+        case _:
+            seen = total.seen.get(field, {})
+            newest = sorted(seen, key=lambda value: (-seen[value], value))[:VALUES_MAX]
+            return sorted(newest) or None
+
+
+def _amount(one: DerivedTerms, total: Total) -> Any:
+    numbers = total.numbers.get(one.number)
+    if numbers is None:
+        return None
+    match one.says.make:
+        case "sum":
+            amount = Decimal(numbers.sum)
+        case "average":
+            amount = mean(Decimal(numbers.sum), numbers.count)
+        case "max":
+            amount = Decimal(numbers.max)
+        case _:
+            amount = Decimal(numbers.min)
+    if one.is_money:
+        return text_of(amount, MONEY_DECIMALS)
+    return text_of(without_padding(amount))
+
+
+def _told(field: str, told: Mapping[str, tuple[int, bytes, str]]) -> str | None:
+    found = told.get(field)
+    if found is None:
+        return None
+    return instant_text(found[0]) if field == TIME else found[2]
+
+
+def _most_frequent(weights: Mapping[str, int], seen: Mapping[str, int]) -> str | None:
+    ordered: Iterable[str] = sorted(
+        weights, key=lambda value: (-weights[value], -seen.get(value, 0), value)
+    )
+    return next(iter(ordered), None)
+
+
+def _number(value: Any) -> Decimal | None:
+    amount = parse_amount(value)
+    return ZERO if amount is None else amount
