@@ -73,7 +73,9 @@ def derive_again(draft: Draft) -> None:
 def _disregard(draft: Draft, derivations: Derivations) -> None:
     """Take back what an event has said of derived attributes: they follow from the rules alone."""
     before, after = draft.customer.attributes, draft.attributes
-    told = [name for name in derivations.names & after.keys() if not _is_derived(after[name])]
+    told = [
+        name for name, one in after.items() if name in derivations.names and not _is_derived(one)
+    ]
     if told:
         attributes = {name: one for name, one in after.items() if name not in told}
         for name in told:

@@ -105,7 +105,7 @@ class Effect(NamedTuple):
 
 Content = Mapping[str, Series]
 NOTHING_COUNTED: Final[Content] = {}
-_encode: Final = msgpack.Encoder(order="sorted").encode
+_encode: Final = msgpack.Encoder().encode
 _decoder: Final = msgpack.Decoder(dict[str, Series])
 
 
@@ -148,8 +148,8 @@ def closed(derived: Derived, own: str, content: Content, due_ms: int | None) -> 
     others = {name: tally for name, tally in derived.tallies.items() if name != own}
     taken_over = any(tally.content for tally in others.values())
     same = encoded == (b"" if held is None else held.content)
-    if same and due_ms == derived.due_ms and not taken_over:
-        return derived
+    if same and not taken_over:
+        return derived if due_ms == derived.due_ms else Derived(due_ms, derived.tallies)
     taken = {
         name: tally if not tally.content else Tally(tally.version + 1, b"")
         for name, tally in others.items()
