@@ -170,6 +170,10 @@ def _text_kind(one: dict[str, Any]) -> str:
         return "time table"
     if "[01]" in one.get("pattern", ""):
         return "time of day"
+    if one.get("pattern", "").startswith("^(items"):
+        return "field of the event's data"
+    if one.get("pattern", "").startswith("^[A-Z]{3}"):
+        return "currency"
     if one.get("pattern", "").startswith("^[a-z][a-z0-9_]*("):
         return "event type"
     return "name" if "pattern" in one else "text"

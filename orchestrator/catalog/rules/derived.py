@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.core.language.shop import Shop
 
 _TEXT: Final = r"""(?:"[^"\\]*"|'[^'\\]*')"""
-_SEGMENT: Final = re.compile(rf"({_TEXT})\s+in\s+segments\b")
+_SEGMENT: Final = re.compile(rf"({_TEXT})\s*in\s+segments\b")
 _TEXTS: Final = re.compile(_TEXT)
 # What other parts of the core read by these names follows from nothing else.
 _TAKEN: Final = frozenset({"locale", "zone", STAGE})

@@ -40,7 +40,7 @@ _TERM: Final = re.compile(
     | (?P<list>{_PATH}) \s*\.\s* exists\s*\(\s* (?P<each>[a-z]\w*) \s*,\s*
       (?P=each)\s*\.\s*(?P<field>[A-Za-z_]\w*)
       (?: \s+ in \s+ enrollment\s*\.\s*(?P<among>skus|families)\b | {_COMPARED} ) \s*\)
-    | (?P<outside>!\s*\(\s*)? (?P<segment>"[a-z]\w*"|'[a-z]\w*') \s+ in \s+ segments\b
+    | (?P<outside>!\s*\(\s*)? (?P<segment>"[a-z]\w*"|'[a-z]\w*') \s* in \s+ segments\b
       (?(outside)\s*\))
     )\s*(?P<more>&&|\Z)""",
     re.ASCII | re.VERBOSE,
