@@ -195,10 +195,62 @@ def effects_of(counted: Mapping[bytes, Counted]) -> list[Effect]:
 
 def total_of(effects: Iterable[Effect], base: Total | None = None) -> Total:
     """Return what events come to, together with an earlier total."""
-    total = Total()
+    summing = _Summing()
     for effect in effects:
-        total = _sum_of(total, _alone(effect))
+        summing.add(effect)
+    total = summing.total()
     return total if base is None else _sum_of(base, total)
+
+
+class _Summing:
+    """A total in the making; whoever has many orders is summed up with each of them."""
+
+    __slots__ = ("events", "newest", "numbers", "oldest", "pieces", "seen", "weights")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.pieces = 0
+        self.numbers: dict[str, tuple[int, Decimal, Decimal, Decimal]] = {}
+        self.newest: dict[str, Ranked] = {}
+        self.oldest: dict[str, Ranked] = {}
+        self.weights: dict[str, dict[str, int]] = {}
+        self.seen: dict[str, dict[str, int]] = {}
+
+    def add(self, effect: Effect) -> None:
+        self.events += 1
+        self.pieces += effect.pieces
+        for name, number in effect.numbers.items():
+            held = self.numbers.get(name)
+            if held is None:
+                self.numbers[name] = (1, number, number, number)
+            else:
+                count, amount, largest, smallest = held
+                bounds = max(largest, number), min(smallest, number)
+                self.numbers[name] = (count + 1, added(amount, number), *bounds)
+        self._rank(TIME, (effect.time_ms, effect.mark, ""))
+        for name, value in effect.told.items():
+            self._rank(name, (effect.time_ms, effect.mark, value))
+            self._weigh(name, {value: 1}, effect.time_ms)
+        for name, values in effect.weights.items():
+            self._weigh(name, values, effect.time_ms)
+
+    def _rank(self, name: str, ranked: Ranked) -> None:
+        self.newest[name] = max(self.newest.get(name, ranked), ranked)
+        self.oldest[name] = min(self.oldest.get(name, ranked), ranked)
+
+    def _weigh(self, name: str, values: Mapping[str, int], time_ms: int) -> None:
+        weights, seen = self.weights.setdefault(name, {}), self.seen.setdefault(name, {})
+        for value, weight in values.items():
+            weights[value] = weights.get(value, 0) + weight
+            seen[value] = max(seen.get(value, time_ms), time_ms)
+
+    def total(self) -> Total:
+        numbers = {
+            name: Numbers(count, *(text_of(amount) for amount in amounts))
+            for name, (count, *amounts) in self.numbers.items()
+        }
+        of_values = (self.newest, self.oldest, self.weights, self.seen)
+        return Total(self.events, self.pieces, numbers, *of_values)
 
 
 def _effect(mark: bytes, one: Counted) -> Effect | None:
@@ -206,15 +258,14 @@ def _effect(mark: bytes, one: Counted) -> Effect | None:
     for lines in one.returns.values():
         for sku, quantity in lines:
             returned[sku] = returned.get(sku, 0) + quantity
-    kept = [
-        (line, max(0, line.quantity - returned.get(line.sku, 0)) if returned else line.quantity)
-        for line in one.lines
-    ]
+    kept = [(line, max(0, line.quantity - returned.get(line.sku, 0))) for line in one.lines]
     pieces = sum(quantity for _, quantity in kept)
     if one.lines and not pieces:
         return None
-    part, whole = _part_kept(kept) if returned else (ZERO, ZERO)
-    numbers = {name: part_of(Decimal(number), part, whole) for name, number in one.numbers.items()}
+    numbers = {name: Decimal(number) for name, number in one.numbers.items()}
+    if returned:
+        part, whole = _part_kept(kept)
+        numbers = {name: part_of(number, part, whole) for name, number in numbers.items()}
     weights: dict[str, dict[str, int]] = {}
     for line, quantity in kept:
         for name, value in line.told.items() if quantity else ():
@@ -237,25 +288,6 @@ def _part_kept(kept: list[tuple[Line, int]]) -> tuple[Decimal, Decimal]:
             return part, whole
     pieces = sum(line.quantity for line, _ in kept)
     return Decimal(sum(quantity for _, quantity in kept)), Decimal(pieces)
-
-
-def _alone(effect: Effect) -> Total:
-    rank = (effect.time_ms, effect.mark)
-    told = {**effect.told, TIME: ""}
-    ranked: dict[str, Ranked] = {name: (*rank, value) for name, value in told.items()}
-    weights = {name: {value: 1} for name, value in effect.told.items()} | dict(effect.weights)
-    return Total(
-        1,
-        effect.pieces,
-        {
-            name: Numbers(1, text_of(number), text_of(number), text_of(number))
-            for name, number in effect.numbers.items()
-        },
-        ranked,
-        ranked,
-        weights,
-        {name: dict.fromkeys(values, effect.time_ms) for name, values in weights.items()},
-    )
 
 
 def _sum_of(one: Total, other: Total) -> Total:

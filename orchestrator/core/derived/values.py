@@ -42,24 +42,41 @@ _NO_SERIES: Final = Series()
 def values_of(derivations: Derivations, content: Content, now_ms: int) -> dict[str, Any]:
     """Return the attributes that have a value now, by name; what was never counted has none."""
     values: dict[str, Any] = {}
-    totals: dict[tuple[str, int | None], Total] = {}
-    effects: dict[str, list[Effect]] = {}
+    sums = _Sums(content, now_ms)
     for one in derivations.attributes:
         if one.says.tiers is not None:
-            tier = tier_of(one.says, _number(values.get(one.says.of or "")))
-            if tier is not None and tier != _assumed(derivations, one.name):
-                values[one.name] = tier
-            continue
-        place = (one.series, one.says.within)
-        if place not in totals:
-            series = content.get(one.series, _NO_SERIES)
-            if one.series not in effects:
-                effects[one.series] = effects_of(series.counted)
-            totals[place] = _in_window(series.total, effects[one.series], one.says.within, now_ms)
-        value = _value(one, totals[place])
+            value: Any = tier_of(one.says, _number(values.get(one.says.of or "")))
+        else:
+            value = _value(one, sums.of(one.series, one.says.within))
         if value is not None and value != _assumed(derivations, one.name):
             values[one.name] = value
     return values
+
+
+class _Sums:
+    """The totals of series and windows, each worked out once."""
+
+    __slots__ = ("_content", "_effects", "_now_ms", "_totals")
+
+    def __init__(self, content: Content, now_ms: int) -> None:
+        self._content = content
+        self._now_ms = now_ms
+        self._effects: dict[str, list[Effect]] = {}
+        self._totals: dict[tuple[str, int | None], Total] = {}
+
+    def of(self, key: str, within: int | None) -> Total:
+        series = self._content.get(key, _NO_SERIES)
+        if key not in self._effects:
+            self._effects[key] = effects_of(series.counted)
+        effects = self._effects[key]
+        if within is not None:
+            effects = [one for one in effects if _leaves_ms(one.time_ms, within) > self._now_ms]
+        # Of two windows the longer one holds all of the shorter, so as many are the same ones.
+        everything = within is None and series.total.events > 0
+        place = (key, None if everything else len(effects))
+        if place not in self._totals:
+            self._totals[place] = total_of(effects, series.total if everything else None)
+        return self._totals[place]
 
 
 def due_ms_of(derivations: Derivations, content: Content, now_ms: int) -> int | None:
@@ -80,12 +97,6 @@ def due_ms_of(derivations: Derivations, content: Content, now_ms: int) -> int | 
 def _assumed(derivations: Derivations, name: str) -> Any:
     held = derivations.assumed.get(name)
     return None if held is None else held.value
-
-
-def _in_window(total: Total, effects: list[Effect], within: int | None, now_ms: int) -> Total:
-    if within is None:
-        return total_of(effects, total)
-    return total_of(one for one in effects if _leaves_ms(one.time_ms, within) > now_ms)
 
 
 def _leaves_ms(time_ms: int, within: int) -> int:
