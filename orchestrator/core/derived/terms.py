@@ -54,10 +54,15 @@ class SeriesTerms(NamedTuple):
 
 
 class DerivedTerms(NamedTuple):
-    """One derived attribute: its declaration, the series it looks at, and its number there."""
+    """One derived attribute: its declaration, what it is made of, the series it looks at.
+
+    `number` is the name of its number there; nothing for an attribute that is no number.
+    """
 
     name: str
     says: DerivedAttribute
+    make: str
+    field: str
     series: str
     number: str
     is_money: bool
@@ -75,7 +80,7 @@ class Derivations:
         made = (_terms(name, one, shop) for name, one in declared.items() if one.on is not None)
         counted = sorted(made)
         tiers = [
-            DerivedTerms(name, one, "", "", is_money=False)
+            DerivedTerms(name, one, one.make, "", "", "", is_money=False)
             for name, one in sorted(declared.items())
             if one.on is None
         ]
@@ -88,7 +93,7 @@ class Derivations:
         self.by_type: Final[Mapping[str, tuple[SeriesTerms, ...]]] = by_type
         undoing = UNDOING if PURCHASE in by_type else frozenset()
         self.types: Final = frozenset(by_type) | undoing
-        self.amounts: Final = frozenset(one.name for one in counted if one.says.make in AMOUNTS)
+        self.amounts: Final = frozenset(one.name for one in counted if one.make in AMOUNTS)
         conditions = (one.when for one in self.series.values() if one.when is not None)
         self.reads: Final[Reads] = reduce(or_, (one.reads for one in conditions), NOTHING)
         self.assumed: Final = _assumed(self.attributes)
@@ -102,7 +107,9 @@ def _terms(name: str, says: DerivedAttribute, shop: Shop) -> DerivedTerms:
     if says.when is not None:
         source = says.when.source.encode()
         key += f"?{blake2b(source, digest_size=_DIGEST_BYTES).hexdigest()}"
-    return DerivedTerms(name, says, key, number if says.make in AMOUNTS else "", money)
+    return DerivedTerms(
+        name, says, says.make, says.field, key, number if says.make in AMOUNTS else "", money
+    )
 
 
 def _keys(terms: list[DerivedTerms]) -> list[str]:
@@ -112,10 +119,10 @@ def _keys(terms: list[DerivedTerms]) -> list[str]:
 def _series(key: str, terms: list[DerivedTerms]) -> SeriesTerms:
     its = [one for one in terms if one.series == key]
     says = its[0].says
-    fields = {one.says.field for one in its if one.says.make not in AMOUNTS} - {"", TIME}
+    fields = {one.field for one in its if one.make not in AMOUNTS} - {"", TIME}
     of_items = frozenset(field.removeprefix(ITEMS) for field in fields if field.startswith(ITEMS))
     numbers = {
-        one.number: (one.says.field, one.number.rpartition(" ")[2] if one.is_money else None)
+        one.number: (one.field, one.number.rpartition(" ")[2] if one.is_money else None)
         for one in its
         if one.number
     }

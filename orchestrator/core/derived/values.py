@@ -106,12 +106,12 @@ def _leaves_ms(time_ms: int, within: int) -> int:
 
 
 def _value(one: DerivedTerms, total: Total) -> Any:
-    says, field = one.says, one.says.field
+    field = one.field
     if not total.events:
         return None
-    match says.make:
+    match one.make:
         case "count":
-            return total.events if says.count == "events" else total.pieces
+            return total.events if one.says.count == "events" else total.pieces
         case "sum" | "average" | "max" | "min":
             return _amount(one, total)
         case "newest":
@@ -130,7 +130,7 @@ def _amount(one: DerivedTerms, total: Total) -> Any:
     numbers = total.numbers.get(one.number)
     if numbers is None:
         return None
-    match one.says.make:
+    match one.make:
         case "sum":
             amount = Decimal(numbers.sum)
         case "average":
