@@ -197,7 +197,7 @@ def test_what_is_said_instead_is_there_for_the_channel_that_tells_the_offer(shop
          '23: step "ways": branch[1].when: there is no offer "tenn"; did you mean "ten"?'),
         ("wait: 1h", "wait: {for: 1h, until: [{when: size(offers) > 0, next: list}]}",
          ('20: step "pause": wait.until[1].when: "offers" is not known here; a step sees '
-         "enrollment, profile, trigger")),
+         "enrollment, profile, segments, trigger")),
     ],
 )  # fmt: skip
 def test_journeys_name_offers_that_there_are(
