@@ -172,18 +172,13 @@ class Journeys:
         self.exit_types: Final = frozenset(self.exit_fields)
         self.heard: Final = frozenset(chain(*map(_heard, self.versions.values())))
         # An acquisition offer may be taken back by any event that says who somebody is.
-        self.reads_set_off: Final = (
-            _reads_set_off(self.versions.values()) | self.offers.says | of_segments
-        )
+        always = self.offers.says | of_segments
+        self.reads_set_off: Final = _reads_set_off(self.versions.values()) | always
         self.reads_on: Final = _reads_on(self.versions.values(), self.reads_set_off)
-        self.reads_when_due: Final = (
-            _converted(
-                expression
-                for journey in self.versions.values()
-                for expression in (*_step_expressions(journey), *_entry_expressions(journey))
-            )
-            | self.offers.says
-            | of_segments
+        self.reads_when_due: Final = always | _converted(
+            expression
+            for journey in self.versions.values()
+            for expression in (*_step_expressions(journey), *_entry_expressions(journey))
         )
         self.reads_of_profile: Final = of_segments | _converted(
             expression for plan in current for expression in _profile_expressions(plan.journey)

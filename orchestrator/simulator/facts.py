@@ -229,23 +229,8 @@ class Observer:
                 }
             case Chosen() | AttributesSet() | EventTold() | GoalReached():
                 return self._of_step(entry, decision)
-            case StageChanged():
-                return "stage", {
-                    "stage": entry.to,
-                    "from": entry.from_,
-                    "reason": entry.reason.value,
-                }
-            case StageWithheld():
-                return "stage_withheld", {
-                    "stage_withheld": entry.stage,
-                    "missing": sorted(entry.missing),
-                }
-            case AttributesDerived():
-                held = decision.customer.attributes
-                values = {
-                    name: held[name].value if name in held else None for name in entry.attributes
-                }
-                return "derive", {"derive": values}
+            case StageChanged() | StageWithheld() | AttributesDerived():
+                return _of_profile(entry, decision)
             case Emitted():
                 raise AssertionError("commands are told as such")
             case MessageFinal():
@@ -284,6 +269,27 @@ class Observer:
     def _steps(self, commands: tuple[str, ...]) -> list[str]:
         known = self._commands
         return sorted(known[one].step if one in known else one for one in commands)
+
+
+def _of_profile(
+    entry: StageChanged | StageWithheld | AttributesDerived, decision: Decision
+) -> tuple[str, dict[str, Any]]:
+    match entry:
+        case StageChanged():
+            return "stage", {
+                "stage": entry.to,
+                "from": entry.from_,
+                "reason": entry.reason.value,
+            }
+        case StageWithheld():
+            missing = sorted(entry.missing)
+            return "stage_withheld", {"stage_withheld": entry.stage, "missing": missing}
+        case AttributesDerived():
+            held = decision.customer.attributes
+            values = {name: held[name].value if name in held else None for name in entry.attributes}
+            return "derive", {"derive": values}
+        case _:
+            assert_never(entry)
 
 
 def _of_offer(entry: OfferEntry, decision: Decision) -> tuple[str, dict[str, Any]]:
