@@ -115,7 +115,7 @@ def merged(one: Derived, other: Derived) -> Derived:
     Commutative, associative and idempotent: every id has its own tally, which only one place
     writes at a time, so of two tallies of one id the later one holds everything in the other. What
     both ids counted is told apart when it is read (`opened`). The values have to be worked out
-    again after it, and the time of the next one is the earlier of the two until then.
+    again after it (`follow.derive_again`); until then the earlier of the two times holds.
     """
     tallies = dict(one.tallies)
     for name, tally in other.tallies.items():
