@@ -416,6 +416,12 @@ class DuplicateFound(Struct, frozen=True, tag="duplicate_found", tag_field="kind
 IdentityEntry = MergeRequested | HandedOver | MergedInto | Absorbed | TakenOver | DuplicateFound
 
 
+class AttributesDerived(Struct, frozen=True, tag="attributes_derived", tag_field="kind", gc=False):
+    """These derived attributes have another value, or none any more; values are the profile's."""
+
+    attributes: tuple[str, ...]
+
+
 LogEntry = (
     Entered
     | Moved
@@ -448,6 +454,7 @@ LogEntry = (
     | Absorbed
     | TakenOver
     | DuplicateFound
+    | AttributesDerived
 )
 
 

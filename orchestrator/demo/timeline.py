@@ -17,6 +17,7 @@ from msgspec import Raw, Struct, field
 from orchestrator.core.calendar import instant_text
 from orchestrator.core.decision import (
     Absorbed,
+    AttributesDerived,
     AttributesSet,
     Chosen,
     ClaimRefused,
@@ -298,6 +299,8 @@ def _fact(
             | DuplicateFound()
         ):
             return _of_identity(entry, messages)
+        case AttributesDerived():
+            return Fact(Mark.MOVED, f"{', '.join(entry.attributes)} followed from it")
         case _:
             return _of_offer(entry, record, messages, explanation)
 

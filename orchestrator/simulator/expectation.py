@@ -64,6 +64,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "absorb": (),
     "take_over": ("step", "for", "key", "enrollment", "version"),
     "find_duplicate": ("others", "merges"),
+    "derive": (),
     "ignore": (),
     "dead_letter": ("detail",),
 }
@@ -154,6 +155,8 @@ class Expectation(BaseModel):
     """The journey that goes on for the customer, from an absorbed id."""
     find_duplicate: str | None = None
     """What other known customers have too: `email` or `phone`."""
+    derive: Mapping[str, Any] | None = None
+    """The derived attributes that have another value now, with the value; null for none."""
     ignore: str | None = None
     """`duplicate`, or `erased` when it is not younger than the customer's erasure."""
     dead_letter: str | None = None

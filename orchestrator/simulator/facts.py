@@ -16,6 +16,7 @@ from orchestrator.catalog.findings import shortened
 from orchestrator.core.command import Command, CommandType
 from orchestrator.core.decision import (
     Absorbed,
+    AttributesDerived,
     AttributesSet,
     Chosen,
     ClaimRefused,
@@ -70,7 +71,7 @@ _SIGNS: Final = {
     "promise": "◇", "grant": "◇", "refuse_offer": "✗", "confirm": "◆", "withdraw": "✗",
     "redeem": "◆", "refuse_redemption": "✗", "undo_redemption": "◇",
     "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
-    "stage": "▲", "stage_withheld": "△", "forget": "∅",
+    "stage": "▲", "stage_withheld": "△", "derive": "=", "forget": "∅",
     "claim": "☎", "refuse_claim": "✗",
     "ask_merge": "⇢", "hand_over": "⇢", "merge": "⇥", "absorb": "⇤", "take_over": "→",
     "find_duplicate": "≈",
@@ -249,8 +250,8 @@ class Observer:
                 }
             case Chosen() | AttributesSet() | EventTold() | GoalReached():
                 return self._of_step(entry, decision)
-            case StageChanged() | StageWithheld():
-                return _of_stage(entry)
+            case StageChanged() | StageWithheld() | AttributesDerived():
+                return _of_profile(entry, decision)
             case Emitted():
                 raise AssertionError("commands are told as such")
             case MessageFinal() | TaskClaimed() | ClaimRefused() | CustomerErased():
@@ -365,12 +366,25 @@ class Observer:
         return sorted(known[one].step if one in known else one for one in commands)
 
 
-def _of_stage(entry: StageChanged | StageWithheld) -> tuple[str, dict[str, Any]]:
-    if isinstance(entry, StageWithheld):
-        missing = sorted(entry.missing)
-        return "stage_withheld", {"stage_withheld": entry.stage, "missing": missing}
-    reason = entry.reason.value
-    return "stage", {"stage": entry.to, "from": entry.from_, "reason": reason}
+def _of_profile(
+    entry: StageChanged | StageWithheld | AttributesDerived, decision: Decision
+) -> tuple[str, dict[str, Any]]:
+    match entry:
+        case StageChanged():
+            return "stage", {
+                "stage": entry.to,
+                "from": entry.from_,
+                "reason": entry.reason.value,
+            }
+        case StageWithheld():
+            missing = sorted(entry.missing)
+            return "stage_withheld", {"stage_withheld": entry.stage, "missing": missing}
+        case AttributesDerived():
+            held = decision.customer.attributes
+            values = {name: held[name].value if name in held else None for name in entry.attributes}
+            return "derive", {"derive": values}
+        case _:
+            assert_never(entry)
 
 
 def _of_offer(entry: OfferEntry, decision: Decision) -> tuple[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.core.customer import Cause, RememberedExit
 from orchestrator.core.decision import Absorbed, EndReason, PromiseEnd, TakenOver
+from orchestrator.core.derived.follow import derive_again
 from orchestrator.core.identity.merge import united
 from orchestrator.core.offers.ledger import is_open
 from orchestrator.core.offers.promises import close, confirm
@@ -73,6 +74,8 @@ def _unite(draft: Draft, state: Customer) -> None:
     draft.watches, draft.asked, draft.contact = whole.watches, whole.asked, whole.contact
     draft.earned, draft.kin, draft.erased = whole.earned, whole.kin, whole.erased
     draft.change_promises(whole.promises)
+    draft.derived = whole.derived
+    derive_again(draft)
 
 
 def _bought(orders: Iterable[Order], known: Iterable[Order]) -> list[RememberedExit]:

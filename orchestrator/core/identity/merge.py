@@ -40,6 +40,7 @@ from orchestrator.core.customer import (
     Sent,
     Watch,
 )
+from orchestrator.core.derived import tally
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES
 from orchestrator.core.language.stages import TIMES_MAX
 from orchestrator.core.offers import ledger
@@ -80,6 +81,7 @@ def united(one: Customer, other: Customer) -> Customer:
         earned=_joined(one.earned, other.earned, _marks),
         kin=_kin(one.kin, other.kin),
         erased=_erased(one.erased, other.erased),
+        derived=tally.merged(one.derived, other.derived),
     )
 
 

@@ -16,6 +16,8 @@ from orchestrator.core.customer import (
     Consent,
     Contact,
     Customer,
+    Derived,
+    Erased,
     Habits,
     JourneyMemory,
     Kin,
@@ -27,6 +29,7 @@ from orchestrator.core.customer import (
     Removal,
     Response,
     Sent,
+    Tally,
     Watch,
 )
 from orchestrator.core.identity.merge import united
@@ -146,6 +149,10 @@ class Chance(random.Random):
             contact=self.contact(),
             promises=self.mapping(self.promise),
             earned=self.mapping(self.marks),
+            erased=self.choice((None, Erased(self.time(), self.time()))),
+            derived=Derived(
+                self.maybe_time(), self.mapping(lambda: Tally(self.time(), self.marks()))
+            ),
             kin=self.choice((None, Kin(None, self.mapping(self.time), self.mapping(self.habits)))),
         )
 
