@@ -16,21 +16,21 @@ import uvloop
 from orchestrator import __version__
 from orchestrator.catalog import load
 from orchestrator.catalog.bundle import load_files
+from orchestrator.clients.definitions import Definitions, prepare
 from orchestrator.clients.security import client_options
 from orchestrator.metrics import Metrics
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics
-from orchestrator.runtime.definitions import Definitions, prepare
 from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.followed.pauses import PauseFollower
+from orchestrator.runtime.pauses import PauseFollower
 from orchestrator.runtime.publications import Publications, event_triggers, rules_of, topic_names
 from orchestrator.runtime.shell.app import Shell, create_shell
 from orchestrator.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from orchestrator.clients.definitions import Published
     from orchestrator.core.journeys import Journeys
     from orchestrator.protocol.commit.names import TopicNames
-    from orchestrator.runtime.definitions import Published
     from orchestrator.settings import Settings
 
 _log = structlog.get_logger()

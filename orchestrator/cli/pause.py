@@ -14,6 +14,8 @@ import click
 from orchestrator.catalog.bundle import load_files
 from orchestrator.catalog.findings import instead
 from orchestrator.cli.options import with_settings
+from orchestrator.clients.control import ControlTopic
+from orchestrator.clients.definitions import Definitions, now, publisher
 from orchestrator.clients.security import client_options
 from orchestrator.core.command import CommandClass
 from orchestrator.core.pauses import GLOBAL, KINDS
@@ -21,8 +23,6 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.protocol.control import Control, checked, scope_of, told
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
-from orchestrator.runtime.definitions import Definitions, now, publisher
-from orchestrator.runtime.followed.pauses import ControlTopic
 from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
 
 if TYPE_CHECKING:

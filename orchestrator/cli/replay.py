@@ -20,13 +20,13 @@ from orchestrator.catalog import load
 from orchestrator.catalog.bundle import load_files
 from orchestrator.catalog.findings import shortened
 from orchestrator.cli.options import with_settings
+from orchestrator.clients.definitions import Definitions
 from orchestrator.clients.records import install_lenient_records
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.demo.stage import Received, consumer, partitions_of, read_to_end
 from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.outputs import EventCause, LogRecord, ResumedCause, VisitCause
 from orchestrator.protocol.topics import Topics
-from orchestrator.runtime.definitions import Definitions
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings, TopicSettings
 from orchestrator.simulator.facts import Observer
 from orchestrator.simulator.replay import Mismatch, Recorded, Replay, Rules, Step, command_place

@@ -10,9 +10,9 @@ import click
 from orchestrator.catalog import load
 from orchestrator.catalog.bundle import changes
 from orchestrator.cli.options import with_settings
+from orchestrator.clients.definitions import Definitions, prepare, publisher
 from orchestrator.clients.security import client_options
 from orchestrator.protocol.topics import Topics
-from orchestrator.runtime.definitions import Definitions, prepare, publisher
 from orchestrator.runtime.publications import topic_names
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings, TopicSettings
 

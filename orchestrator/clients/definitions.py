@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from orchestrator.catalog.bundle import carried_over, files_of, load_files
+from orchestrator.clients.followed import FollowedTopic
 from orchestrator.errors import DependencyError, JourneyError, OrchestratorError
 from orchestrator.protocol.commit.meta import changed_journeys, journey_digests
 from orchestrator.protocol.definitions import (
@@ -23,7 +24,6 @@ from orchestrator.protocol.definitions import (
     decode_definition,
     encode_definition,
 )
-from orchestrator.runtime.followed.topic import FollowedTopic
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

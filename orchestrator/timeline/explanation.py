@@ -41,7 +41,7 @@ from orchestrator.core.decision import (
     StageChanged,
     StageWithheld,
 )
-from orchestrator.demo.sentences import (
+from orchestrator.timeline.sentences import (
     PROMISE_ENDED_BECAUSE,
     channel_noun,
     duration,
