@@ -153,8 +153,19 @@ class Fence(Struct, frozen=True, gc=False):
     enrollments: tuple[FencedEnrollment, ...]
 
 
-class EventCause(Struct, frozen=True, tag="event", tag_field="kind", gc=False):
-    """A consumed record: where it stood and which event it held."""
+class Origin(Struct, frozen=True, gc=False):
+    """Where a producer's record stood first."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class EventCause(Struct, frozen=True, tag="event", tag_field="kind", omit_defaults=True, gc=False):
+    """A consumed record: where it stood and which event it held.
+
+    `origin` is where the record stood before it was forwarded home; absent when it was not.
+    """
 
     topic: str
     partition: int
@@ -163,6 +174,7 @@ class EventCause(Struct, frozen=True, tag="event", tag_field="kind", gc=False):
     id: str
     type: str
     time: Timestamp
+    origin: Origin | None = None
 
 
 class TimerCause(Struct, frozen=True, tag="timer", tag_field="kind", gc=False):
@@ -233,8 +245,11 @@ def rfc3339(time_ms: int) -> str:
     return f"{_second(second)}.{millisecond:03d}Z"
 
 
-def event_cause(position: Position, event: Event) -> LogCause:
-    """Return the cause of a decision about an event."""
+def event_cause(position: Position, event: Event, origin: Position | None = None) -> LogCause:
+    """Return the cause of a decision about an event; `origin` when its record was forwarded."""
+    first = None
+    if origin is not None and origin is not position:
+        first = Origin(origin.topic, origin.partition, origin.offset)
     return EventCause(
         topic=position.topic,
         partition=position.partition,
@@ -243,6 +258,7 @@ def event_cause(position: Position, event: Event) -> LogCause:
         id=event.id,
         type=event.type,
         time=rfc3339(event.time_ms),
+        origin=first,
     )
 
 
@@ -277,7 +293,7 @@ def encode_told(event: ToldEvent) -> bytes:
 
 def told_headers(event: ToldEvent) -> WrittenHeaders:
     """Return the headers of an event that a step tells."""
-    return _headers(event.id, event.type, event.traceparent)
+    return event_headers(event.id, event.type, event.traceparent)
 
 
 def encode_command(command: Command) -> bytes:
@@ -340,10 +356,11 @@ def _promise(command: Command) -> PromiseData | UnsetType:
 
 def command_headers(command: Command) -> WrittenHeaders:
     """Return the headers of a command, so that a sender can route without parsing."""
-    return _headers(command.id, command.type.value, command.traceparent)
+    return event_headers(command.id, command.type.value, command.traceparent)
 
 
-def _headers(event_id: str, event_type: str, traceparent: str | None) -> WrittenHeaders:
+def event_headers(event_id: str, event_type: str, traceparent: str | None) -> WrittenHeaders:
+    """Return the headers of a structured CloudEvent, so that a reader can route without parsing."""
     headers: WrittenHeaders = [
         ("content-type", CONTENT_TYPE),
         ("ce_id", event_id.encode()),

@@ -183,7 +183,9 @@ class OpenGroup:
             reason, detail = decision.rejection.reason, decision.rejection.detail
             self._dead_letter(intake, reason, detail, event.type)
             return
-        cause = outputs.event_cause(_position(intake.source, intake.record), event)
+        position = _position(intake.source, intake.record)
+        forwarded = intake.source.topic == self._rules.names.forward
+        cause = outputs.event_cause(position, event, intake.origin if forwarded else None)
         effects = self._encode(home, customer_id, decision, cause)
         added_bytes = len(intake.record.value or b"")
         if not self._fits(home, customer_id, decision.customer, added_bytes, effects):
