@@ -163,8 +163,11 @@ def cap_reached(contact: Contact, cap: Cap, about: tuple[str, str, str], now_ms:
     `about` is channel, class and journey. A message that may still be handed over counts as of
     now: the customer gets it at the earliest now.
     """
-    if not cap_concerns(cap, *about):
-        return False
+    return cap_concerns(cap, *about) and cap_used(contact, cap, now_ms) >= cap.max
+
+
+def cap_used(contact: Contact, cap: Cap, now_ms: int) -> int:
+    """Return how many messages a cap counts in the window that ends now."""
     from_ms = now_ms - cap.per
     found = 0
     for one in contact.sends:
@@ -174,7 +177,7 @@ def cap_reached(contact: Contact, cap: Cap, about: tuple[str, str, str], now_ms:
             and (one.time_ms > from_ms or one.expires_at_ms >= now_ms)
         ):
             found += 1
-    return found >= cap.max
+    return found
 
 
 def cap_concerns(cap: Cap, channel: str, command_class: str, journey: str) -> bool:
