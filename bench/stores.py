@@ -80,7 +80,7 @@ class Lmdb:
     """One B+ tree, mapped into memory; synchronous as SQLite's NORMAL is: metadata only."""
 
     def __init__(self, folder):
-        import lmdb
+        import lmdb  # noqa: PLC0415 - Only who compares it needs it.
 
         self.env = lmdb.open(str(folder / "lmdb"), map_size=2**36, sync=False, writemap=False)
 
@@ -104,7 +104,7 @@ class Rocks:
     """A log-structured tree with its defaults and a write-ahead log."""
 
     def __init__(self, folder):
-        import rocksdict
+        import rocksdict  # noqa: PLC0415 - As above.
 
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
