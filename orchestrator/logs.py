@@ -25,7 +25,7 @@ _PERSONAL = ("customer", "customer_id", "subject", "key")
 _NEVER = ("value", "data", "headers", "variables", "recipient", "attributes")
 
 # Libraries that tell at `info` what our own lines tell better.
-_CHATTY = ("aiokafka", "faust", "mode", "asyncio", "docker", "testcontainers", "urllib3")
+_CHATTY = ("aiokafka", "faust", "mode", "asyncio", "docker", "testcontainers", "urllib3", "uvicorn")
 
 
 def configure(*, level: str = "info", style: str = "auto") -> None:

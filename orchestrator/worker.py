@@ -15,7 +15,7 @@ import uvloop
 
 from orchestrator import __version__
 from orchestrator.catalog import load
-from orchestrator.catalog.bundle import load_files
+from orchestrator.catalog.bundle import files_of, load_files
 from orchestrator.clients.definitions import Definitions, prepare
 from orchestrator.clients.security import client_options
 from orchestrator.metrics import Metrics
@@ -79,7 +79,7 @@ async def _published(settings: Settings, folder: Journeys, definitions: Definiti
     published = await definitions.read()
     running = published.running
     if running is None or not published.knows_folder(folder.content_hash):
-        ready = prepare(settings.journeys, folder, published, settings.mode)
+        ready = prepare(files_of(settings.journeys), folder, published, settings.mode)
         current = await definitions.publish(ready.bundle, by=f"worker {settings.slot}")
         _log.info("published", journeys=current.content_hash[:12], by=current.published_by)
         return ready.journeys

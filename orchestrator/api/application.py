@@ -16,18 +16,30 @@ from orchestrator import __version__
 from orchestrator.api import problems
 from orchestrator.api.access import RateLimit, scoped_router
 from orchestrator.api.problems import ProblemDetails
-from orchestrator.api.routes import customers, events, health
+from orchestrator.api.routes import customers, definitions, events, health, journeys, pauses
 from orchestrator.api.shield import Shield
 from orchestrator.api.tokens import Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from orchestrator.api.ingest import Ingest
     from orchestrator.api.model.read_model import ReadModel
     from orchestrator.api.telemetry import Telemetry
     from orchestrator.api.tokens import Tokens
+    from orchestrator.core.language.shop import Channel
     from orchestrator.settings import Settings
 
-_ROUTERS = (health.router, events.router, customers.router)
+    SeeToTopics = Callable[[Settings, Mapping[str, Channel]], Awaitable[None]]
+
+_ROUTERS = (
+    health.router,
+    events.router,
+    customers.router,
+    journeys.router,
+    *definitions.routers,
+    *pauses.routers,
+)
 _about = scoped_router(Scope.READ, tags=["about"])
 
 
@@ -35,7 +47,8 @@ _about = scoped_router(Scope.READ, tags=["about"])
 class Api:
     """What every route works with: `request.app.state.api`.
 
-    `inputs` are the topics that receipts may name.
+    `inputs` are the topics that receipts may name; `see_to_topics` creates those of channels that
+    are published.
     """
 
     settings: Settings
@@ -44,6 +57,7 @@ class Api:
     ingest: Ingest
     telemetry: Telemetry
     inputs: frozenset[str]
+    see_to_topics: SeeToTopics
     rates: RateLimit = field(init=False)
 
     def __post_init__(self) -> None:

@@ -27,10 +27,11 @@ from orchestrator.metrics import serve as serve_metrics
 from orchestrator.protocol.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
     from fastapi import FastAPI
 
+    from orchestrator.api.application import SeeToTopics
     from orchestrator.settings import Settings
 
 _log = structlog.get_logger()
@@ -41,8 +42,8 @@ _BACKLOG: Final = 512
 _REQUESTS_MAX: Final = 512
 
 
-def run_api(settings: Settings, prepare: Callable[[Settings], Awaitable[None]]) -> None:
-    """Run until SIGTERM. `prepare` sees to the topics before anything is read.
+def run_api(settings: Settings, see_to_topics: SeeToTopics) -> None:
+    """Run until SIGTERM. `see_to_topics` creates what is missing, before anything is read.
 
     Raises UsageError for settings, DependencyError for topics, WorkerGaveUp for a restart.
     """
@@ -53,7 +54,7 @@ def run_api(settings: Settings, prepare: Callable[[Settings], Awaitable[None]]) 
         contextlib.closing(_listening(settings)) as listener,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_run(settings, tokens, listener, prepare))
+        runner.run(_run(settings, tokens, listener, see_to_topics))
 
 
 def tokens_of(settings: Settings) -> Tokens:
@@ -66,10 +67,10 @@ async def _run(
     settings: Settings,
     tokens: Tokens,
     listener: socket.socket,
-    prepare: Callable[[Settings], Awaitable[None]],
+    see_to_topics: SeeToTopics,
 ) -> None:
     await check_connection(settings)
-    await prepare(settings)
+    await see_to_topics(settings, {})
     telemetry = Telemetry()
     model = ReadModel(settings, telemetry)
     topics = Topics.of(settings, {})
@@ -80,7 +81,7 @@ async def _run(
         event_bytes_max=settings.event_bytes_max,
     )
     inputs = frozenset(topics.inputs)
-    api = Api(settings, tokens, model, ingest, telemetry, inputs)
+    api = Api(settings, tokens, model, ingest, telemetry, inputs, see_to_topics)
     telemetry.ready.set_function(lambda: float(model.ready))
     metrics = None
     if settings.api_metrics_port:

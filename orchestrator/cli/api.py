@@ -15,6 +15,9 @@ from orchestrator.runtime.admin import ensure_topics
 from orchestrator.settings import ApiSettings, ConnectionSettings, JourneySettings, TopicSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.core.language.shop import Channel
     from orchestrator.settings import Settings
 
 _EPILOG = """\b
@@ -55,5 +58,5 @@ def _make_token(name: str, scopes: str) -> None:
     click.echo(line)
 
 
-async def _see_to_topics(settings: Settings) -> None:
-    await ensure_topics(settings, Topics.of(settings, {}))
+async def _see_to_topics(settings: Settings, channels: Mapping[str, Channel]) -> None:
+    await ensure_topics(settings, Topics.of(settings, channels))

@@ -19,6 +19,7 @@ from orchestrator.clients.control import ControlTopic
 from orchestrator.clients.definitions import Definitions
 from orchestrator.clients.security import client_options
 from orchestrator.core.customer import Customer, decode_customer
+from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.topics import Topics
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ReadModel:
         bounds = Bounds(settings.api_timeline_days * _DAY_MS, settings.api_timeline_entries_max)
         self._settings: Final = settings
         self._feed: Final = Feed(options, sources, bounds, telemetry)
-        self._definitions: Final = Definitions(options, topics.definitions)
+        self.definitions: Final = Definitions(options, topics.definitions)
         self.control: Final = ControlTopic(options, topics.control)
         self._learned = False
         self.journeys: Journeys | None = None
@@ -74,21 +75,21 @@ class ReadModel:
         """Open the file, and learn which journeys run and what is paused."""
         await self._feed.start(self._settings.api_data_dir)
         await self.control.read()
-        published = await self._definitions.read()
-        if published.running is not None and published.current is not None:
-            await self._adopt(published.running, published.current)
+        published = await self.definitions.read()
+        if published.current is not None:
+            await self._adopt_current(published)
         self._learned = True
 
     async def run(self) -> None:
         """Feed until cancelled; whatever ends one part ends all."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._feed.run())
-            group.create_task(self._definitions.follow(self._adopt))
+            group.create_task(self.definitions.follow(self._adopt))
             group.create_task(self.control.followed.follow(self._pause))
 
     async def stop(self) -> None:
         """Close connections and file."""
-        await self._definitions.stop()
+        await self.definitions.stop()
         await self.control.stop()
         await self._feed.stop()
 
@@ -100,7 +101,7 @@ class ReadModel:
     @property
     def published(self) -> Published:
         """What was published, and which of it runs."""
-        return self._definitions.published
+        return self.definitions.published
 
     @property
     def paused(self) -> tuple[Control, ...]:
@@ -166,6 +167,16 @@ class ReadModel:
         journeys = await asyncio.to_thread(load_files, bundle.files, mode)
         self.journeys = journeys.pausing(self.control.controls.pauses())
         _log.info("journeys taken over", journeys=current.content_hash[:12])
+
+    async def _adopt_current(self, published: Published) -> None:
+        """Adopt what runs; customers can be asked about without it, should it be unreadable."""
+        try:
+            bundle, current = published.running, published.current
+            assert bundle is not None
+            assert current is not None
+            await self._adopt(bundle, current)
+        except OrchestratorError as error:
+            _log.error("journeys not taken over", reason=str(error))
 
     async def _pause(self) -> None:
         if self.journeys is not None:
