@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
@@ -72,17 +73,8 @@ async def get_document(request: Request) -> dict[str, Any]:
 
 def create_application(api: Api) -> FastAPI:
     """Return the application around what its routes work with."""
-    application = FastAPI(
-        title="Journey orchestrator",
-        version=__version__,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
+    application = _with_routes()
     application.state.api = api
-    for router in (*_ROUTERS, _about):
-        application.include_router(router)
     problems.install(application)
     application.add_middleware(
         Shield,
@@ -91,6 +83,27 @@ def create_application(api: Api) -> FastAPI:
         seconds_max=api.settings.api_timeout_seconds,
     )
     return application
+
+
+def _with_routes() -> FastAPI:
+    application = FastAPI(
+        title="Journey orchestrator",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for router in (*_ROUTERS, _about):
+        application.include_router(router)
+    return application
+
+
+def written_document() -> bytes:
+    """Return the document as it is written to docs/openapi.json."""
+    application = _with_routes()
+    made = document(application)
+    return orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
 
 
 def document(application: FastAPI) -> dict[str, Any]:

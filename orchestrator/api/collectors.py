@@ -37,7 +37,7 @@ class Collected(BaseModel):
 
     user_id: str | None = Field(None, alias="userId", min_length=1, max_length=256)
     anonymous_id: str | None = Field(None, alias="anonymousId", min_length=1, max_length=256)
-    message_id: str = Field(alias="messageId", min_length=1, max_length=256)
+    message_id: str = Field(alias="messageId", min_length=1, max_length=200, examples=["m-1"])
     timestamp: str | None = Field(None, max_length=64, examples=["2026-11-22T10:00:00Z"])
 
     @model_validator(mode="after")
@@ -85,7 +85,7 @@ class Track(Collected):
         }
     )
 
-    event: str = Field(min_length=1, max_length=_NAME_MAX)
+    event: str = Field(min_length=1, max_length=_NAME_MAX, examples=["Product Viewed"])
     properties: dict[str, Any] = Field(default_factory=dict)
 
 

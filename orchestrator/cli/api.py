@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.api.application import written_document
 from orchestrator.api.server import run_api
 from orchestrator.api.tokens import new_token, scopes_of
 from orchestrator.cli.options import with_settings
@@ -37,8 +39,14 @@ Exit codes: 0 stopped, 1 the broker refuses, 2 wrong usage or settings, 70 it wa
     "--new-token", metavar="NAME", help="Only make a token: to stderr, its line to stdout."
 )
 @click.option("--scopes", default="", metavar="LIST", help="Of --new-token: ingest,read,act,erase.")
+@click.option(
+    "--document",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Only write the OpenAPI document.",
+)
 @with_settings(ConnectionSettings, TopicSettings, JourneySettings, ApiSettings)
-def api(settings: Settings, *, new_token: str | None, scopes: str) -> None:
+def api(settings: Settings, *, new_token: str | None, scopes: str, document: Path | None) -> None:
     """Take events in and answer about customers until SIGTERM.
 
     It is fed from the topics into a folder of its own, and goes on from there after a restart; any
@@ -46,6 +54,9 @@ def api(settings: Settings, *, new_token: str | None, scopes: str) -> None:
     """
     if new_token is not None:
         _make_token(new_token, scopes)
+        return
+    if document is not None:
+        document.write_bytes(written_document())
         return
     run_api(settings, _see_to_topics)
 

@@ -97,7 +97,7 @@ class Result(BaseModel):
 class Results(BaseModel):
     """What became of a batch of which some were refused; the others are accepted."""
 
-    receipt: str
+    receipt: str = Field(examples=["r1.kZSrdG91Y2hwb2ludHMDzQTSAQ"])
     accepted: int = Field(examples=[1])
     rejected: int = Field(examples=[1])
     results: list[Result]
