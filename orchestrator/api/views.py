@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from orchestrator.core.contact import bounced_at_ms, cap_used
+from orchestrator.core.contact import address_changed_ms, bounced_at_ms, cap_used
 from orchestrator.core.journeys import STAGE
 from orchestrator.core.language.scalars import duration_text
 from orchestrator.core.offers.ledger import is_open
@@ -115,11 +115,7 @@ def customer_view(customer: Customer, journeys: Journeys | None, now_ms: int) ->
         stage=_first_stage(journeys) if stage is None else str(stage.value),
         attributes={name: _attribute(one) for name, one in sorted(attributes.items())},
         consents=[_consent(key, one) for key, one in sorted(contact.consents.items())],
-        bounced={
-            channel: rfc3339(at_ms)
-            for channel in sorted(contact.bounced)
-            if (at_ms := bounced_at_ms(contact, channel, None)) is not None
-        },
+        bounced=_bounced(customer, journeys),
         talking_until=(
             rfc3339(contact.talking_until_ms) if contact.talking_until_ms > now_ms else None
         ),
@@ -190,6 +186,19 @@ def _enrollment(one: Enrollment) -> EnrollmentView:
         held=one.held,
         open_commands=[command.id for command in one.open_commands],
     )
+
+
+def _bounced(customer: Customer, journeys: Journeys | None) -> dict[str, str]:
+    """Return the channels whose address is dead, unless the profile has a newer one."""
+    found = {}
+    for channel in sorted(customer.contact.bounced):
+        declared = None if journeys is None else journeys.channels.get(channel)
+        address_ref = None if declared is None else declared.address_ref
+        changed_ms = address_changed_ms(address_ref, customer.attributes)
+        at_ms = bounced_at_ms(customer.contact, channel, changed_ms)
+        if at_ms is not None:
+            found[channel] = rfc3339(at_ms)
+    return found
 
 
 def _caps(customer: Customer, journeys: Journeys | None, now_ms: int) -> list[CapView]:

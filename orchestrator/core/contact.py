@@ -17,7 +17,7 @@ from orchestrator.core.customer import Consent, Contact, Removal, Response, Sent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchestrator.core.customer import OpenCommand
+    from orchestrator.core.customer import Attribute, OpenCommand
     from orchestrator.core.event import Event
     from orchestrator.core.language.shop import Cap
 
@@ -88,6 +88,12 @@ def bounced_at_ms(contact: Contact, channel: str, address_changed_ms: int | None
     if at_ms is not None and address_changed_ms is not None and address_changed_ms > at_ms:
         return None
     return at_ms
+
+
+def address_changed_ms(address_ref: str | None, attributes: Mapping[str, Attribute]) -> int | None:
+    """Return since when the profile holds the address of a channel; None when it holds none."""
+    address = attributes.get((address_ref or "").removeprefix("profile."))
+    return None if address is None else address.time_ms
 
 
 def counted(contact: Contact, sent: Sent, longest_ms: int, now_ms: int) -> Contact:

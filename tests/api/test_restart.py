@@ -32,11 +32,8 @@ def feed(deployment, first, count):
 def newest_states(deployment):
     """Return what the changelog says of each customer."""
     topic = f"{deployment.prefix}{deployment.app_id}-customers-changelog"
-    states = {}
-    for key, value, _ in read_topic(deployment.client, topic, isolation="read_committed"):
-        if key[0] != 0xFF:
-            states[key] = value
-    return states
+    records = read_topic(deployment.client, topic, isolation="read_committed")
+    return {key: value for key, value, _ in records if key[0] != 0xFF}
 
 
 def logged(deployment):
