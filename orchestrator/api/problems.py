@@ -96,10 +96,9 @@ class Problem(HTTPException):
 
 
 def install(application: FastAPI) -> None:
-    """Let every error of an application be answered as a problem."""
+    """Let what routes refuse be answered as a problem; `shield` answers for what fails."""
     application.add_exception_handler(HTTPException, _on_http)
     application.add_exception_handler(RequestValidationError, _on_validation)
-    application.add_exception_handler(Exception, _on_error)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -146,19 +145,19 @@ def _on_validation(_request: Request, error: Exception) -> Response:
     return Problem(422, f"the request is not valid: {named}", errors=faults).response()
 
 
-def _on_error(request: Request, error: Exception) -> Response:
+def failed(route: str, error: Exception) -> Problem:
+    """Return the answer to a request that failed by our fault; the log says where."""
     # Neither the message nor the values: either may hold what a customer is.
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-    route = request.scope.get("route")
     _log.error(
         "a request failed",
-        route=getattr(route, "path", "unknown"),
+        route=route,
         error=type(error).__name__,
         at=None if place is None else f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}",
     )
-    return Problem(500, "something of ours failed; it is in the log").response()
+    return Problem(500, "something of ours failed; it is in the log")
 
 
 def _path(location: tuple[int | str, ...]) -> str:

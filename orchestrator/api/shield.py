@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from orchestrator.api.problems import Problem
+from orchestrator.api.problems import Problem, failed
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -55,7 +55,7 @@ class Shield:
             await self._answer(scope, exchange)
         finally:
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", _NO_ROUTE)
+            route = _route(scope)
             method = scope["method"] if scope["method"] in _METHODS else "other"
             status = exchange.status or 499  # Who asked has gone, as nginx counts it.
             self._telemetry.answered(route, method, status, seconds)
@@ -87,6 +87,8 @@ class Shield:
             )
         except Problem as found:
             problem = found
+        except Exception as error:  # noqa: BLE001 - Whatever it is, who asked gets an answer.
+            problem = failed(_route(scope), error)
         else:
             return
         if exchange.status is None:
@@ -94,6 +96,12 @@ class Shield:
 
     def _too_large(self) -> Problem:
         return Problem(413, f"the body is over {self._body_bytes_max} bytes")
+
+
+def _route(scope: Scope) -> str:
+    """Return the template of the route that was found: a label, and no path of anybody's."""
+    template: str = getattr(scope.get("route"), "path", _NO_ROUTE)
+    return template
 
 
 class _TooLargeError(Exception):
