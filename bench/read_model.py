@@ -7,6 +7,7 @@ record besides. `orchestrator api` is started with an empty folder, stopped, and
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import statistics
@@ -34,6 +35,12 @@ from orchestrator.protocol.outputs import EventCause, encode_log, rfc3339
 TOKEN = "bench-" + "b" * 40
 READY_SECONDS_MAX = 1_800.0
 READS = 5_000
+
+
+def cpu_seconds(pid):
+    """Return the processor time of a process, its own and the system's for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def fill_log(deployment, topic, customers):
@@ -140,11 +147,13 @@ def measure(deployment, customers, logs):
         fill_log(deployment, f"{deployment.prefix}journey-log", customers)
         cold = Process(deployment, folder, logs / f"{deployment.prefix}cold.log")
         row["cold_seconds"] = round(cold.ready(), 1)
+        row["cold_cpu_seconds"] = round(cpu_seconds(cold.process.pid), 1)
         row["cold_peak_bytes"] = peak_bytes(cold.process.pid)
         cold.stop()
         row["disk_bytes"] = sum(one.stat().st_size for one in folder.iterdir())
         warm = Process(deployment, folder, logs / f"{deployment.prefix}warm.log")
         row["warm_seconds"] = round(warm.ready(), 1)
+        row["warm_cpu_seconds"] = round(cpu_seconds(warm.process.pid), 1)
         row["warm_bytes"] = resident_bytes(warm.process.pid)
         times = warm.read(customers)
         row["read_ms_p50"] = round(statistics.median(times), 2)

@@ -71,9 +71,10 @@ class Shield:
 
     async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
         length = dict(scope["headers"]).get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._body_bytes_max:
+            await self._too_large().response()(scope, exchange.receive, exchange.send)
+            return
         try:
-            if length.isdigit() and int(length) > self._body_bytes_max:
-                raise self._too_large()
             async with asyncio.timeout(self._seconds_max):
                 await self._app(scope, exchange.receive, exchange.send)
         except _TooLargeError:

@@ -22,6 +22,9 @@ TOKENS = "\n".join(
     )
 )
 
+# Most of a start is Python's imports, which take their time when much else runs.
+START_SECONDS_MAX = 150
+
 
 class ApiProcess:
     """One process with a folder of its own; it may be killed and started again."""

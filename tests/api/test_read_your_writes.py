@@ -1,6 +1,10 @@
 """Who asks with the receipt of an event finds its effect; of a dead letter it is told instead."""
 
+import pytest
+
 from tests.runtime.deployment import cart, purchase
+
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_posted_purchase_is_seen_by_the_get_that_names_its_receipt(running):

@@ -9,7 +9,7 @@ import pytest
 
 from bench.topics import read_topic
 from orchestrator.core.places import places_of
-from tests.api.process import TOKENS, ApiProcess
+from tests.api.process import START_SECONDS_MAX, TOKENS, ApiProcess
 from tests.runtime.deployment import cart, event, purchase, wait_until
 
 CUSTOMERS = 150
@@ -43,7 +43,7 @@ def logged(deployment):
     return Counter((key, value) for key, value, _ in records)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_killed_read_model_goes_on_where_it_stood_and_equals_the_log(deployment):
     deployment.start()
     api = ApiProcess(deployment, TOKENS)
@@ -51,7 +51,7 @@ def test_a_killed_read_model_goes_on_where_it_stood_and_equals_the_log(deploymen
     sent = first = 0
     for _ in range(4):
         api.start(ready=False)
-        wait_until(lambda: api.told("listening"), "a listening API")
+        wait_until(lambda: api.told("listening"), "a listening API", START_SECONDS_MAX)
         sent += feed(deployment, first, 400)
         first += 400
         # Anywhere between its first batch and its last.
@@ -102,7 +102,7 @@ def test_the_folder_of_another_deployment_stops_it_with_a_reason(running, tmp_pa
 
     other.start(ready=False)
 
-    assert other.process.wait(60) == 2
+    assert other.process.wait(150) == 2
     assert "holds the read model of changelog" in other.log.read_text()
 
 
@@ -112,5 +112,5 @@ def test_two_processes_do_not_share_a_folder(running):
 
     second.start(ready=False)
 
-    assert second.process.wait(60) == 2
+    assert second.process.wait(150) == 2
     assert "in use by another process" in second.log.read_text()

@@ -101,6 +101,7 @@ def test_people_per_step_are_those_of_the_states_that_are_held(tmp_path_factory,
                 place = ("welcome", 1, step)
                 counted[place] = counted.get(place, 0) + 1
     assert store.people() == counted
+    assert store.customers() == sum(steps is not None for steps in held.values())
     store.close()
 
 
