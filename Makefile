@@ -50,10 +50,11 @@ bench: $(VENV)/.development kafka ## Measure latency and throughput beside the f
 crash: $(VENV)/.development kafka ## Kill workers and the broker under load, then check every promise
 	$(BIN)/python -m bench.crash $(ARGS)
 
-schemas: $(VENV)/.development ## Write the JSON Schemas, the AsyncAPI document and the reference again
+schemas: $(VENV)/.development ## Write the schemas, the AsyncAPI and OpenAPI documents and the reference again
 	$(BIN)/orchestrator schemas schemas
 	$(BIN)/python -m orchestrator.catalog.reference > $(VENV)/journeys.md
 	mv $(VENV)/journeys.md docs/journeys.md
+	$(BIN)/orchestrator api --document docs/openapi.json
 
 install: $(VENV)/.development ## Install everything into .venv, pinned and with hashes
 

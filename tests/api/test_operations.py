@@ -96,7 +96,7 @@ def test_a_name_that_nobody_has_published_is_not_paused_unless_forced(running):
 
 
 def test_what_is_published_over_http_runs_and_is_shown(running):
-    deployment, api = running
+    _, api = running
     before = api.client.get("/v1/definitions").json()["current"]["content_hash"]
     changed = files()
     changed["shop.yaml"] += "\n# A word more, which changes nothing.\n"
