@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvicorn
 import uvloop
+from aiokafka.errors import KafkaError
 
 from orchestrator.api.application import Api, create_application
 from orchestrator.api.ingest import Ingest
@@ -22,7 +23,7 @@ from orchestrator.api.model.read_model import ReadModel
 from orchestrator.api.telemetry import Telemetry
 from orchestrator.api.tokens import Tokens
 from orchestrator.clients.security import check_connection, client_options
-from orchestrator.errors import OrchestratorError, UsageError, WorkerGaveUp
+from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
 from orchestrator.metrics import serve as serve_metrics
 from orchestrator.protocol.topics import Topics
 
@@ -39,7 +40,6 @@ _log = structlog.get_logger()
 _IDLE_SECONDS: Final = 30
 _STOP_SECONDS: Final = 10
 _BACKLOG: Final = 512
-_REQUESTS_MAX: Final = 512
 
 
 def run_api(settings: Settings, see_to_topics: SeeToTopics) -> None:
@@ -93,8 +93,11 @@ async def _run(
             setting="api_metrics_port",
         )
     try:
-        await model.start()
-        await ingest.start()
+        try:
+            await model.start()
+            await ingest.start()
+        except KafkaError as error:
+            raise DependencyError(f"the broker refuses: {error}") from error
         await _serve(create_application(api), model, listener)
     finally:
         await ingest.stop()
@@ -116,7 +119,6 @@ async def _serve(application: FastAPI, model: ReadModel, listener: socket.socket
             http="httptools",
             timeout_keep_alive=_IDLE_SECONDS,
             timeout_graceful_shutdown=_STOP_SECONDS,
-            limit_concurrency=_REQUESTS_MAX,
         )
     )
     loop = asyncio.get_running_loop()

@@ -29,6 +29,8 @@ _HEADERS: Final = (
     (b"x-frame-options", b"DENY"),
 )
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# Under way at one time; more would only wait for each other.
+REQUESTS_MAX: Final = 512
 _NO_ROUTE: Final = "(none)"
 
 
@@ -42,6 +44,7 @@ class Shield:
         self._telemetry = telemetry
         self._body_bytes_max = body_bytes_max
         self._seconds_max = seconds_max
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -49,11 +52,13 @@ class Shield:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send, self._body_bytes_max)
+        self._under_way += 1
         started = time.perf_counter()
         scope.setdefault("state", {})
         try:
             await self._answer(scope, exchange)
         finally:
+            self._under_way -= 1
             seconds = time.perf_counter() - started
             route = _route(scope)
             method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -70,6 +75,10 @@ class Shield:
             )
 
     async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
+        if self._under_way > REQUESTS_MAX:
+            problem = Problem(503, "too much is asked at once", headers={"Retry-After": "1"})
+            await problem.response()(scope, exchange.receive, exchange.send)
+            return
         length = dict(scope["headers"]).get(b"content-length", b"")
         if length.isdigit() and int(length) > self._body_bytes_max:
             await self._too_large().response()(scope, exchange.receive, exchange.send)

@@ -94,6 +94,17 @@ async def test_a_request_that_takes_too_long_is_ended():
     assert sent[0]["status"] == 503
 
 
+async def test_more_at_once_than_can_be_answered_are_told_to_come_again(rig, monkeypatch):
+    from orchestrator.api import shield
+
+    monkeypatch.setattr(shield, "REQUESTS_MAX", 0)
+
+    answer = await rig.get("/health/live")
+
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 async def test_requests_are_counted_by_template(rig):
     for customer in ("ana", "ben"):
         await rig.get(f"/v1/customers/{customer}")
