@@ -1,13 +1,23 @@
 """The file holds what the topics say, whatever happens to the process in between."""
 
+import random
 import sqlite3
+import subprocess
+import sys
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.api.model.store import Batch, Bounds, DeadLetter, Identity, Store
-from orchestrator.core.customer import Cause, Customer, Enrollment, encode_customer
+from orchestrator.core.customer import (
+    Cause,
+    Customer,
+    Enrollment,
+    decode_customer,
+    encode_customer,
+)
 from orchestrator.errors import UsageError
 
 IDENTITY = Identity("cluster-1", "app-customers-changelog", 8)
@@ -103,6 +113,60 @@ def test_people_per_step_are_those_of_the_states_that_are_held(tmp_path_factory,
     assert store.people() == counted
     assert store.customers() == sum(steps is not None for steps in held.values())
     store.close()
+
+
+FEEDER = """
+import sys
+from pathlib import Path
+from orchestrator.api.model.store import Batch, Bounds, Identity, Store
+from orchestrator.core.customer import Cause, Customer, Enrollment, encode_customer
+
+store = Store(Path(sys.argv[1]), Identity("c", "log", 1), Bounds(10**15, 10**6))
+at = store.positions().get(("log", 0), 0)
+print("feeding", flush=True)
+while True:
+    name = f"c{at % 7}"
+    here = Enrollment("j#1", "j", 1, None, 0, 0, Cause("/s", "e"), step=f"s{at % 3}")
+    state = encode_customer(Customer(name, sequence=at, enrollments=(here,)))
+    store.apply(
+        Batch(
+            customers={name.encode(): state},
+            timeline=[(name.encode(), at, str(at).encode())],
+            positions={("log", 0): at + 1},
+        ),
+        now_ms=at,
+    )
+    at += 1
+"""
+
+
+@pytest.mark.timeout(300)
+def test_killed_at_any_point_data_and_positions_are_those_of_one_moment(tmp_path):
+    """Every record has a number, and the position says how many there are."""
+    dice, reached = random.Random(3), 0
+    for _ in range(12):
+        command = [sys.executable, "-c", FEEDER, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            assert child.stdout.readline() == b"feeding\n"
+            time.sleep(dice.uniform(0.02, 0.2))
+            child.kill()
+        store = Store(tmp_path, Identity("c", "log", 1), Bounds(10**15, 10**6))
+        after = store.positions().get(("log", 0), 0)
+        numbers = sorted(
+            int(one.record)
+            for customer in range(7)
+            for one in store.timeline(f"c{customer}".encode(), before=None, limit=10**6)
+        )
+        newest = {at % 7: at for at in range(max(0, after - 7), after)}
+        states = {one: decode_customer(store.state(f"c{one}".encode())) for one in newest}
+        assert store.rebuilt is None
+        assert numbers == list(range(after)), "nothing is lost and nothing is there twice"
+        assert {one: state.sequence for one, state in states.items()} == newest
+        assert sum(store.people().values()) == store.customers() == len(newest)
+        store.close()
+        reached = after
+
+    assert reached > 100, "it was killed while it fed"
 
 
 def test_a_timeline_keeps_the_newest_entries_of_a_customer(store):
