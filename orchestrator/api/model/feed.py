@@ -264,10 +264,11 @@ class Feed:
             begins = await consumer.offsets_for_times(dict.fromkeys(fresh, max(0, kept_from_ms)))
         for place in self._sources.places:
             stored = positions.get((place.topic, place.partition))
-            if stored is None:
-                found = begins.get(place)
-                stored = self._ends[place] if found is None and place in begins else first[place]
-                stored = stored if found is None else found.offset
+            if stored is None and place in begins:
+                found = begins[place]  # None when all of it is older than what is kept.
+                stored = self._ends[place] if found is None else found.offset
+            elif stored is None:
+                stored = first[place]
             elif stored < first[place] and place.topic != self._sources.changelog:
                 _log.warning(
                     "a part of the log was gone before it was read",
