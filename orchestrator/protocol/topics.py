@@ -41,6 +41,10 @@ _COMPACTED: Final = {
     "min.cleanable.dirty.ratio": "0.2",
 }
 
+# A sender reads its attempts from the beginning as well. A claim must outlive the moment in which
+# another sender reads it, so nothing younger is compacted away.
+ATTEMPTS_CONFIG: Final = {**_COMPACTED, "min.compaction.lag.ms": str(60 * 60 * 1000)}
+
 _WORKER: Final = ("Describe", "Read", "Write")
 _WRITTEN: Final = ("Describe", "Write")
 _READ: Final = ("Describe", "Read")
@@ -60,9 +64,11 @@ class Topic:
 
 
 class Topics:
-    """All topics of one deployment."""
+    """All topics of one deployment; with `senders` also those that only senders read and write."""
 
-    def __init__(self, settings: TopicSettings, channels: Mapping[str, Channel]) -> None:
+    def __init__(
+        self, settings: TopicSettings, channels: Mapping[str, Channel], *, senders: bool = False
+    ) -> None:
         prefix = settings.topic_prefix
         self._commands: Final = {channel: f"{prefix}commands.{channel}" for channel in channels}
         self._promotional: Final = {
@@ -79,12 +85,19 @@ class Topics:
         self.dead_letters: Final = f"{prefix}dead-letters"
         self.definitions: Final = f"{prefix}definitions"
         self.control: Final = f"{prefix}control"
-        self.all: Final = (*self._input_topics(), *self._own_topics(), *self._command_topics())
+        self.all: Final = (
+            *self._input_topics(),
+            *self._own_topics(),
+            *self._command_topics(),
+            *(self._attempts_topics(prefix) if senders else ()),
+        )
 
     @classmethod
-    def of(cls, settings: TopicSettings, channels: Mapping[str, Channel]) -> Topics:
+    def of(
+        cls, settings: TopicSettings, channels: Mapping[str, Channel], *, senders: bool = False
+    ) -> Topics:
         """Resolve the topics of a deployment from its settings and channels."""
-        return cls(settings, channels)
+        return cls(settings, channels, senders=senders)
 
     def commands(self, channel: str, *, promotional: bool = False) -> str:
         """Return the commands topic of a channel and lane."""
@@ -170,6 +183,19 @@ class Topics:
             )
             for key, channel in self._channels.items()
             for name in (self._commands[key], self._promotional[key])
+        ]
+
+    def _attempts_topics(self, prefix: str) -> list[Topic]:
+        """Return what senders remember; a worker has no rights there and needs none."""
+        return [
+            Topic(
+                name=f"{prefix}attempts.{key}",
+                partitions=channel.partitions,
+                config=ATTEMPTS_CONFIG,
+                operations=(),
+                homes=False,
+            )
+            for key, channel in self._channels.items()
         ]
 
 

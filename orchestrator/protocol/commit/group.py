@@ -44,6 +44,18 @@ class Limits(NamedTuple):
     state_bytes_max: int
 
 
+class GroupBounds(NamedTuple):
+    """How much one transaction may carry: inputs, bytes of output, and visits among the inputs.
+
+    Visits have a smaller bound of their own: a purchase waits for the transaction in flight, and
+    nobody waits for a visit.
+    """
+
+    records_max: int
+    bytes_max: int
+    visits_max: int
+
+
 class Rules(NamedTuple):
     """What every decision of a worker has in common. `stopwatch` returns seconds."""
 
