@@ -25,7 +25,9 @@ ENROLLMENTS = st.builds(
     entered_at_ms=st.integers(0, 2**48),
     cause=st.just(Cause("/shop", "evt-1")),
     step=st.none() | st.sampled_from(["first", "second"]),
-    trigger=st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=5), max_size=2),
+    trigger=st.dictionaries(
+        st.text(max_size=3), st.integers(-(2**40), 2**40) | st.text(max_size=5), max_size=2
+    ),
 )
 CUSTOMERS = st.builds(
     Customer,
