@@ -91,6 +91,7 @@ class CustomerView(BaseModel):
 
     id: str = Field(examples=["ana"])
     as_of: str = Field(description="the newest decision", examples=[_TIME])
+    erased_at: str | None = Field(description="nothing from before it is known", examples=[None])
     sequence: int = Field(description="commands so far", examples=[12])
     stage: str | None = Field(examples=["purchase"])
     attributes: dict[str, AttributeView]
@@ -111,6 +112,7 @@ def customer_view(customer: Customer, journeys: Journeys | None, now_ms: int) ->
     return CustomerView(
         id=customer.id,
         as_of=rfc3339(customer.now_ms),
+        erased_at=None if customer.erased is None else rfc3339(customer.erased.at_ms),
         sequence=customer.sequence,
         stage=_first_stage(journeys) if stage is None else str(stage.value),
         attributes={name: _attribute(one) for name, one in sorted(attributes.items())},

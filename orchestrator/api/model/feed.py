@@ -35,6 +35,8 @@ _FETCH_BYTES: Final = 4 * 1024 * 1024
 # One transaction of the file; larger ones fill faster and hold a reader's snapshot longer.
 _BATCH_RECORDS: Final = 5_000
 _OURS: Final = 0xFF
+_ERASED: Final = "customer.erased"
+_APPLIED: Final = "applied"
 # Kafka keeps a removal for a day by default (delete.retention.ms); who was away for longer may
 # have missed one for ever. Half of it leaves room for clocks.
 _AWAY_MS_MAX: Final = 12 * 3_600_000
@@ -48,6 +50,7 @@ class _Origin(msgspec.Struct, frozen=True, gc=False):
 
 class _Cause(msgspec.Struct, frozen=True, gc=False):
     topic: str | None = None
+    type: str = ""
     partition: int = 0
     offset: int = 0
     origin: _Origin | None = None
@@ -57,6 +60,7 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
     """What the feed reads of a journey-log record; the rest is kept as it is."""
 
     cause: _Cause
+    outcome: str = ""
 
 
 _lines: Final = msgspec.json.Decoder(_Line)
@@ -193,11 +197,18 @@ class Feed:
         for record in records:
             if not record.key or record.value is None:
                 continue
-            batch.timeline.append((record.key, record.timestamp, record.value))
+            entry = (record.key, record.timestamp, record.value)
             try:
-                cause = _lines.decode(record.value).cause
+                line = _lines.decode(record.value)
             except msgspec.DecodeError:
+                batch.timeline.append(entry)
                 continue  # Nothing of ours; it is shown as it is, or not at all.
+            cause = line.cause
+            if cause.type == _ERASED and line.outcome == _APPLIED:
+                # Who is erased has no past; in the topics, retention says how long it stays.
+                batch.erased.add(record.key)
+                batch.timeline = [one for one in batch.timeline if one[0] != record.key]
+            batch.timeline.append(entry)
             if cause.topic is None:
                 continue
             decided = Decided(home, cause.topic, cause.offset)

@@ -99,12 +99,14 @@ class Bounds(NamedTuple):
 class Batch:
     """What some records change.
 
-    `customers` holds new states, None for who is gone; `timeline` (customer, time, record);
+    `customers` holds new states, None for who is gone; `erased` are those whose timeline goes, and
+    `timeline` what comes after it: (customer, time, record);
     `dead_letters` by where the record stood first; `causes` the newest offsets that the journey
     log names; `decided` what meta records say, by home partition; `positions` where to read on.
     """
 
     customers: dict[bytes, bytes | None] = field(default_factory=dict)
+    erased: set[bytes] = field(default_factory=set)
     timeline: list[tuple[bytes, int, bytes]] = field(default_factory=list)
     dead_letters: dict[tuple[str, int, int], tuple[int, DeadLetter]] = field(default_factory=dict)
     causes: dict[Part, int] = field(default_factory=dict)
@@ -155,6 +157,9 @@ class Store:
         """Take a batch in, all or nothing."""
         with self._transaction() as db:
             self._apply_customers(db, batch.customers)
+            db.executemany(
+                "DELETE FROM timeline WHERE customer = ?", ((one,) for one in batch.erased)
+            )
             db.executemany(
                 "INSERT INTO timeline (customer, at_ms, record) VALUES (?, ?, ?)", batch.timeline
             )
