@@ -56,10 +56,11 @@ fanout: $(VENV)/.development kafka ## Measure order confirmations beside a fan-o
 kill: $(VENV)/.development kafka ## Measure how soon `pause --kill` stops promotions that flow
 	$(BIN)/python -m bench.senders kill $(ARGS)
 
-schemas: $(VENV)/.development ## Write the JSON Schemas, the AsyncAPI document and the reference again
+schemas: $(VENV)/.development ## Write the schemas, the AsyncAPI and OpenAPI documents and the reference again
 	$(BIN)/orchestrator schemas schemas
 	$(BIN)/python -m orchestrator.catalog.reference > $(VENV)/journeys.md
 	mv $(VENV)/journeys.md docs/journeys.md
+	$(BIN)/orchestrator api --document docs/openapi.json
 	$(BIN)/python -m tests.scenarios.table
 
 install: $(VENV)/.development ## Install everything into .venv, pinned and with hashes

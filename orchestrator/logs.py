@@ -28,7 +28,7 @@ _NEVER = ("value", "data", "headers", "variables", "recipient", "attributes")
 # Libraries that tell at `info` what our own lines tell better.
 _CHATTY = (
     *("aiokafka", "faust", "mode", "asyncio", "docker", "testcontainers", "urllib3"),
-    *("aiohttp", "aiosmtplib"),
+    *("aiohttp", "aiosmtplib", "uvicorn"),
 )
 
 

@@ -28,7 +28,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Setting
 from orchestrator.errors import UsageError
 
 ENVIRONMENT_PREFIX = "ORCHESTRATOR_"
-SECRETS = frozenset({"sasl_password", "ssl_key_password"})
+SECRETS = frozenset({"sasl_password", "ssl_key_password", "api_tokens"})
 
 _TOPIC_NAME = r"[a-zA-Z0-9._-]{1,200}"
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:,/]+):([0-9]{1,5})")
@@ -247,6 +247,50 @@ class WorkerSettings(BaseModel):
         return self
 
 
+class ApiSettings(BaseModel):
+    """The HTTP API: where it listens, who may ask, where its read model is, how much it takes."""
+
+    api_host: str = _setting("127.0.0.1", "address of the API", allowed="an address of ours")
+    api_port: int = _whole(8080, "port of the API; 0 takes a free one", low=0, high=65535)
+    api_data_dir: Path = _setting(
+        Path(".orchestrator/api"),
+        "folder of the read model, one for each process",
+        allowed="a folder",
+    )
+    api_tokens: SecretStr | None = _setting(
+        None,
+        "who may ask, a line each: name scopes sha256:digest",
+        allowed="the environment variable, or a file named by api_tokens_file",
+    )
+    api_tokens_file: Path | None = _setting(
+        None, "file with a line for each token", allowed="a readable file"
+    )
+    api_metrics_port: int = _whole(9465, "port of its /metrics; 0 is off", low=0, high=65535)
+    api_requests_per_second: float = _setting(
+        200.0,
+        "requests of one token; 0 is without a limit",
+        allowed="a number, 0 to 1000000",
+        ge=0,
+        le=1_000_000,
+    )
+    api_body_bytes_max: int = _whole(2_000_000, "bytes of a request", low=1_000, high=100_000_000)
+    api_timeout_seconds: float = _seconds(30.0, "time for one request", low=1, high=600)
+    api_wait_seconds: float = _seconds(
+        5.0, "how long a read waits for the effect of an event", low=0.01, high=60
+    )
+    api_timeline_days: int = _whole(90, "days of a customer's timeline", low=1, high=3650)
+    api_timeline_entries_max: int = _whole(
+        1_000, "entries of a customer's timeline", low=10, high=100_000
+    )
+
+    @field_validator("api_tokens_file")
+    @classmethod
+    def _tokens_readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not (value.is_file() and os.access(value, os.R_OK)):
+            raise ValueError(f"{value} cannot be read")
+        return value
+
+
 class LogSettings(BaseModel):
     """What is written to stderr."""
 
@@ -274,6 +318,7 @@ class Settings(
     TopicSettings,
     JourneySettings,
     WorkerSettings,
+    ApiSettings,
     LogSettings,
 ):
     """All groups in one frozen object.

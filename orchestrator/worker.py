@@ -15,22 +15,22 @@ import uvloop
 
 from orchestrator import __version__
 from orchestrator.catalog import load
-from orchestrator.catalog.bundle import load_files
+from orchestrator.catalog.bundle import files_of, load_files
+from orchestrator.clients.definitions import Definitions, prepare
 from orchestrator.clients.security import client_options
 from orchestrator.metrics import Metrics
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics
-from orchestrator.runtime.definitions import Definitions, prepare
 from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.followed.pauses import PauseFollower
+from orchestrator.runtime.pauses import PauseFollower
 from orchestrator.runtime.publications import Publications, event_triggers, rules_of, topic_names
 from orchestrator.runtime.shell.app import Shell, create_shell
 from orchestrator.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from orchestrator.clients.definitions import Published
     from orchestrator.core.journeys import Journeys
     from orchestrator.protocol.commit.names import TopicNames
-    from orchestrator.runtime.definitions import Published
     from orchestrator.settings import Settings
 
 _log = structlog.get_logger()
@@ -79,7 +79,7 @@ async def _published(settings: Settings, folder: Journeys, definitions: Definiti
     published = await definitions.read()
     running = published.running
     if running is None or not published.knows_folder(folder.content_hash):
-        ready = prepare(settings.journeys, folder, published, settings.mode)
+        ready = prepare(files_of(settings.journeys), folder, published, settings.mode)
         current = await definitions.publish(ready.bundle, by=f"worker {settings.slot}")
         _log.info("published", journeys=current.content_hash[:12], by=current.published_by)
         return ready.journeys

@@ -7,7 +7,7 @@ what `check` accepts is what runs.
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.catalog.folder import VERSIONS_FOLDER, load
@@ -27,6 +27,17 @@ def files_of(folder: Path) -> dict[str, str]:
     """Return every file of a folder that the catalog reads, by its path in there."""
     found = sorted({path for pattern in _READ for path in folder.glob(pattern)})
     return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in found}
+
+
+def is_read(path: str) -> bool:
+    """Whether the catalog would read a file of this path in a folder."""
+    return any(
+        PurePosixPath(path).match(pattern) and _depth(path) == _depth(pattern) for pattern in _READ
+    )
+
+
+def _depth(path: str) -> int:
+    return path.count("/")
 
 
 def load_files(files: Mapping[str, str], mode: Mode) -> Journeys:

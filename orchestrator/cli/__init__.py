@@ -49,6 +49,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "List records that could not be applied, or put them back.",
     ),
     "sender": ("orchestrator.cli.sender:sender", "Deliver the commands of a channel."),
+    "api": ("orchestrator.cli.serving.api:api", "Answer over HTTP: events in, customers out."),
     "schemas": ("orchestrator.cli.authoring.schemas:schemas", "Write the schemas of all topics."),
 }
 

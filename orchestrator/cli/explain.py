@@ -19,9 +19,12 @@ from rich.text import Text
 
 from orchestrator.cli.options import with_settings
 from orchestrator.clients.security import check_connection, client_options
-from orchestrator.demo.sentences import channel_noun
 from orchestrator.demo.stage import partitions_of, read_to_end
-from orchestrator.demo.timeline import (
+from orchestrator.errors import UsageError
+from orchestrator.protocol.home import home_partition
+from orchestrator.protocol.topics import Topics
+from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
+from orchestrator.timeline.explanation import (
     Explanation,
     LogRecord,
     Mark,
@@ -30,13 +33,10 @@ from orchestrator.demo.timeline import (
     as_json,
     read_record,
 )
-from orchestrator.demo.timeline import (
+from orchestrator.timeline.explanation import (
     explain as tell,
 )
-from orchestrator.errors import UsageError
-from orchestrator.protocol.home import home_partition
-from orchestrator.protocol.topics import Topics
-from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
+from orchestrator.timeline.sentences import channel_noun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

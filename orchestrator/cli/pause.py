@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.catalog.bundle import load_files
-from orchestrator.catalog.findings import instead
 from orchestrator.cli.options import with_settings
+from orchestrator.clients import pausing
+from orchestrator.clients.control import ControlTopic
+from orchestrator.clients.definitions import Definitions, now, publisher
 from orchestrator.clients.security import client_options
-from orchestrator.core.command import CommandClass
-from orchestrator.core.pauses import GLOBAL, KINDS
-from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.core.pauses import KINDS
+from orchestrator.errors import UsageError
 from orchestrator.protocol.control import Control, checked, scope_of, told
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
-from orchestrator.runtime.definitions import Definitions, now, publisher
-from orchestrator.runtime.followed.pauses import ControlTopic
 from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from orchestrator.core.journeys import Journeys
-    from orchestrator.protocol.control import Controls
 
 _PAUSE_EPILOG = """\b
 Examples:
@@ -150,33 +148,18 @@ async def _list(topic: ControlTopic) -> list[str]:
 async def _pause(
     settings: Settings, topic: ControlTopic, control: Control, *, force: bool
 ) -> list[str]:
-    lines = []
     journeys = await _published(settings)
-    kind, _, name = control.scope.partition("/")
-    if not force:
-        _check_name(journeys, kind, name)
-    if journeys is not None and kind == "journey":
-        lines += _goes_out_anyway(journeys, name)
-    before = _standing(await topic.read(), control.scope)
-    await topic.write(control)
+    before = await pausing.pause(topic, await topic.read(), control, journeys, force=force)
+    note = pausing.goes_out_anyway(journeys, control.scope)
+    lines = [] if note is None else [f"note: {note}"]
     if before is not None:
         lines.append(f"before: {told([before])[0]}")
     return [*lines, *told([control])]
 
 
 async def _resume(topic: ControlTopic, control: Control) -> list[str]:
-    controls = await topic.read()
-    before = _standing(controls, control.scope)
-    if before is None:
-        paused = [one.scope for one in controls.paused]
-        hint = instead(control.scope, paused) or "; nothing is"
-        raise OrchestratorError(f"{control.scope} is not paused{hint}")
-    await topic.write(control)
+    before = await pausing.resume(topic, await topic.read(), control)
     return [f"before: {told([before])[0]}", f"{control.scope}  resumed by {control.by}"]
-
-
-def _standing(controls: Controls, scope: str) -> Control | None:
-    return next((one for one in controls.paused if one.scope == scope), None)
 
 
 async def _published(settings: Settings) -> Journeys | None:
@@ -187,31 +170,3 @@ async def _published(settings: Settings) -> Journeys | None:
     finally:
         await definitions.stop()
     return None if bundle is None else load_files(bundle.files, settings.mode)
-
-
-def _check_name(journeys: Journeys | None, kind: str, name: str) -> None:
-    """Refuse a name that means nothing: what was to be stopped would go on going out."""
-    if kind == GLOBAL:
-        return
-    known: dict[str, list[str]] = {"journey": [], "channel": [], "offer": []}
-    if journeys is not None:
-        known["journey"] = [one.name for one in journeys.current]
-        known["channel"] = list(journeys.channels)
-        known["offer"] = [one.name for one in journeys.offers]
-    if name not in known[kind]:
-        raise UsageError(
-            f"{kind}: nobody has published {name!r}{instead(name, known[kind])}; --force pauses it "
-            "anyway"
-        )
-
-
-def _goes_out_anyway(journeys: Journeys, name: str) -> list[str]:
-    """Say of a transactional journey that pausing it holds nothing."""
-    kinds = {one.kind for one in journeys.versions.values() if one.name == name}
-    if kinds != {CommandClass.TRANSACTIONAL}:
-        return []
-    note = (
-        f"note: {name} is transactional, and a pause of a journey holds promotional and service "
-        "messages only; pause its channel with --transactional to hold it too"
-    )
-    return [note]

@@ -20,6 +20,7 @@ from orchestrator.catalog import load
 from orchestrator.catalog.bundle import load_files
 from orchestrator.catalog.findings import shortened
 from orchestrator.cli.options import with_settings
+from orchestrator.clients.definitions import Definitions
 from orchestrator.clients.records import install_lenient_records
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.demo.stage import Received, consumer, partitions_of, read_to_end
@@ -32,7 +33,6 @@ from orchestrator.protocol.outputs import (
     VisitCause,
 )
 from orchestrator.protocol.topics import Topics
-from orchestrator.runtime.definitions import Definitions
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings, TopicSettings
 from orchestrator.simulator.facts import Observer
 from orchestrator.simulator.replay import (

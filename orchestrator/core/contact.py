@@ -17,7 +17,7 @@ from orchestrator.core.customer import Consent, Contact, Removal, Response, Sent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchestrator.core.customer import OpenCommand
+    from orchestrator.core.customer import Attribute, OpenCommand
     from orchestrator.core.event import Event
     from orchestrator.core.language.shop import Cap
 
@@ -88,6 +88,12 @@ def bounced_at_ms(contact: Contact, channel: str, address_changed_ms: int | None
     if at_ms is not None and address_changed_ms is not None and address_changed_ms > at_ms:
         return None
     return at_ms
+
+
+def address_changed_ms(address_ref: str | None, attributes: Mapping[str, Attribute]) -> int | None:
+    """Return since when the profile holds the address of a channel; None when it holds none."""
+    address = attributes.get((address_ref or "").removeprefix("profile."))
+    return None if address is None else address.time_ms
 
 
 def counted(contact: Contact, sent: Sent, longest_ms: int, now_ms: int) -> Contact:
@@ -163,8 +169,11 @@ def cap_reached(contact: Contact, cap: Cap, about: tuple[str, str, str], now_ms:
     `about` is channel, class and journey. A message that may still be handed over counts as of
     now: the customer gets it at the earliest now.
     """
-    if not cap_concerns(cap, *about):
-        return False
+    return cap_concerns(cap, *about) and cap_used(contact, cap, now_ms) >= cap.max
+
+
+def cap_used(contact: Contact, cap: Cap, now_ms: int) -> int:
+    """Return how many messages a cap counts in the window that ends now."""
     from_ms = now_ms - cap.per
     found = 0
     for one in contact.sends:
@@ -174,7 +183,7 @@ def cap_reached(contact: Contact, cap: Cap, about: tuple[str, str, str], now_ms:
             and (one.time_ms > from_ms or one.expires_at_ms >= now_ms)
         ):
             found += 1
-    return found >= cap.max
+    return found
 
 
 def cap_concerns(cap: Cap, channel: str, command_class: str, journey: str) -> bool:

@@ -411,7 +411,7 @@ _FORMAT_BYTE: Final = bytes((STATE_FORMAT,))
 # waits from millions of records without decoding any of them. Times need six of its eight bytes;
 # the first bit says whether a pause holds the customer, the second whether a removal from an
 # audience is not acknowledged.
-_HEADER_BYTES: Final = 9
+HEADER_BYTES: Final = 9
 _PAUSED_BIT: Final = 1 << 63
 _REMOVAL_BIT: Final = 1 << 62
 _TIME_BITS: Final = _REMOVAL_BIT - 1
@@ -430,13 +430,13 @@ def encode_customer(customer: Customer) -> bytes:
 
 def state_header() -> bytes:
     """Return what stands in front of a changelog value that is no customer, and never comes due."""
-    return _FORMAT_BYTE + bytes(_HEADER_BYTES - 1)
+    return _FORMAT_BYTE + bytes(HEADER_BYTES - 1)
 
 
 def decode_customer(value: bytes) -> Customer:
     """Read a changelog value. Raises UnknownStateFormat for a record of a newer release."""
     check_state_format(value)
-    return _decoder.decode(memoryview(value)[_HEADER_BYTES:])
+    return _decoder.decode(memoryview(value)[HEADER_BYTES:])
 
 
 def check_state_format(value: bytes) -> None:
@@ -449,7 +449,7 @@ def check_state_format(value: bytes) -> None:
 
 def encoded_wake_at_ms(value: bytes) -> int | None:
     """Return the earliest due time of an encoded customer without decoding it."""
-    return int.from_bytes(value[1:_HEADER_BYTES], "big") & _TIME_BITS or None
+    return int.from_bytes(value[1:HEADER_BYTES], "big") & _TIME_BITS or None
 
 
 def encoded_is_paused(value: bytes) -> bool:

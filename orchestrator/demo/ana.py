@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.demo.sentences import duration
+from orchestrator.timeline.sentences import duration
 
 if TYPE_CHECKING:
     from orchestrator.demo.desk import Command

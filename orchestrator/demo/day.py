@@ -43,8 +43,8 @@ from orchestrator.demo.story import (
     day_plan,
 )
 from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
-from orchestrator.demo.timeline import Explanation, LogRecord, explain
 from orchestrator.protocol.home import home_partition
+from orchestrator.timeline.explanation import Explanation, LogRecord, explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,15 +18,15 @@ from orchestrator.core.decision import Refusal
 from orchestrator.demo.ana import PANELS, Entry, Sight
 from orchestrator.demo.judge.side_by_side import broken_promises, html_day_in_silos, html_table
 from orchestrator.demo.ledger import percentile
-from orchestrator.demo.sentences import REFUSED_BECAUSE, duration
-from orchestrator.demo.timeline import Mark
+from orchestrator.timeline.explanation import Mark
+from orchestrator.timeline.sentences import REFUSED_BECAUSE, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.demo.judge.two_worlds import Comparison
     from orchestrator.demo.ledger import Summary
-    from orchestrator.demo.timeline import Explanation, Moment
+    from orchestrator.timeline.explanation import Explanation, Moment
 
 # The drawing is small on purpose: on a phone it is shown at nearly this size, so that its text
 # can still be read.

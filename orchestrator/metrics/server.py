@@ -41,11 +41,16 @@ class MetricsServer:
 
 
 def serve(
-    registry: CollectorRegistry, host: str, port: int, ready: Callable[[], bool]
+    registry: CollectorRegistry,
+    host: str,
+    port: int,
+    ready: Callable[[], bool],
+    *,
+    setting: str = "metrics_port",
 ) -> MetricsServer:
     """Start the server; port 0 takes a free one. `ready` is called in a thread of the server.
 
-    Raises UsageError when the address cannot be had.
+    Raises UsageError, which names `setting`, when the address cannot be had.
     """
     application = _application(registry, ready)
     try:
@@ -54,7 +59,7 @@ def serve(
         )
     except OSError as error:
         raise UsageError(
-            f"metrics_port: cannot listen on {host}:{port} ({error.strerror or error}); "
+            f"{setting}: cannot listen on {host}:{port} ({error.strerror or error}); "
             "give another port, or 0 for none"
         ) from error
     return MetricsServer(server)

@@ -149,12 +149,12 @@ def _parse(value: bytes) -> Any:
         detail = f"{error.msg}: line {error.lineno} column {error.colno}"
         raise EventRejected(INVALID_JSON, detail) from None
     # Counting brackets is far cheaper than walking, and nearly every event has only a few.
-    if value.count(b"{") + value.count(b"[") > NESTING_MAX and _too_deep(document):
+    if value.count(b"{") + value.count(b"[") > NESTING_MAX and too_deep(document):
         raise EventRejected(INVALID_JSON, f"nesting is over {NESTING_MAX}")
     return document
 
 
-def _too_deep(document: Any) -> bool:
+def too_deep(document: Any) -> bool:
     """Whether objects and lists stand deeper than allowed; level by level, never recursive."""
     level = [document] if isinstance(document, dict | list) else []
     for _ in range(NESTING_MAX):

@@ -1,7 +1,7 @@
 """What the topic `definitions` carries: folders of journeys by content hash, and which one runs.
 
 A bundle stands under its hash and stays, for replay and for going back; the record under `current`
-names the one that runs, who published it and when. `runtime/definitions` reads and writes them,
+names the one that runs, who published it and when. `clients/definitions` reads and writes them,
 `catalog/bundle` turns folders into bundles and bundles into journeys.
 """
 

@@ -165,10 +165,19 @@ class Fence(Struct, frozen=True, gc=False):
     enrollments: tuple[FencedEnrollment, ...]
 
 
+class Origin(Struct, frozen=True, gc=False):
+    """Where a producer's record stood first."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class EventCause(Struct, frozen=True, tag="event", tag_field="kind", omit_defaults=True, gc=False):
     """A consumed record: where it stood and which event it held.
 
-    `subject` is the id that the event names, when that was absorbed into this customer.
+    `subject` is the id that the event names, when that was absorbed into this customer. `origin` is
+    where the record stood before it was forwarded home; absent when it was not.
     """
 
     topic: str
@@ -179,6 +188,7 @@ class EventCause(Struct, frozen=True, tag="event", tag_field="kind", omit_defaul
     type: str
     time: Timestamp
     subject: str | None = None
+    origin: Origin | None = None
 
 
 class TimerCause(Struct, frozen=True, tag="timer", tag_field="kind", gc=False):
@@ -251,8 +261,20 @@ def rfc3339(time_ms: int) -> str:
     return f"{_second(second)}.{millisecond:03d}Z"
 
 
-def event_cause(position: Position, event: Event, customer: str | None = None) -> LogCause:
-    """Return the cause of a decision about an event, made for this customer; else its subject."""
+def event_cause(
+    position: Position,
+    event: Event,
+    *,
+    customer: str | None = None,
+    origin: Position | None = None,
+) -> LogCause:
+    """Return the cause of a decision about an event, made for this customer; else its subject.
+
+    `origin` is where its record stood first, when it was forwarded.
+    """
+    first = None
+    if origin is not None and origin is not position:
+        first = Origin(origin.topic, origin.partition, origin.offset)
     return EventCause(
         topic=position.topic,
         partition=position.partition,
@@ -262,6 +284,7 @@ def event_cause(position: Position, event: Event, customer: str | None = None) -
         type=event.type,
         time=rfc3339(event.time_ms),
         subject=None if customer in (None, event.subject) else event.subject,
+        origin=first,
     )
 
 
@@ -296,7 +319,7 @@ def encode_told(event: ToldEvent) -> bytes:
 
 def told_headers(event: ToldEvent) -> WrittenHeaders:
     """Return the headers of an event that a step tells."""
-    return _headers(event.id, event.type, event.traceparent)
+    return event_headers(event.id, event.type, event.traceparent)
 
 
 def encode_command(command: Command) -> bytes:
@@ -365,10 +388,11 @@ def _promise(command: Command) -> PromiseData | UnsetType:
 
 def command_headers(command: Command) -> WrittenHeaders:
     """Return the headers of a command, so that a sender can route without parsing."""
-    return _headers(command.id, command.type.value, command.traceparent)
+    return event_headers(command.id, command.type.value, command.traceparent)
 
 
-def _headers(event_id: str, event_type: str, traceparent: str | None) -> WrittenHeaders:
+def event_headers(event_id: str, event_type: str, traceparent: str | None) -> WrittenHeaders:
+    """Return the headers of a structured CloudEvent, so that a reader can route without parsing."""
     headers: WrittenHeaders = [
         ("content-type", CONTENT_TYPE),
         ("ce_id", event_id.encode()),

@@ -10,19 +10,19 @@ import structlog
 
 from orchestrator import __version__
 from orchestrator.catalog.bundle import load_files
+from orchestrator.clients.definitions import Definitions
 from orchestrator.clients.security import client_options
 from orchestrator.protocol.commit.group import Limits, Rules
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
-from orchestrator.runtime.definitions import Definitions
 
 if TYPE_CHECKING:
+    from orchestrator.clients.definitions import Published
     from orchestrator.core.journeys import Journeys
     from orchestrator.metrics import Metrics
     from orchestrator.protocol.commit.names import TopicNames
     from orchestrator.protocol.definitions import Bundle, Current
-    from orchestrator.runtime.definitions import Published
     from orchestrator.runtime.driver import Driver
     from orchestrator.settings import Settings
 

@@ -211,7 +211,8 @@ class Replay:
         named = record.cause
         if isinstance(what, Event) and cause is not None:
             at = Position(cause.topic, cause.partition, cause.offset, cause.timestamp_ms)
-            named = outputs.event_cause(at, what, decision.customer.id)
+            origin = self._origin(record, cause)
+            named = outputs.event_cause(at, what, customer=decision.customer.id, origin=origin)
         value = outputs.encode_log(
             customer=decision.customer.id,
             now_ms=decision.now_ms,
@@ -229,6 +230,12 @@ class Replay:
             for name, one, other in _different("", was, again)
         ]
         return found or [Mismatch(log.place, "same content, other bytes", *_both(was, again))]
+
+    def _origin(self, record: LogRecord, cause: Recorded) -> Position | None:
+        """Return where a forwarded record stood first; older releases did not note it."""
+        noted = isinstance(record.cause, outputs.EventCause) and record.cause.origin is not None
+        way = outputs.read_forward(cause.headers) if noted else None
+        return None if way is None else way.origin
 
     def _command_faults(self, command: Command) -> list[Mismatch]:
         names = self._rules.names

@@ -11,9 +11,9 @@ import pytest
 
 from orchestrator import cli
 from orchestrator.cli import VERBS, run
-from orchestrator.cli.options import with_settings
+from orchestrator.cli.options import ALL_GROUPS, with_settings
 from orchestrator.errors import DependencyError, InvariantViolated, JourneyError, UsageError
-from orchestrator.settings import SECRETS, Settings
+from orchestrator.settings import SECRETS, ApiSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,7 +102,7 @@ def test_the_help_answers_without_importing_a_kafka_client():
 
 def test_every_setting_but_the_secrets_is_an_option_with_its_variable():
     @click.command()
-    @with_settings()
+    @with_settings(*ALL_GROUPS, ApiSettings)
     def verb(settings: Settings) -> None:
         click.echo(settings.partitions)
 

@@ -5,9 +5,8 @@ import io
 from rich.console import Console
 
 from orchestrator.cli.explain import render, similar_ids
-from orchestrator.demo.timeline import explain
-
-from .test_timeline import a_purchase_that_overtakes_an_email
+from orchestrator.timeline.explanation import explain
+from tests.timeline.test_explanation import a_purchase_that_overtakes_an_email
 
 
 def printed(explanation, width=100):

@@ -11,8 +11,8 @@ from orchestrator.demo.ledger import (
     summarize,
 )
 from orchestrator.demo.story import TENT, purchase
-from orchestrator.demo.timeline import read_record
 from orchestrator.protocol.outputs import encode_log, timer_cause
+from orchestrator.timeline.explanation import read_record
 
 
 def thank_you(order, command_id="c-1", **changes):

@@ -9,10 +9,10 @@ import pytest
 from orchestrator.demo.ana import PANELS, Entry, Sight
 from orchestrator.demo.ledger import Pause, Summary, Verdict
 from orchestrator.demo.report import Day, why_not_sent, write_report
-from orchestrator.demo.timeline import explain
+from orchestrator.timeline.explanation import explain
+from tests.timeline.test_explanation import a_purchase_that_overtakes_an_email
 
 from .test_side_by_side import a_comparison
-from .test_timeline import a_purchase_that_overtakes_an_email
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 

@@ -20,7 +20,7 @@ from orchestrator.demo.judge.side_by_side import (
 )
 from orchestrator.demo.judge.two_worlds import ROWS, Comparison
 from orchestrator.demo.ledger import Ledger, Verdict, summarize
-from orchestrator.demo.timeline import explain
+from orchestrator.timeline.explanation import explain
 
 from .test_judge import a_delivery
 

@@ -21,6 +21,7 @@ from orchestrator.settings import Settings
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 UNIT = DEPLOY / "systemd" / "orchestrator-worker@.service"
+API_UNIT = DEPLOY / "systemd" / "orchestrator-api.service"
 SENDER_UNIT = DEPLOY / "systemd" / "orchestrator-sender@.service"
 # From SIGTERM to a clean end; every supervisor has to leave this much before it kills.
 GRACE_SECONDS_MIN = 20
@@ -155,6 +156,37 @@ def test_compose_restarts_its_workers_and_gives_each_a_slot(
     for worker in workers.values():
         assert worker["restart"] == "on-failure"
         assert int(worker["stop_grace_period"].removesuffix("s")) >= GRACE_SECONDS_MIN
+
+
+def test_the_api_is_restarted_as_the_worker_is_and_keeps_its_folder() -> None:
+    found, worker = unit(API_UNIT), unit()
+
+    for name in ("Restart", "RestartForceExitStatus", "RestartPreventExitStatus"):
+        assert found[name] == worker[name]
+    assert found["StateDirectoryMode"] == ["0700"]
+    folder = f"/var/lib/{found['StateDirectory'][0]}"
+    assert f"ORCHESTRATOR_API_DATA_DIR={folder}" in found["Environment"]
+    for line in found["Environment"]:
+        assert line.partition("=")[0].removeprefix("ORCHESTRATOR_").lower() in Settings.model_fields
+
+
+def test_compose_publishes_the_api_on_loopback_and_keeps_its_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    api = compose["services"]["api"]
+    environment = {
+        name: value
+        for name, value in api["environment"].items()
+        if name != "ORCHESTRATOR_API_TOKENS"
+    }
+    settings = assert_settings(environment, monkeypatch)
+    volume, _, folder = api["volumes"][0].partition(":")
+
+    assert api["restart"] == "on-failure"
+    assert api["ports"] == [f"127.0.0.1:{settings.api_port}:{settings.api_port}"]
+    assert volume in compose["volumes"]
+    assert settings.api_data_dir.is_relative_to(folder)
 
 
 def test_compose_mounts_files_that_are_there() -> None:

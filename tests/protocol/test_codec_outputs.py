@@ -275,3 +275,29 @@ def test_the_contracts_fields_are_all_written() -> None:
     }  # fmt: skip
 
     assert set(json.loads(encode_command(command()))["data"]) == example
+
+
+def test_the_log_names_where_a_forwarded_record_stood_first_and_only_of_those() -> None:
+    at, first = Position("app-forward", 1, 4, NOW_MS), Position("web", 6, 90, NOW_MS - 5)
+    event = decode_event(
+        None,
+        b'{"specversion":"1.0","id":"1","source":"/shop","type":"search.done","subject":"ana",'
+        b'"time":"2026-11-22T10:00:00Z"}',
+        [],
+        event_bytes_max=1_000,
+    )
+
+    def written(cause):
+        record = encode_log(
+            customer="ana", now_ms=NOW_MS, cause=cause, outcome="applied", definitions_hash="ab"
+        )
+        return json.loads(record)["cause"]
+
+    forwarded, direct = (
+        written(event_cause(at, event, origin=first)),
+        written(event_cause(first, event)),
+    )
+
+    assert forwarded["origin"] == {"topic": "web", "partition": 6, "offset": 90}
+    assert (forwarded["topic"], forwarded["offset"]) == ("app-forward", 4)
+    assert "origin" not in direct

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from orchestrator.catalog import load
-from orchestrator.catalog.bundle import changes
+from orchestrator.catalog.bundle import changes, files_of
 from orchestrator.cli.options import with_settings
+from orchestrator.clients.definitions import Definitions, prepare, publisher
 from orchestrator.clients.security import client_options
 from orchestrator.protocol.topics import Topics
-from orchestrator.runtime.definitions import Definitions, prepare, publisher
 from orchestrator.runtime.publications import topic_names
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings, TopicSettings
 
@@ -50,7 +50,7 @@ async def _publish(settings: Settings, folder: Path, by: str) -> list[str]:
     definitions = Definitions(client_options(settings), Topics.of(settings, {}).definitions)
     try:
         published = await definitions.read()
-        ready = prepare(folder, journeys, published, settings.mode)
+        ready = prepare(files_of(folder), journeys, published, settings.mode)
         running = published.current
         if running is not None and running.content_hash == ready.bundle.content_hash:
             when = f"{running.published_at} by {running.published_by}"

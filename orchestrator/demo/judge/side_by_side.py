@@ -11,7 +11,7 @@ from rich.text import Text
 from orchestrator.demo.ana import PANELS, SAYS
 from orchestrator.demo.judge.evidence import Kind
 from orchestrator.demo.judge.two_worlds import ROWS
-from orchestrator.demo.sentences import channel_noun, duration
+from orchestrator.timeline.sentences import channel_noun, duration
 
 if TYPE_CHECKING:
     from orchestrator.demo.judge.evidence import Delivery

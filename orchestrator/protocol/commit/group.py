@@ -238,7 +238,9 @@ class OpenGroup:
             reason, detail = decision.rejection.reason, decision.rejection.detail
             self._dead_letter(intake, reason, detail, event)
             return
-        cause = outputs.event_cause(intake.position, event, customer.id)
+        forwarded = intake.source.topic == self._rules.names.forward
+        first = intake.way.origin if forwarded else None
+        cause = outputs.event_cause(intake.position, event, customer=customer.id, origin=first)
         effects = effects_of(self._rules, home.index, decision, cause)
         added_bytes = len(intake.record.value or b"")
         if not self._fits(home, customer_id, decision.customer, added_bytes, effects):

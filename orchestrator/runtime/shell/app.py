@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.runtime.driver import Driver
-    from orchestrator.runtime.followed.pauses import PauseFollower
+    from orchestrator.runtime.pauses import PauseFollower
     from orchestrator.runtime.publications import Publications
     from orchestrator.settings import Settings
 

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from orchestrator.core.calendar import minute_of_day, next_time
 from orchestrator.core.command import CommandClass
 from orchestrator.core.contact import (
+    address_changed_ms,
     bounced_at_ms,
     cap_concerns,
     cap_reached,
@@ -226,9 +227,8 @@ def unreachable(draft: Draft, channel: str, command_class: CommandClass) -> Reas
         return Refusal.SUPPRESSED, f"profile.{SUPPRESSED_ATTRIBUTE}"
     contact = draft.contact
     if contact.bounced:
-        name = (declared.address_ref if declared is not None else None) or ""
-        address = draft.attributes.get(name.removeprefix("profile."))
-        changed_ms = None if address is None else address.time_ms
+        address_ref = None if declared is None else declared.address_ref
+        changed_ms = address_changed_ms(address_ref, draft.attributes)
         if bounced_at_ms(contact, channel, changed_ms) is not None:
             return Refusal.SUPPRESSED, f"{channel} bounced"
     if declared is not None and not declared.needs_consent:

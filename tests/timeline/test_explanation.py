@@ -24,15 +24,15 @@ from orchestrator.core.decision import (
     StageReason,
 )
 from orchestrator.core.event import Event
-from orchestrator.demo.sentences import (
+from orchestrator.protocol.outputs import Position, encode_log, event_cause, timer_cause
+from orchestrator.timeline.explanation import Mark, as_json, explain, read_record
+from orchestrator.timeline.sentences import (
     ENDED_BECAUSE,
     PROMISE_ENDED_BECAUSE,
     REFUSED_BECAUSE,
     STAGE_BECAUSE,
     duration,
 )
-from orchestrator.demo.timeline import Mark, as_json, explain, read_record
-from orchestrator.protocol.outputs import Position, encode_log, event_cause, timer_cause
 
 NOON_MS = 1_795_348_800_000
 CART = "cart_abandonment/cart-1#1"

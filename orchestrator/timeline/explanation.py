@@ -52,7 +52,7 @@ from orchestrator.core.decision import (
     TakenOver,
     TaskClaimed,
 )
-from orchestrator.demo.sentences import (
+from orchestrator.timeline.sentences import (
     CLAIM_REFUSED_BECAUSE,
     PROMISE_ENDED_BECAUSE,
     channel_noun,

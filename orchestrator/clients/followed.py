@@ -1,6 +1,6 @@
 """Reads a compacted topic of one partition to its end, and follows what comes after.
 
-`runtime/definitions` reads journeys with it, `followed/pauses` what is paused. Who takes partitions
+`clients/definitions` reads journeys with it, `followed/pauses` what is paused. Who takes partitions
 over asks `caught_up` first, so that nothing is decided by what was true before.
 """
 

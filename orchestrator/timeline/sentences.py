@@ -1,7 +1,7 @@
 """Why something happened or did not, in sentences: one for each word of the core's closed lists.
 
-`demo/timeline` puts them together for `explain` and for the report. A new Refusal or EndReason
-without its sentence fails a test, so that no answer ends in a code word.
+`timeline/explanation` puts them together for whoever asks. A new Refusal or EndReason without its
+sentence fails a test, so that no answer ends in a code word.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from orchestrator.catalog.bundle import carried_over, files_of, load_files
+from orchestrator.catalog.bundle import carried_over, load_files
+from orchestrator.clients.followed import FollowedTopic
 from orchestrator.errors import DependencyError, JourneyError, OrchestratorError
 from orchestrator.protocol.commit.meta import changed_journeys, journey_digests
 from orchestrator.protocol.definitions import (
@@ -23,11 +24,9 @@ from orchestrator.protocol.definitions import (
     decode_definition,
     encode_definition,
 )
-from orchestrator.runtime.followed.topic import FollowedTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Mapping
 
     from orchestrator.core.journeys import Journeys, Mode
 
@@ -78,9 +77,14 @@ class Publication:
     running: Journeys | None
 
 
-def prepare(folder: Path, journeys: Journeys, published: Published, mode: Mode) -> Publication:
-    """Return what is to be published. Raises DependencyError for what must not change."""
-    files, bundle = files_of(folder), published.running
+def prepare(
+    given: Mapping[str, str], journeys: Journeys, published: Published, mode: Mode
+) -> Publication:
+    """Return what is to be published of a folder's files, which say these journeys.
+
+    Raises DependencyError for what must not change.
+    """
+    files, bundle = dict(given), published.running
     if bundle is None:
         whole = Bundle(FORMAT, journeys.content_hash, journeys.content_hash, files)
         return Publication(whole, journeys, None)

@@ -1,1 +1,0 @@
-"""Small compacted topics that every worker follows: a change reaches all of them at once."""
