@@ -38,7 +38,8 @@ def topics(settings: Settings, *, plan: bool, principal: str) -> int:
     Existing topics are never changed. Exit code 1 when a topic differs; a partition count that
     moves customers to another home is refused, and nothing is created.
     """
-    wanted = Topics.of(settings, catalog.load(settings.journeys, settings.mode).channels)
+    journeys = catalog.load(settings.journeys, settings.mode)
+    wanted = Topics.of(settings, journeys.channels, journeys.inputs)
     if plan:
         for line in _plan(wanted, settings, principal):
             click.echo(line)
@@ -63,6 +64,9 @@ def _plan(wanted: Topics, settings: Settings, principal: str) -> Iterator[str]:
     broker = f"--bootstrap-server {settings.bootstrap_servers}"
     yield "# Topics"
     for topic in wanted.all:
+        if topic.read_by:
+            yield f"# Read, never created: {topic.name} (inputs.yaml: {topic.read_by})"
+            continue
         config = " ".join(f"--config {k}={v}" for k, v in topic_config(topic, copies).items())
         yield (
             f"kafka-topics.sh {broker} --create --if-not-exists --topic {topic.name} "

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from orchestrator.core.language.inputs import Input
     from orchestrator.core.language.journey import Exit, Journey
     from orchestrator.core.language.offers import Offer
     from orchestrator.core.language.shop import Channel, Shop
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["test", "live"]
 NO_OFFERS: Final[Mapping[str, Offer]] = MappingProxyType({})
+NO_INPUTS: Final[Mapping[str, Input]] = MappingProxyType({})
 # The attribute of the profile that holds the stage of a customer, where the shop declares stages.
 STAGE: Final = "stage"
 
@@ -125,12 +127,14 @@ class Journeys:
         templates: Templates = NO_TEMPLATES,
         *,
         offers: Mapping[str, Offer] = NO_OFFERS,
+        inputs: Mapping[str, Input] = NO_INPUTS,
     ) -> None:
         self.pauses: Pauses = NO_PAUSES
         self.shop: Final = shop
         self.offers: Final = Offers(offers, shop.zone)
         self.templates: Final = templates
         self.channels: Final = dict(channels)
+        self.inputs: Final = dict(inputs)  # Only loaded and published with the rest.
         self.recipients: Final = _recipients(self.channels)
         self.mode: Final[Mode] = mode
         self.versions: Final[Mapping[tuple[str, int], Journey]] = {
@@ -389,6 +393,8 @@ def _content_hash(journeys: Journeys) -> str:
     }
     if offers:  # What a shop does not use changes no hash.
         document["offers"] = offers
+    if journeys.inputs:
+        document["inputs"] = {name: _said(one) for name, one in journeys.inputs.items()}
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 

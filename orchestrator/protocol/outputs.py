@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field, json
+from msgspec import UNSET, Meta, MsgspecError, Struct, UnsetType, field, json, msgpack
 
 from orchestrator.core.command import SOURCE, Command, CommandClass, CommandType
 from orchestrator.core.decision import LogEntry, ToldEvent
@@ -23,6 +23,7 @@ from orchestrator.core.pauses import Pause
 if TYPE_CHECKING:
     from orchestrator.core.customer import FenceEntry
     from orchestrator.core.event import Event, Visit
+    from orchestrator.protocol.commit.transaction import SourceRecord
 
 Headers = Sequence[tuple[str, bytes | None]]
 WrittenHeaders = list[tuple[str, bytes | None]]
@@ -212,14 +213,28 @@ class Position(Struct, frozen=True, gc=False):
     time_ms: int
 
 
+class Original(Struct, frozen=True, array_like=True, gc=False):
+    """A mapped record as its producer wrote it: what becomes of it as a dead letter."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
 class Forward(Struct, frozen=True, gc=False):
-    """What a record on the forward topic says about its way."""
+    """What a record on the forward topic says about its way.
+
+    `original` is there when the record came from a mapped topic; who forwards it again keeps it.
+    """
 
     origin: Position
     hops: int
+    original: Original | None = None
 
 
 _encoder = json.Encoder()
+_packer = msgpack.Encoder()
+_unpacker = msgpack.Decoder(Original)
 
 
 @lru_cache(maxsize=4096)
@@ -273,6 +288,11 @@ def encode_told(event: ToldEvent) -> bytes:
             "data": event.data,
         }
     )
+
+
+def event_headers(event: Event) -> WrittenHeaders:
+    """Return the headers of an event that a mapped record became."""
+    return _headers(event.id, event.type, event.traceparent)
 
 
 def told_headers(event: ToldEvent) -> WrittenHeaders:
@@ -419,6 +439,7 @@ def forward_headers(headers: Headers, forward: Forward) -> WrittenHeaders:
         ("fw_offset", b"%d" % origin.offset),
         ("fw_time", b"%d" % origin.time_ms),
         ("fw_hops", b"%d" % forward.hops),
+        *(() if forward.original is None else (("fw_original", _packer.encode(forward.original)),)),
     ]
 
 
@@ -437,8 +458,25 @@ def read_forward(headers: Headers) -> Forward | None:
                 time_ms=int(marks["fw_time"] or b""),
             ),
             hops=int(marks["fw_hops"] or b""),
+            original=_original(marks.get("fw_original")),
         )
     except (KeyError, ValueError):
+        return None
+
+
+def as_written(record: SourceRecord, *, forwarded: bool) -> Original:
+    """Return a record as its producer wrote it, also when it has been mapped or forwarded since."""
+    if forwarded:
+        forward = read_forward(record.headers)
+        if forward is not None and forward.original is not None:
+            return forward.original
+    return Original(record.key, record.value, without_forward(record.headers))
+
+
+def _original(packed: bytes | None) -> Original | None:
+    try:
+        return None if packed is None else _unpacker.decode(packed)
+    except MsgspecError:
         return None
 
 

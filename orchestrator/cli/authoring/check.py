@@ -14,6 +14,7 @@ import click
 
 from orchestrator.catalog import Reading, read
 from orchestrator.catalog.rules.pressure import let_through, pressures
+from orchestrator.protocol.inputs.trial import trial_findings
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def check(folder: Path | None, config: Path | None, *, as_json: bool) -> int:
     """
     settings = Settings.load(config=config, journeys=folder)
     now_ms = time.time_ns() // 1_000_000
-    reading = read(settings.journeys, settings.mode, now_ms=now_ms)
+    reading = tried(read(settings.journeys, settings.mode, now_ms=now_ms))
     if as_json:
         click.echo(json.dumps(_document(reading), indent=2, ensure_ascii=False))
     else:
@@ -57,6 +58,14 @@ def check(folder: Path | None, config: Path | None, *, as_json: bool) -> int:
             for line in _worst(reading.journeys):
                 click.echo(line)
     return 1 if reading.findings else 0
+
+
+def tried(reading: Reading) -> Reading:
+    """Return the reading with what shows when the rules of its inputs are tried."""
+    if reading.findings or reading.inputs is None:
+        return reading
+    found = tuple(sorted(set(trial_findings(reading.inputs))))
+    return Reading(None, found, reading.inputs) if found else reading
 
 
 def _summary(reading: Reading) -> str:
@@ -68,6 +77,8 @@ def _summary(reading: Reading) -> str:
     parts.append(_counted(len(journeys.channels), "channel"))
     if journeys.offers:
         parts.append(_counted(len(journeys.offers), "offer"))
+    if journeys.inputs:
+        parts.append(_counted(len(journeys.inputs), "input"))
     return f"{', '.join(parts)}: nothing found (content {journeys.content_hash[:12]})"
 
 

@@ -8,6 +8,7 @@ broker.
 from __future__ import annotations
 
 from collections import defaultdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.customer import Customer, decode_customer, encode_customer, oldest_removal_ms
@@ -16,7 +17,7 @@ from orchestrator.core.decision import Decision, Outcome
 from orchestrator.core.event import Event, TimerFired, Visit
 from orchestrator.errors import EventRejected, InvariantViolated
 from orchestrator.metrics import RESUMED, GroupStats
-from orchestrator.protocol import codec, outputs
+from orchestrator.protocol import codec, inputs, outputs
 from orchestrator.protocol.commit.transaction import Output, SourceRecord, TopicPartition
 from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.outputs import LogCause, Position
@@ -45,12 +46,16 @@ class Limits(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What every decision of a worker has in common. `stopwatch` returns seconds."""
+    """What every decision of a worker has in common. `stopwatch` returns seconds.
+
+    `mappings` are by topic: what makes events of other teams' records.
+    """
 
     journeys: Journeys
     names: TopicNames
     limits: Limits
     stopwatch: Callable[[], float]
+    mappings: Mapping[str, inputs.Mapping] = MappingProxyType({})
 
 
 class _Intake(NamedTuple):
@@ -90,6 +95,9 @@ class OpenGroup:
         that is nobody's home.
         """
         self.inputs += 1
+        if (mapping := self._rules.mappings.get(source.topic)) is not None:
+            self._map(mapping, _Intake(source, record, _position(source, record), now_ms))
+            return
         forwarded = source.topic == self._rules.names.forward
         origin = _origin(source, record) if forwarded else _position(source, record)
         intake = _Intake(source, record, origin, now_ms)
@@ -113,6 +121,27 @@ class OpenGroup:
             self._dead_letter(intake, codec.PARTITIONER_MISMATCH, detail)
         else:
             self._forward(intake, customer_id)
+
+    def _map(self, mapping: inputs.Mapping, intake: _Intake) -> None:
+        """Send home the events that another team's record becomes."""
+        record = intake.record
+        try:
+            events = mapping.events(intake.source, record)
+        except EventRejected as rejected:
+            self._dead_letter(intake, rejected.reason, rejected.detail)
+            return
+        if not events:
+            self.stats.ignored(mapping.name)
+            return
+        names = self._rules.names
+        original = outputs.Original(record.key, record.value, list(record.headers))
+        forward = outputs.Forward(intake.origin, hops=1, original=original)
+        for event in events:
+            index = home_partition(event.customer_id, names.partitions)
+            headers = outputs.forward_headers(event.headers, forward)
+            output = Output(event.customer_id, event.value, headers)
+            self._produce(TopicPartition(names.forward, index), output)
+        self.stats.forwarded("input")
 
     def add_wait(
         self, home: CustomerPartition, customer_id: bytes, *, due_ms: int, now_ms: int
@@ -284,15 +313,16 @@ class OpenGroup:
 
     def _dead_letter(self, intake: _Intake, reason: str, detail: str, event_type: str = "") -> None:
         names, record = self._rules.names, intake.record
+        written = outputs.as_written(record, forwarded=intake.source.topic == names.forward)
         headers = outputs.dead_letter_headers(
-            outputs.without_forward(record.headers),
+            written.headers,
             reason=reason,
             detail=detail,
             origin=intake.origin,
             now_ms=intake.now_ms,
         )
         target = TopicPartition(names.dead_letters, intake.source.partition % names.partitions)
-        self._produce(target, Output(record.key, record.value, headers))
+        self._produce(target, Output(written.key, written.value, headers))
         self.stats.dead_letter(reason, event_type)
 
     def _produce(self, target: TopicPartition, output: Output) -> None:
