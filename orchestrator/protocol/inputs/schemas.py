@@ -33,7 +33,7 @@ class UnknownSchema(Exception):
         self.schema_id = schema_id
 
 
-class UnsafeSchema(ValueError):  # noqa: N818 - Named by what is the matter.
+class UnsafeSchema(ValueError):
     """A schema by which a small record could stop a worker."""
 
 
