@@ -466,10 +466,11 @@ def read_forward(headers: Headers) -> Forward | None:
 
 def as_written(record: SourceRecord, *, forwarded: bool) -> Original:
     """Return a record as its producer wrote it, also when it has been mapped or forwarded since."""
-    if forwarded:
-        forward = read_forward(record.headers)
-        if forward is not None and forward.original is not None:
-            return forward.original
+    if not forwarded:
+        return Original(record.key, record.value, list(record.headers))
+    forward = read_forward(record.headers)
+    if forward is not None and forward.original is not None:
+        return forward.original
     return Original(record.key, record.value, without_forward(record.headers))
 
 

@@ -39,7 +39,8 @@ orders:
         order_id: record.value.order_no
         total: record.value.amount.gross
         currency: record.value.amount.currency
-        items: 'record.value.lines.map(l, {{"sku": l.article, "quantity": l.qty, "price": l.price}})'
+        items: >-
+          record.value.lines.map(l, {{"sku": l.article, "quantity": l.qty, "price": l.price}})
 """
 AVRO = {
     "type": "record",

@@ -134,7 +134,7 @@ class OpenGroup:
             self.stats.ignored(mapping.name)
             return
         names = self._rules.names
-        original = outputs.Original(record.key, record.value, list(record.headers))
+        original = outputs.as_written(record, forwarded=False)
         forward = outputs.Forward(intake.origin, hops=1, original=original)
         for event in events:
             index = home_partition(event.customer_id, names.partitions)
