@@ -1,4 +1,4 @@
-"""Avro and Protobuf as Confluent's serializers write them, by schemas from a registry's REST API."""
+"""Avro and Protobuf as Confluent's serializers write them, by schemas that a registry serves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from decimal import Decimal
 
 import pytest
-from confluent_kafka.schema_registry import SchemaReference, SchemaRegistryClient
 from confluent_kafka.schema_registry import Schema as ConfluentSchema
+from confluent_kafka.schema_registry import SchemaReference, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.json_schema import JSONSerializer
 from confluent_kafka.schema_registry.protobuf import ProtobufSerializer

@@ -6,6 +6,7 @@ sees anything. Field descriptions are the reference that authors get.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -23,15 +24,34 @@ from orchestrator.core.language.scalars import EventType, Model, Text, listed
 
 RULES_MAX: Final = 32
 FIELDS_MAX: Final = 64
-TOPIC_PATTERN: Final = r"^[a-zA-Z0-9._-]{1,249}$"
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+def parse_topic(value: object) -> str:
+    """Check the name of a topic. Raises ValueError with what is allowed."""
+    if isinstance(value, str) and _TOPIC.fullmatch(value):
+        return value
+    raise ValueError(f'{value!r:.60} is no name of a topic; write letters, digits, ".", "_", "-"')
+
 
 RecordFormula = Annotated[
     Formula,
     BeforeValidator(Formula.parse),
     PlainSerializer(lambda formula: formula.source),
-    WithJsonSchema({"type": "string", "description": "A CEL expression."}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "A CEL expression.",
+            "examples": ["record.value.order_no"],
+        }
+    ),
 ]
 Field_ = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Topic = Annotated[
+    str,
+    BeforeValidator(parse_topic),
+    WithJsonSchema({"type": "string", "pattern": f"^{_TOPIC.pattern}$"}),
+]
 Instead = Literal["dead_letter", "ignore"]
 
 
@@ -157,7 +177,7 @@ class Example(Model):
 class Input(Model):
     """A topic of somebody else's, and how its records become events."""
 
-    topic: Annotated[str, StringConstraints(pattern=TOPIC_PATTERN)]
+    topic: Topic
     """Its full name; no prefix is put before it. It is read, never created or written."""
     format: Literal["json", "avro", "protobuf"] = "json"
     """How values are written. `avro` and `protobuf` want a schema registry and the extra

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # From this many takeovers without progress on, a partition's groups shrink by this factor each.
 STARTS_TOLERATED: Final = 3
 SHRINK_FACTOR: Final = 8
+# After so long the network has its turn, however few inputs were decided.
+SLICE_SECONDS: Final = 0.02
 
 
 class GroupBounds(NamedTuple):
@@ -276,8 +278,11 @@ class CommitMachine:
         if self._revoking:
             return 0
         decided = 0
+        started = self._rules.stopwatch()
         while self._queue and decided < inputs_max and not self.group_full:
             decided += self._decide_queued(inputs_max - decided, clocks)
+            if self._rules.stopwatch() - started > SLICE_SECONDS:
+                return decided
         if decided < inputs_max:
             decided += self._decide_waits(inputs_max - decided, clocks)
         if decided < inputs_max:
@@ -307,6 +312,8 @@ class CommitMachine:
                 group.stats.capped += 1
         now_ms = home.clock.now_ms(clocks.monotonic_ms) if home is not None else clocks.wall_ms
         room = min(inputs_max, self._records_max() - group.inputs)
+        if batch.source.topic in self._rules.mappings:
+            room = min(room, 1)  # What others write can take much longer than an event.
         taken = batch.records[self._taken : self._taken + room]
         done = 0
         for record in taken:

@@ -17,7 +17,7 @@ import cel
 import orjson
 
 from orchestrator.core.expressions.comparison import MONEY_FIELDS
-from orchestrator.core.expressions.formula import DECIMAL, RECORD, Formula
+from orchestrator.core.expressions.formula import DECIMAL, ELEMENT, RECORD, Formula
 from orchestrator.errors import EventRejected
 from orchestrator.protocol import codec, outputs
 from orchestrator.protocol.codec import EMPTY_VALUE, SCHEMA, TOO_LARGE
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from orchestrator.protocol.commit.transaction import SourceRecord, TopicPartition
 
 EVENTS_MAX: Final = 100
-# Steps through lists that the expressions of one record may take; one is about a microsecond.
-STEPS_MAX: Final = 1_000_000
+# Steps through lists, and values handed to CEL, for all expressions of one record; a step takes
+# one to two microseconds.
+STEPS_MAX: Final = 100_000
 TIMESTAMP_TYPES: Final = {0: "CreateTime", 1: "LogAppendTime"}
 _UNITS_MS: Final = {"s": Decimal(1000), "ms": Decimal(1), "us": Decimal("0.001")}
 _EPOCH_CHARACTERS_MAX: Final = 32
@@ -174,25 +175,25 @@ def mappings(
 
 
 class _View:
-    """One record as expressions see it: exact for values, with floats for conditions."""
+    """One record as expressions see it: exact for values, with floats for conditions.
 
-    __slots__ = ("_comparing", "_element", "_exact", "_size", "_steps", "record")
+    Handing a value to CEL costs more than most expressions, so a context holds no root that is not
+    asked for, and that of the record alone serves all elements of a list.
+    """
+
+    __slots__ = ("_contexts", "_element", "_size", "_steps", "record")
 
     def __init__(self, record: dict[str, Any], size: Size) -> None:
         self.record = record
         self._size = size
         self._element: dict[str, Any] = {}
-        self._exact: cel.Context | None = None
-        self._comparing: cel.Context | None = None
+        self._contexts: dict[tuple[bool, bool, bool], cel.Context] = {}
         self._steps = 0
 
     def turn_to(self, item: Any, index: int) -> None:
         """Let expressions see one element of a list."""
         self._element = {"item": item, "index": index}
-        if self._exact is not None:
-            self._exact.update(self._element)
-        if self._comparing is not None:
-            self._comparing.update(numbers(self._element))
+        self._contexts = {kind: one for kind, one in self._contexts.items() if not kind[1]}
 
     def holds(self, condition: Formula | None, place: str) -> bool:
         """Whether a condition is true; none is true, one over a missing value is false."""
@@ -226,9 +227,10 @@ class _View:
             raise _Missing(_no(error)) from None
 
     def _evaluated(self, formula: Formula, place: str, *, compares: bool) -> Any:
-        self._count(formula, place)
+        self._count(_steps(self._size.longest, formula.loops), place)
+        context = self._context(formula, place, compares=compares and self._size.fractions)
         try:
-            return formula.evaluate(self._context(compares=compares))
+            return formula.evaluate(context)
         except (KeyError, IndexError) as error:
             raise _Missing(_no(error)) from None
         except Exception as error:  # noqa: BLE001 - The binding raises many types; all are data's.
@@ -236,27 +238,34 @@ class _View:
             reason = str(error).split(". ", 1)[0] if isinstance(error, TypeError) else "fails"
             raise EventRejected(SCHEMA, f"{place}: {reason[:200]}") from None
 
-    def _count(self, formula: Formula, place: str) -> None:
+    def _count(self, steps: int, place: str) -> None:
         """Refuse a record on which the expressions would work for too long."""
-        self._steps += self._size.longest**formula.loops
+        self._steps += steps
         if self._steps > STEPS_MAX:
-            why = f"{place}: lists of {self._size.longest} are too long for this expression"
+            longest = self._size.longest
+            why = f"{place}: lists of up to {longest} are too much work for the expressions"
             raise EventRejected(TOO_LARGE, why)
 
-    def _context(self, *, compares: bool) -> cel.Context:
-        if compares and self._size.fractions:
-            if self._comparing is None:
-                self._comparing = _new_context(numbers(self.record), numbers(self._element))
-            return self._comparing
-        if self._exact is None:
-            self._exact = _new_context(self.record, self._element)
-        return self._exact
+    def _context(self, formula: Formula, place: str, *, compares: bool) -> cel.Context:
+        """Return a context with the roots that an expression reads."""
+        whole, element = RECORD in formula.roots, not formula.roots.isdisjoint(ELEMENT)
+        kind = (whole, element, compares)
+        context = self._contexts.get(kind)
+        if context is None:
+            self._count(self._size.values if whole else 1, place)
+            seen = ({RECORD: self.record} if whole else {}) | (self._element if element else {})
+            context = cel.Context(numbers(seen) if compares else seen)
+            context.add_function(DECIMAL, scaled)
+            self._contexts[kind] = context
+        return context
 
 
-def _new_context(record: dict[str, Any], element: dict[str, Any]) -> cel.Context:
-    context = cel.Context({RECORD: record, **element})
-    context.add_function(DECIMAL, scaled)
-    return context
+def _steps(longest: int, loops: int) -> int:
+    """Return how much work an expression may be; `map` and `filter` copy their list at each step.
+
+    Measured: 1,000 elements take 30 ms, 19,000 take 50 s.
+    """
+    return 1 if not loops else longest**loops + longest**2 // 8
 
 
 def _no(error: Exception) -> str:

@@ -57,14 +57,22 @@ def trial_findings(file: InputFile) -> Iterator[Finding]:
                 yield file.finding(said, name, "examples", number)
 
 
-def told(name: str, declared: Input, record: TrialRecord) -> list[str]:
-    """Return what becomes of one record, in lines for people."""
+class Fate(NamedTuple):
+    """What becomes of a record, in lines for people."""
+
+    lines: tuple[str, ...]
+    refused: bool = False
+
+
+def told(name: str, declared: Input, record: TrialRecord) -> Fate:
+    """Return what becomes of one record of an input in JSON."""
     mapping = Mapping(name, declared, Schemas(), EVENT_BYTES_MAX)
     try:
         events = mapping.events(TopicPartition(declared.topic, 0), record)
     except EventRejected as rejected:
-        return [f"dead letter: {rejected.reason}: {rejected.detail}"]
-    return [event.value.decode() for event in events] or ["ignored: no rule applies"]
+        return Fate((f"dead letter: {rejected.reason}: {rejected.detail}",), refused=True)
+    shown = (orjson.dumps(orjson.loads(one.value), option=orjson.OPT_INDENT_2) for one in events)
+    return Fate(tuple(one.decode() for one in shown) or ("ignored: nothing becomes of it",))
 
 
 def _lack(event_type: str, fields: frozenset[str]) -> str | None:
