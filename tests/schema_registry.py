@@ -1,17 +1,10 @@
 """A schema registry for tests: Confluent's REST API as far as serializers and readers use it.
 
-Over HTTP, on a free port of this machine, in a thread:
-
-- `POST /subjects/<subject>/versions` with {"schema", "schemaType"?, "references"?} gives {"id"};
-  the same schema gets the same id again.
-- `POST /subjects/<subject>` looks the same up.
-- `GET /schemas/ids/<id>` gives {"schema", "schemaType" unless Avro, "references" if any}; 404
-  with {"error_code": 40403} for an id that is not there. Protobuf is served as a descriptor in
-  base64 with `?format=serialized` only, as a real registry does: without it the answer is a text.
-- `GET /subjects/<subject>/versions/<version>` gives the same with "subject" and "version".
-
-`asked` counts the GETs of schemas by id; with `user` set, everybody else is answered 401; while
-`away` is set, everybody is answered 503.
+A thread on a free port. `POST /subjects/<subject>/versions` registers {"schema", "schemaType"?,
+"references"?}, `POST /subjects/<subject>` looks it up, `GET /schemas/ids/<id>` and `GET /subjects/
+<subject>/versions/<version>` serve it; 404 with {"error_code": 40403} for an id that is not there.
+Protobuf is served as a descriptor in base64 with `?format=serialized` only. `asked` counts the GETs
+by id; with `user` set everybody else gets 401, while `away` is set everybody gets 503.
 """
 
 from __future__ import annotations
