@@ -12,7 +12,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run broker test check fmt bench crash schemas install kafka lock clean
+.PHONY: help demo run broker test check fmt bench crash fanout kill schemas install kafka lock clean
 
 help: ## Show this help
 	@echo "Journey orchestrator. Needs Python 3.11+ and make; brings its own Kafka. Targets:"
@@ -50,10 +50,17 @@ bench: $(VENV)/.development kafka ## Measure latency and throughput beside the f
 crash: $(VENV)/.development kafka ## Kill workers and the broker under load, then check every promise
 	$(BIN)/python -m bench.crash $(ARGS)
 
+fanout: $(VENV)/.development kafka ## Measure order confirmations beside a fan-out of 200,000 promotions
+	$(BIN)/python -m bench.senders fanout $(ARGS)
+
+kill: $(VENV)/.development kafka ## Measure how soon `pause --kill` stops promotions that flow
+	$(BIN)/python -m bench.senders kill $(ARGS)
+
 schemas: $(VENV)/.development ## Write the JSON Schemas, the AsyncAPI document and the reference again
 	$(BIN)/orchestrator schemas schemas
 	$(BIN)/python -m orchestrator.catalog.reference > $(VENV)/journeys.md
 	mv $(VENV)/journeys.md docs/journeys.md
+	$(BIN)/python -m tests.scenarios.table
 
 install: $(VENV)/.development ## Install everything into .venv, pinned and with hashes
 

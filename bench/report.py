@@ -81,16 +81,7 @@ class Results:
 
     def where(self) -> list[str]:
         """Return a line on machine and versions for each time that the benchmark was started."""
-        lines = []
-        for found in self._document["environments"]:
-            clients = ", ".join(f"{name} {number}" for name, number in found["clients"].items())
-            lines.append(
-                f"- {found['started']}, commit {found['commit']}: {found['processor']}, "
-                f"{found['memory_gib']} GiB, {found['system']}; Python {found['python']}, "
-                f"{clients}, librdkafka {found['librdkafka']}, {found['kafka']}; load average at "
-                f"the start {found['load_average']:.2f}"
-            )
-        return lines
+        return [f"- {described(found)}" for found in self._document["environments"]]
 
     def _save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +116,17 @@ def environment(*, embedded: bool) -> dict[str, Any]:
         "librdkafka": confluent_kafka.libversion()[0],
         "clients": {name: version(name) for name in CLIENTS},
     }
+
+
+def described(found: dict[str, Any]) -> str:
+    """Return in one line when, from which commit and on which machine something was measured."""
+    clients = ", ".join(f"{name} {number}" for name, number in found["clients"].items())
+    return (
+        f"{found['started']}, commit {found['commit']}: {found['processor']}, "
+        f"{found['memory_gib']} GiB, {found['system']}; Python {found['python']}, "
+        f"{clients}, librdkafka {found['librdkafka']}, {found['kafka']}; load average at "
+        f"the start {found['load_average']:.2f}"
+    )
 
 
 def merged(rows: list[dict[str, Any]]) -> HdrHistogram:

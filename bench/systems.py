@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "floor": ("-m", "bench.rivals.floor"),
     "stock-faust": ("-m", "bench.rivals.stock_faust", "worker", "--without-web"),
 }
+SENDER: Final = ("-m", "orchestrator", "sender")
 
 
 @cache
@@ -68,6 +69,7 @@ class Deployment:
     prefix: str
     partitions: int = 8
     journeys: Path = field(default_factory=shop_by_day)
+    mode: str = "test"
 
     @property
     def app_id(self) -> str:
@@ -98,6 +100,7 @@ class Deployment:
             "ORCHESTRATOR_APP_ID": self.app_id,
             "ORCHESTRATOR_PARTITIONS": str(self.partitions),
             "ORCHESTRATOR_JOURNEYS": str(self.journeys),
+            "ORCHESTRATOR_MODE": self.mode,
             "ORCHESTRATOR_METRICS_PORT": "0",
             "PYTHONPATH": str(ROOT),
         }
@@ -141,13 +144,18 @@ class Running:
 
 
 @contextmanager
-def running(name: str, deployment: Deployment, log: Path) -> Iterator[Running]:
-    """Start a system as one process of its own; end it, gently first, on the way out."""
+def running(
+    name: str, deployment: Deployment, log: Path, *, command: tuple[str, ...] = ()
+) -> Iterator[Running]:
+    """Start a system as one process of its own; end it, gently first, on the way out.
+
+    `command` is what Python is to run; without it, what COMMANDS has for the name.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         started_ns = time.monotonic_ns()
         process = subprocess.Popen(
-            [sys.executable, *COMMANDS[name]],
+            [sys.executable, *(command or COMMANDS[name])],
             env=deployment.environment,
             cwd=ROOT,
             stdout=output,

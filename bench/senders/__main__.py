@@ -1,4 +1,7 @@
-"""`python -m bench.senders`: both trials on an embedded Kafka, written to bench/results."""
+"""`python -m bench.senders`: the trials of the senders on an embedded Kafka.
+
+Without a name it runs the crash trial and the race; `fanout` and `kill` are the other two.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,23 @@ import click
 
 from bench.senders import crash, race
 from bench.senders.channel import Channel
+from bench.senders.fanout import fanout
+from bench.senders.kill import kill
 from orchestrator.broker import EmbeddedBroker
 
 RESULT = Path(__file__).parents[1] / "results" / "senders.md"
 HEAD = "# Senders under trial\n\n`python -m bench.senders`; one run, embedded Kafka, loopback.\n"
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--commands", default=10_000, show_default=True, help="Commands of the crash trial.")
 @click.option("--rounds", default=2, show_default=True, help="Kills at each place.")
 @click.option("--customers", default=2_000, show_default=True, help="Customers of the race.")
-def main(commands, rounds, customers):
-    """Run both trials and write their tables; exit 1 when a promise was broken."""
+@click.pass_context
+def main(context, commands, rounds, customers):
+    """Run crash trial and race and write their tables; exit 1 when a promise was broken."""
+    if context.invoked_subcommand is not None:
+        return
     with tempfile.TemporaryDirectory() as folder, EmbeddedBroker() as broker:
         trial = asyncio.run(_crash(broker.bootstrap_servers, commands, rounds, Path(folder)))
         raced = asyncio.run(_race(broker.bootstrap_servers, customers))
@@ -83,6 +91,9 @@ def _race_lines(raced):
         f"was visible, the latest by {raced.latest_ms:.1f} ms: the check had begun before."
     )
 
+
+main.add_command(fanout)
+main.add_command(kill)
 
 if __name__ == "__main__":
     main()

@@ -282,17 +282,11 @@ async def _letters(settings: Settings) -> AsyncIterator[DeadLetter]:
     topic = Topics.of(settings, {}).dead_letters
     await check_connection(settings)
     partitions = await _partitions(settings, topic)
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
+    consumer = _consumer(settings, "read_committed")
     try:
+        ends = await _ends(settings, partitions)
         await consumer.start()
         consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
         begins = await consumer.beginning_offsets(partitions)
         unread = {tp for tp in partitions if begins[tp] < ends[tp]}
         heard = time.monotonic()
@@ -305,10 +299,36 @@ async def _letters(settings: Settings) -> AsyncIterator[DeadLetter]:
                         yield _dead_letter(record)
             # A transaction ends with a marker that is no record, so the position decides.
             unread = {tp for tp in unread if await consumer.position(tp) < ends[tp]}
+        for tp in sorted(unread):
+            left = f"from offset {await consumer.position(tp)} to {ends[tp]}"
+            click.echo(
+                f"{topic}/{tp.partition}: {left} cannot be read: a transaction is open", err=True
+            )
     except KafkaError as error:
         raise DependencyError(f"{topic} cannot be read: {error}") from error
     finally:
         await consumer.stop()
+
+
+async def _ends(settings: Settings, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return where the log ends, which what is committed this moment reaches a moment later."""
+    consumer = _consumer(settings, "read_uncommitted")
+    try:
+        await consumer.start()
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+    finally:
+        await consumer.stop()
+    return ends
+
+
+def _consumer(settings: Settings, isolation_level: str) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        **client_options(settings),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level=isolation_level,
+    )
 
 
 async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:

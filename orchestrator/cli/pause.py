@@ -197,6 +197,7 @@ def _check_name(journeys: Journeys | None, kind: str, name: str) -> None:
     if journeys is not None:
         known["journey"] = [one.name for one in journeys.current]
         known["channel"] = list(journeys.channels)
+        known["offer"] = [one.name for one in journeys.offers]
     if name not in known[kind]:
         raise UsageError(
             f"{kind}: nobody has published {name!r}{instead(name, known[kind])}; --force pauses it "

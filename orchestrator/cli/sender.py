@@ -85,7 +85,8 @@ def _option(flag: str, *name: str, **arguments: Any) -> Callable[[Any], Any]:
 @_option(
     "--call-seconds", type=float, default=30.0, show_default=True, help="Wait for an answer, s."
 )
-@_option("--metrics-port", type=int, default=0, help="Port of /metrics on loopback; 0 is off.")
+@_option("--metrics-port", type=int, default=0, help="Port of /metrics; 0 is off.")
+@_option("--metrics-host", default="127.0.0.1", show_default=True, help="Address of /metrics.")
 @with_settings(ConnectionSettings, TopicSettings)
 def sender(settings: Settings, *, channel: str, **chosen: Any) -> None:
     """Deliver the commands of CHANNEL until SIGTERM, checked right before each hand-over.
@@ -99,6 +100,7 @@ def sender(settings: Settings, *, channel: str, **chosen: Any) -> None:
         per_second=chosen["per_second"],
         call_seconds=chosen["call_seconds"],
         metrics_port=chosen["metrics_port"],
+        metrics_host=chosen["metrics_host"],
     )
     recall = deliver if chosen["recall"] and chosen["to"] else None
     one = Sender(settings, channel, deliver, recall=recall, options=options)

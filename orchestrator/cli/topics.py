@@ -11,10 +11,11 @@ from orchestrator import catalog
 from orchestrator.cli.options import with_settings
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import inspect_topics, topic_config
+from orchestrator.sender.names import Names
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings, TopicSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # What a plan assumes where the settings leave it to the number of brokers.
 _COPIES_PLANNED = 3
@@ -31,17 +32,27 @@ _COPIES_PLANNED = 3
     show_default=True,
     help="Who gets the rights of the plan.",
 )
+@click.option(
+    "--sender-principal",
+    default="User:orchestrator-sender",
+    show_default=True,
+    help="Who gets the rights of the senders in the plan.",
+)
 @with_settings(ConnectionSettings, TopicSettings, JourneySettings)
-def topics(settings: Settings, *, plan: bool, principal: str) -> int:
+def topics(settings: Settings, *, plan: bool, principal: str, sender_principal: str) -> int:
     """Create the topics that are missing and report those that differ.
 
     Existing topics are never changed. Exit code 1 when a topic differs; a partition count that
     moves customers to another home is refused, and nothing is created.
     """
     journeys = catalog.load(settings.journeys, settings.mode)
-    wanted = Topics.of(settings, journeys.channels, journeys.inputs)
+    channels = journeys.channels
+    wanted = Topics.of(settings, channels, journeys.inputs, senders=True)
     if plan:
-        for line in _plan(wanted, settings, principal):
+        for line in (
+            *_plan(wanted, settings, principal),
+            *_senders_plan(settings, channels, sender_principal),
+        ):
             click.echo(line)
         return 0
     report = asyncio.run(inspect_topics(settings, wanted, create=True))
@@ -75,6 +86,8 @@ def _plan(wanted: Topics, settings: Settings, principal: str) -> Iterator[str]:
     grant = f"kafka-acls.sh {broker} --add --allow-principal {principal}"
     yield "# Rights of the workers and of the command line"
     for topic in wanted.all:
+        if not topic.operations:
+            continue
         operations = " ".join(f"--operation {name}" for name in topic.operations)
         yield f"{grant} {operations} --operation DescribeConfigs --topic {topic.name}"
     yield f"{grant} --operation Read --operation Describe --group {settings.app_id}"
@@ -82,3 +95,25 @@ def _plan(wanted: Topics, settings: Settings, principal: str) -> Iterator[str]:
         f"{grant} --operation Write --operation Describe --transactional-id {settings.app_id}- "
         "--resource-pattern-type prefixed"
     )
+
+
+def _senders_plan(settings: Settings, channels: Iterable[str], principal: str) -> Iterator[str]:
+    """Write who may deliver: what `orchestrator sender` reads and writes, channel by channel."""
+    grant = (
+        f"kafka-acls.sh --bootstrap-server {settings.bootstrap_servers} --add "
+        f"--allow-principal {principal}"
+    )
+    yield "# Rights of the senders"
+    names = [Names.of(settings, channel) for channel in channels]
+    rights: dict[str, set[str]] = {}
+    for one in names:
+        for topic in (*one.lanes, one.fences, one.control, one.attempts):
+            rights.setdefault(topic, set()).add("Read")
+        for topic in (one.attempts, one.feedback, one.dead_letters):
+            rights.setdefault(topic, set()).add("Write")
+    for topic, operations in rights.items():
+        said = " ".join(f"--operation {name}" for name in sorted(operations))
+        yield f"{grant} {said} --operation Describe --topic {topic}"
+    for one in names:
+        for lane in one.lanes:
+            yield f"{grant} --operation Read --operation Describe --group {one.group(lane)}"

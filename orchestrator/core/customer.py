@@ -171,8 +171,9 @@ class RememberedExit(Struct, frozen=True, array_like=True, gc=False):
 class Promise(Struct, frozen=True, array_like=True, gc=False):
     """An offer that was promised to the customer, and what became of it.
 
-    `enrollment` is None when a page or a person asked; `command` is the only message that has told
-    it, None when there are more. `provisional` until we know who this is. `redeemed_ms` and `order`
+    `enrollment` is None when a page or a person asked. `command` and `also` are the messages that
+    tell it while nobody knows whether one has arrived; `command` is None when it was told for
+    certain. `provisional` until we know who this is. `redeemed_ms` and `order`
     say what it was last redeemed with, `closed_ms` and `closed` when and why it was taken back:
     both are over when the promise was made anew after them.
     """
@@ -187,6 +188,7 @@ class Promise(Struct, frozen=True, array_like=True, gc=False):
     order: str | None = None
     closed_ms: int | None = None
     closed: str | None = None
+    also: tuple[str, ...] = ()
 
 
 class FenceEntry(Struct, frozen=True, array_like=True, gc=False):

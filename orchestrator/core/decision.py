@@ -65,7 +65,8 @@ class PromiseEnd(StrEnum):
 
     REJECTED = "rejected"  # The customer does not want it.
     NOT_QUALIFIED = "not_qualified"  # It was provisional, and turned out to be for others.
-    NEVER_TOLD = "never_told"  # The sender dropped the only message that told it.
+    NEVER_TOLD = "never_told"  # Senders dropped every message that told it.
+    RECALLED = "recalled"  # Every message that told it was called back. It counts if one came.
 
 
 class Hold(StrEnum):
@@ -96,11 +97,16 @@ class Entered(Struct, frozen=True, tag="entered", tag_field="kind", gc=False):
 
 
 class Moved(Struct, frozen=True, tag="moved", tag_field="kind", gc=False):
-    """The enrollment now waits in `step` until `wake_at_ms`."""
+    """The enrollment now waits in `step` until `wake_at_ms`.
+
+    `detail` says why then, where it was chosen (`wait: best_time`): `named: 19:00` by the customer,
+    `learned: 07:00` from their answers, or `best_hours: 20:00` by the shop's curve.
+    """
 
     enrollment: str
     step: str
     wake_at_ms: int
+    detail: str | None = None
 
 
 class Ended(Struct, frozen=True, tag="ended", tag_field="kind", gc=False):

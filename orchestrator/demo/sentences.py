@@ -57,7 +57,8 @@ STAGE_BECAUSE: Final = {
 PROMISE_ENDED_BECAUSE: Final = {
     PromiseEnd.REJECTED: "the customer does not want it",
     PromiseEnd.NOT_QUALIFIED: "it turned out not to be for this customer",
-    PromiseEnd.NEVER_TOLD: "the only message that told it was dropped",
+    PromiseEnd.NEVER_TOLD: "what told it was dropped",
+    PromiseEnd.RECALLED: "what told it was called back",
 }
 # What a sender says about a message; the contract's feedback types and drop reasons.
 FINAL: Final = {

@@ -224,7 +224,8 @@ def _fact(
         case Moved():
             wait = _milliseconds(_moment(entry.wake_at_ms) - record.now)
             journey = _journey(entry.enrollment)
-            return Fact(Mark.MOVED, f"{journey} waits {duration(max(0, wait))} in “{entry.step}”")
+            waits = f"{journey} waits {duration(max(0, wait))} in “{entry.step}”"
+            return Fact(Mark.MOVED, _with_detail(waits, entry.detail))
         case Ended():
             return _ended(entry, record, messages)
         case Emitted():

@@ -44,6 +44,10 @@ _COMPACTED: Final = {
     "min.cleanable.dirty.ratio": "0.2",
 }
 
+# A sender reads its attempts from the beginning as well. A claim must outlive the moment in which
+# another sender reads it, so nothing younger is compacted away.
+ATTEMPTS_CONFIG: Final = {**_COMPACTED, "min.compaction.lag.ms": str(60 * 60 * 1000)}
+
 _WORKER: Final = ("Describe", "Read", "Write")
 _WRITTEN: Final = ("Describe", "Write")
 _READ: Final = ("Describe", "Read")
@@ -66,13 +70,15 @@ class Topic:
 
 
 class Topics:
-    """All topics of one deployment."""
+    """All topics of one deployment; with `senders` also those that only senders read and write."""
 
     def __init__(
         self,
         settings: TopicSettings,
         channels: Mapping[str, Channel],
         inputs: Mapping[str, Input] = _NO_INPUTS,
+        *,
+        senders: bool = False,
     ) -> None:
         prefix = settings.topic_prefix
         self._commands: Final = {channel: f"{prefix}commands.{channel}" for channel in channels}
@@ -93,7 +99,12 @@ class Topics:
         self.dead_letters: Final = f"{prefix}dead-letters"
         self.definitions: Final = f"{prefix}definitions"
         self.control: Final = f"{prefix}control"
-        self.all: Final = (*self._input_topics(), *self._own_topics(), *self._command_topics())
+        self.all: Final = (
+            *self._input_topics(),
+            *self._own_topics(),
+            *self._command_topics(),
+            *(self._attempts_topics(prefix) if senders else ()),
+        )
         self._refuse_ours()
 
     @classmethod
@@ -102,12 +113,14 @@ class Topics:
         settings: TopicSettings,
         channels: Mapping[str, Channel],
         inputs: Mapping[str, Input] = _NO_INPUTS,
+        *,
+        senders: bool = False,
     ) -> Topics:
         """Resolve the topics of a deployment from its settings, channels and mapped inputs.
 
         Raises UsageError when an input reads a topic that is ours, or holds events already.
         """
-        return cls(settings, channels, inputs)
+        return cls(settings, channels, inputs, senders=senders)
 
     def _refuse_ours(self) -> None:
         """Nobody maps what we write, or what is read as events: it would come in for ever."""
@@ -215,6 +228,19 @@ class Topics:
             )
             for key, channel in self._channels.items()
             for name in (self._commands[key], self._promotional[key])
+        ]
+
+    def _attempts_topics(self, prefix: str) -> list[Topic]:
+        """Return what senders remember; a worker has no rights there and needs none."""
+        return [
+            Topic(
+                name=f"{prefix}attempts.{key}",
+                partitions=channel.partitions,
+                config=ATTEMPTS_CONFIG,
+                operations=(),
+                homes=False,
+            )
+            for key, channel in self._channels.items()
         ]
 
 

@@ -21,7 +21,8 @@ from aiokafka.errors import ProducerFenced
 from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
 from orchestrator.failpoint import Failpoint
 from orchestrator.metrics import InputStatus, Metrics, PartitionStatus
-from orchestrator.protocol.commit.machine import Clocks, CommitMachine, GroupBounds, Writer
+from orchestrator.protocol.commit.group import GroupBounds
+from orchestrator.protocol.commit.machine import Clocks, CommitMachine, Writer
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
 from orchestrator.runtime.coordination import Coordination, client_id, transactional_id
 from orchestrator.runtime.producer import FencedProducer
@@ -81,7 +82,9 @@ class Driver:
         )
         self.machine = CommitMachine(
             rules,
-            GroupBounds(settings.group_records_max, settings.group_bytes_max),
+            GroupBounds(
+                settings.group_records_max, settings.group_bytes_max, settings.group_visits_max
+            ),
             Writer(settings.slot, ids),
         )
         self._producers = [

@@ -14,15 +14,6 @@ if TYPE_CHECKING:
 
 _CHANNEL: Final = re.compile(r"[a-zA-Z0-9._-]{1,100}")
 
-# Small segments and an early cleaning keep what is read at a start close to what is alive. A claim
-# must outlive the moment in which another sender reads it, so nothing younger is compacted away.
-ATTEMPTS_CONFIG: Final = {
-    "cleanup.policy": "compact",
-    "segment.bytes": str(64 * 1024 * 1024),
-    "min.cleanable.dirty.ratio": "0.2",
-    "min.compaction.lag.ms": str(60 * 60 * 1000),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Names:

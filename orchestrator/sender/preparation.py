@@ -1,6 +1,7 @@
 """Sees to it that a sender's topics are there before it joins its groups.
 
-What the orchestrator writes is the orchestrator's to create; `attempts.<channel>` is the sender's.
+What the orchestrator writes is the orchestrator's to create; `attempts.<channel>` is the sender's,
+unless `orchestrator topics` was there before.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.errors import DependencyError
-from orchestrator.sender.names import ATTEMPTS_CONFIG
+from orchestrator.protocol.topics import ATTEMPTS_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +89,7 @@ async def _create(admin: Any, settings: Settings, names: Names, partitions: int)
             reason = message or errors.for_code(code).__name__
             raise DependencyError(
                 f"cannot create {name}: {reason}; somebody with the right to do so has to create "
-                f"it, compacted, with {partitions} partitions (docs/senders.md)"
+                f"it; `orchestrator topics --plan` prints how"
             )
 
 

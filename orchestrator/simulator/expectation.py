@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _OF_ENROLLMENT: Final = ("journey", "key", "enrollment")
 _OF_MESSAGE: Final = (
-    *("template", "step", "class", "variables", "content", "offer"),
+    *("template", "step", "class", "variables", "content", "offer", "code"),
     *("locale", "delivery", "expires_after"),
     *_OF_ENROLLMENT,
 )
@@ -34,7 +34,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "remove": _OF_AUDIENCE,
     "enter": ("key", "enrollment", "version"),
     "leave": ("reason", "step", "label", "key", "enrollment"),
-    "wait": ("for", *_OF_ENROLLMENT),
+    "wait": ("for", "detail", *_OF_ENROLLMENT),
     "refuse_entry": ("reason", "detail"),
     "refuse_send": ("reason", "detail", "step", *_OF_ENROLLMENT),
     "hold": ("reason", "detail", "step", "for", *_OF_ENROLLMENT),
@@ -144,6 +144,8 @@ class Expectation(BaseModel):
     """The step whose message the goal is owed to."""
     offer: str | None = None
     """The offer that a message tells."""
+    code: str | None = None
+    """The code that goes with it; null while nobody knows who the customer is."""
     order: str | None = None
     provisional: bool | None = None
     open: bool | None = None
@@ -178,7 +180,7 @@ class Expectation(BaseModel):
             raise ValueError(  # noqa: TRY004 - pydantic turns it into a finding.
                 f"write `{NOTHING_ELSE}`, or one of {', '.join(WORDS)} with what it is about"
             )
-        words = [word for word in WORDS if word in value]
+        words = [word for word in WORDS if value.get(word) is not None]
         if len(words) != 1:
             unknown = next((one for one in value if one not in cls._names()), None)
             if not words and unknown is not None:

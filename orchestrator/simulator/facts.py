@@ -160,6 +160,7 @@ class Observer:
                     "template": command.template,
                     "step": command.step,
                     "offer": command.offer,
+                    "code": None if command.promise is None else command.promise.code,
                     **about,
                     "variables": dict(command.variables or {}),
                     "content": dict(command.content or {}),
@@ -193,6 +194,7 @@ class Observer:
                     "wait": entry.step,
                     **about,
                     "for": entry.wake_at_ms - decision.now_ms,
+                    "detail": entry.detail,
                 }
             case Ended():
                 about = _enrollment(entry.enrollment)

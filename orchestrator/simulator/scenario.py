@@ -286,7 +286,8 @@ class _Names:
         for name, value in expectation.wanted().items():
             if (allowed := by_name.get(name)) is not None:
                 for one in value if isinstance(value, list | tuple) else (value,):
-                    yield name, one, set(allowed)
+                    if one is not None:  # Said to be nobody, like what a goal is owed to.
+                        yield name, one, set(allowed)
 
 
 def _reasons(expectation: Expectation) -> type[StrEnum]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
@@ -24,21 +27,27 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from bench.senders.channel import envelope
 from orchestrator.broker import java_command
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.core.language.shop import Channel
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import TopicReport, ensure_topics, inspect_topics
+from orchestrator.sender import Delivered, Sender
+from orchestrator.sender.names import Names
+from orchestrator.sender.preparation import prepare
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestrator.sender import Command, Outcome
     from tests.conftest import Kafka, SecureKafka
 
 CHANNELS = {"email": Channel(kind="message", address_ref="profile.email", partitions=3)}
 ROOT = Path(__file__).parents[2]
+_OTHER_CHANNEL = re.compile(r"(commands|attempts)\.(?!email)")
 
 
 def settings_for(kafka: Kafka, topic_prefix: str, app_id: str, **more: Any) -> Settings:
@@ -274,12 +283,81 @@ async def test_the_rights_of_the_plan_are_enough_and_the_topics_as_well(
         await ensure_topics(other, Topics.of(other, CHANNELS))
 
 
-def planned(kafka: SecureKafka, *, topic_prefix: str, app_id: str) -> list[list[str]]:
-    """Print a plan and keep the lines of the input, the email channel and what is ours."""
+async def test_the_rights_of_the_plan_are_enough_for_a_sender(
+    secure_kafka: SecureKafka, tmp_path: Path
+):
+    """Carry out the printed plan as admin; then the guest may deliver the channel's commands."""
+    plan = planned(
+        secure_kafka, topic_prefix="sent.", app_id="sent", principal_option="--sender-principal"
+    )
+    carry_out(plan, secure_kafka)
+    settings = secure_settings(secure_kafka, secure_kafka.guest, tmp_path).model_copy(
+        update={"topic_prefix": "sent.", "app_id": "sent"}
+    )
+    admin = settings_of_admin(settings, secure_kafka, tmp_path)
+    command = orjson.dumps(envelope(now_ms=time.time() * 1000))
+    async with AIOKafkaProducer(**client_options(admin)) as producer:
+        await producer.send_and_wait("sent.commands.email.promotional", command, key=b"ana")
+    delivered = asyncio.Event()
+
+    async def deliver(_: Command) -> Outcome:
+        delivered.set()
+        return Delivered()
+
+    sender = Sender(settings, "email", deliver)
+    running = asyncio.create_task(sender.run())
+    await asyncio.wait(
+        [running, asyncio.create_task(delivered.wait())],
+        timeout=60,
+        return_when=asyncio.FIRST_COMPLETED,
+    )
+    sender.stop()
+    await running
+
+    assert delivered.is_set()
+
+
+def settings_of_admin(settings: Settings, kafka: SecureKafka, tmp_path: Path) -> Settings:
+    login = secure_settings(kafka, kafka.admin, tmp_path)
+    return settings.model_copy(
+        update={"sasl_username": login.sasl_username, "sasl_password": login.sasl_password}
+    )
+
+
+async def test_what_senders_remember_is_created_as_a_sender_would(settings: Settings):
+    """A worker's own look leaves it alone: it needs no rights there."""
+    await ensure_topics(settings, Topics.of(settings, CHANNELS))
+    topics = Topics.of(settings, CHANNELS, senders=True)
+    first = await inspect_topics(settings, topics, create=True)
+    found = await prepare(settings, Names.of(settings, "email"))
+
+    attempts = f"{settings.topic_prefix}attempts.email"
+    assert first.created == (attempts,)
+    assert (first.drift, first.refused) == ((), ())
+    assert found[attempts] == 3
+
+
+async def test_what_a_sender_has_created_is_no_drift(settings: Settings):
+    await ensure_topics(settings, Topics.of(settings, CHANNELS))
+    await prepare(settings, Names.of(settings, "email"))
+    report = await inspect_topics(
+        settings, Topics.of(settings, CHANNELS, senders=True), create=True
+    )
+
+    assert (report.created, report.drift, report.refused) == ((), (), ())
+
+
+def planned(
+    kafka: SecureKafka, *, topic_prefix: str, app_id: str, principal_option: str = "--principal"
+) -> list[list[str]]:
+    """Print a plan; keep what is for the guest, of the input, the email channel and what is ours.
+
+    `principal_option` says as what the guest is to work.
+    """
     done = subprocess.run(
         [
             *(sys.executable, "-m", "orchestrator", "topics", "--plan", "--partitions", "2"),
-            *("--bootstrap-servers", kafka.bootstrap_servers, "--principal", "User:guest"),
+            *("--bootstrap-servers", kafka.bootstrap_servers, principal_option, "User:guest"),
             *("--topic-prefix", topic_prefix, "--app-id", app_id, "--replication-factor", "1"),
         ],
         cwd=ROOT,
@@ -291,7 +369,8 @@ def planned(kafka: SecureKafka, *, topic_prefix: str, app_id: str) -> list[list[
     return [
         line
         for line in lines
-        if not any("commands." in word and "commands.email" not in word for word in line)
+        if ("--allow-principal" not in line or "User:guest" in line)
+        and not any(_OTHER_CHANNEL.search(word) for word in line)
     ]
 
 
@@ -340,10 +419,11 @@ def carry_out(plan: list[list[str]], kafka: SecureKafka) -> None:
             config = dict(value.split("=", 1) for name, value in options if name == "--config")
             topics.append(NewTopic(first["--topic"], int(first["--partitions"]), 1, config=config))
         else:
+            kind = "--topic" if "--topic" in first else "--group"
             rights += [
                 AclBinding(
-                    ResourceType.TOPIC,
-                    first["--topic"],
+                    ResourceType[kind.removeprefix("--").upper()],
+                    first[kind],
                     ResourcePatternType.LITERAL,
                     first["--allow-principal"],
                     "*",

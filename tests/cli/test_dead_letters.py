@@ -29,7 +29,16 @@ class Shop:
             made.result(20)
 
     def dead_letter(
-        self, key, value, reason, *, topic="touchpoints", age_ms=0, headers=(), codec="none"
+        self,
+        key,
+        value,
+        reason,
+        *,
+        topic="touchpoints",
+        age_ms=0,
+        headers=(),
+        codec="none",
+        commit=True,
     ) -> None:
         producer = Producer(
             {
@@ -55,7 +64,11 @@ class Shop:
                 now_ms=NOW_MS - age_ms,
             ),
         )
-        producer.commit_transaction(20)
+        if commit:
+            producer.commit_transaction(20)
+            return
+        producer.flush(20)
+        self.open_producer = producer  # Whoever forgets it aborts it.
 
     def call(self, *arguments: str) -> int:
         return run(
@@ -167,6 +180,16 @@ def test_records_are_read_however_they_are_compressed(shop, capsys) -> None:
     assert shop.call("list", "--values") == 0
     shown = capsys.readouterr().out
     assert [codec for codec in codecs if codec * 200 in shown] == list(codecs)
+
+
+def test_letters_behind_an_open_transaction_are_told_of(shop, capsys) -> None:
+    shop.dead_letter(b"ana", b"1", "schema")
+    shop.dead_letter(b"ben", b"2", "schema", commit=False)
+
+    assert shop.call("list") == 0
+    shown = capsys.readouterr()
+    assert "1 shown" in shown.out
+    assert "dead-letters/0: from offset 2 to 3 cannot be read: a transaction is open" in shown.err
 
 
 def test_what_stands_in_the_way_is_one_line(shop, capsys) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.core.command import CommandType
+import pytest
+
+from orchestrator.core.command import CommandClass, CommandType
 from orchestrator.core.decision import (
     OfferRedeemed,
     PromiseConfirmed,
@@ -13,12 +15,17 @@ from orchestrator.core.decision import (
     Refusal,
     SendRefused,
 )
+from orchestrator.core.journeys import Journeys
+from orchestrator.core.language.shop import Shop
+from tests.core import guarded
 from tests.core.builders import (
+    DAY,
     HOUR,
     START,
     Story,
     event,
     journey,
+    offer,
     purchase,
     send,
     shop_of,
@@ -76,6 +83,59 @@ def test_what_was_said_instead_is_recalled_by_an_exit_like_anything_else():
     (cancel,) = story.tell(purchase("1", "tent")).commands
 
     assert cancel.cancels == (story.commands[-2].id,)
+
+
+def test_who_asked_in_the_app_is_greeted_there_in_the_decision_that_knows_them():
+    story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
+    story.tell(asked("welcome", channel="push"))
+
+    (greeting,) = story.tell(known(email="a@b.example", tier="gold")).commands
+
+    assert (greeting.channel, greeting.template) == ("push", "hello_again")
+    assert (greeting.offer, greeting.variables) == (None, {"tier": "gold"})
+    assert greeting.command_class is CommandClass.PROMOTIONAL
+    assert (greeting.journey, greeting.enrollment) == ("offers", "offers/welcome#1")
+    assert story.standing_in == {}
+    again = story.tell(event("seen", "e"))
+    assert "hello_again" not in [command.template for command in again.commands]
+
+
+def test_who_is_known_after_the_run_that_told_it_is_over_is_greeted_all_the_same():
+    story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
+    (told,) = story.tell(event("seen", "e")).commands
+    story.tell(event("message.delivered", "d", command_id=told.id))
+    story.pass_time(2 * DAY)
+
+    (greeting,) = story.tell(known(email="a@b.example", tier="gold", at=story.now)).commands
+
+    assert (greeting.channel, greeting.template) == ("email", "hello_again")
+
+
+@pytest.mark.parametrize("channel", [None, "callcenter", "nowhere"])
+def test_who_was_told_by_a_person_reads_no_greeting(channel):
+    story = Story(shop_of(telling("welcome"), offers={"welcome": WELCOME}))
+    story.tell(asked("welcome", channel=channel))
+
+    decision = story.tell(known(email="a@b.example", tier="gold"))
+
+    assert decision.commands == ()
+    assert [ended.otherwise for ended in of(story, PromiseEnded)] == ["hello_again"]
+
+
+def test_a_greeting_without_a_run_counts_for_caps_and_asks_for_consent():
+    shop = Shop.model_validate({"caps": [{"max": 1, "per": "1d"}]})
+    card = journey("card", "seen", [send("card", "web")])
+    journeys = Journeys(shop, guarded.CHANNELS, [card], offers={"welcome": offer(**WELCOME)})
+    on_the_site, by_mail = Story(journeys), Story(journeys)
+
+    for story, channel in ((on_the_site, "web"), (by_mail, "email")):
+        story.tell(asked("welcome", channel=channel), known(email="a@b.example", tier="gold"))
+        story.tell(event("seen", "e"))
+
+    assert on_the_site.sent == ["hello_again"]
+    assert guarded.refused(on_the_site) == [("card", Refusal.FREQUENCY_CAP, "1 in 1d")]
+    assert by_mail.sent == ["card"]
+    assert [reason for _, reason, _ in guarded.refused(by_mail)] == [Refusal.NO_CONSENT]
 
 
 def test_who_is_known_to_be_loyal_gets_the_greeting_in_place_of_the_offer_and_once():

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from orchestrator.core.calendar import minute_of_day, zone_named
 from orchestrator.core.customer import encode_customer
 from orchestrator.core.decision import Moved
-from orchestrator.core.language.shop import BEST_HOURS, Shop
+from orchestrator.core.journeys import Journeys
+from orchestrator.core.language.shop import BEST_HOURS, Channel, Shop
 from orchestrator.core.rules.learning.hours import HALF_LIFE_MS, counted
 from tests.core.builders import DAY, HOUR, MINUTE, START, Story, event, journey, send, shop_of, wait
 
@@ -167,6 +168,80 @@ def test_a_journey_that_does_not_keep_quiet_hours_waits_for_them_too(more):
         said = said.model_copy(update={"quiet_hours": "ignore"})
 
     assert enter(story_of(said, quiet_hours=QUIET)) == START + 10 * HOUR
+
+
+OWN = {"from": "12:00", "to": "08:00"}
+
+
+class TestQuietHoursOfChannels:
+    """The hour is one at which the message that comes next may go out."""
+
+    def enter(self, *steps, **shop):
+        channels = {
+            "sms": Channel(kind="message", needs_consent=False, quiet_hours=OWN),
+            "web": Channel(kind="message", needs_consent=False, quiet_hours="none"),
+            "email": Channel(kind="message", needs_consent=False),
+        }
+        said = {"zone": "UTC", "best_hours": CURVE, "quiet_hours": QUIET, **shop}
+        letter = journey("letter", ENTERS, [wait("w", "best_time"), *steps])
+        return enter(Story(Journeys(Shop.model_validate(said), channels, [letter])))
+
+    def test_a_channel_with_quiet_hours_of_its_own_is_waited_for(self):
+        assert self.enter(send("text", "sms")) == START + 23 * HOUR
+        assert self.enter(send("text", "sms"), best_hours={10: 1, 20: 3}) == START + MINUTE
+
+    def test_a_channel_without_any_has_all_hours(self):
+        assert self.enter(send("card", "web")) == START + 10 * HOUR
+
+    def test_only_the_message_that_comes_next_counts(self):
+        assert self.enter(send("card", "web"), send("text", "sms")) == START + 10 * HOUR
+        assert self.enter(wait("w2", "1h"), send("card", "web")) == START + 23 * HOUR
+
+    def test_on_every_way_that_leads_to_one(self):
+        arms = {"id": "b", "branch": [{"when": "profile.a == 1", "next": "text"}, {"next": "card"}]}
+        ways = [send("text", "sms", goes_to="end"), send("card", "web"), {"id": "end", "end": "x"}]
+
+        assert self.enter(arms, *ways) == START + 23 * HOUR
+        assert self.enter({"id": "g", "go_to": "card"}, *ways) == START + 10 * HOUR
+
+    def test_and_on_every_channel_that_it_may_take(self):
+        said = {"id": "s", "send": {"channel": "web", "or": "sms", "template": "t"}}
+
+        assert self.enter(said) == START + 23 * HOUR
+
+    def test_where_some_channel_is_quiet_at_every_hour_the_best_one_is_waited_for(self):
+        quiet = {"from": "08:00", "to": "20:30"}
+
+        said = {"id": "s", "send": {"channel": "email", "or": "sms", "template": "t"}}
+        assert self.enter(said, quiet_hours=quiet) == START + 10 * HOUR
+
+
+def why(story):
+    enter(story)
+    return next(e.detail for e in reversed(story.entries) if isinstance(e, Moved))
+
+
+class TestTheLogSaysWhy:
+    def test_the_shops_curve(self):
+        assert why(story_of()) == "best_hours: 20:00"
+
+    def test_the_customers_answers(self):
+        story = story_of()
+        respond(story, REPLIED, 7, times=3)
+
+        assert why(story) == "learned: 07:00"
+
+    def test_their_own_word(self):
+        story = story_of()
+        known(story, preferred_hour="19:00")
+
+        assert why(story) == "named: 19:00"
+
+    def test_a_wait_that_chooses_nothing_says_nothing(self):
+        story = story_of(letter("2h"))
+        enter(story)
+
+        assert [e.detail for e in story.entries if isinstance(e, Moved)] == [None]
 
 
 def test_equal_hours_are_decided_by_the_first_that_comes():

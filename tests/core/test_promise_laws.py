@@ -149,12 +149,12 @@ class LifeWithOffers(LifeOfACustomer):
         self.promised.update(entry.offer for entry in new)
         for entry in decision.entries:
             match entry:
-                case PromiseEnded(reason=PromiseEnd.NOT_QUALIFIED | PromiseEnd.NEVER_TOLD):
+                case PromiseEnded(reason=reason) if reason is not PromiseEnd.REJECTED:
                     self.taken_back[entry.offer] += 1
                 case RedemptionUndone(open=False):
                     self.taken_back[entry.offer] += 1
                 case OfferRedeemed():
-                    assert became(before.promises[entry.offer]) is None
+                    assert became(before.promises[entry.offer]) in (None, PromiseEnd.RECALLED)
                 case _:
                     pass
         covered = {n: p.expires_at_ms for n, p in before.promises.items() if is_open(p, now)}
@@ -236,6 +236,7 @@ PROMISES = st.builds(
     order=TEXTS,
     closed_ms=st.none() | TIMES,
     closed=TEXTS,
+    also=st.lists(st.sampled_from("ab"), max_size=2).map(tuple),
 )
 LEDGERS = st.dictionaries(st.sampled_from(["ten", "free", "gift"]), PROMISES)
 

@@ -7,6 +7,8 @@ import pytest
 from orchestrator.core.decision import (
     OfferRedeemed,
     OfferRefused,
+    Promised,
+    PromiseEnded,
     RedemptionRefused,
     RedemptionUndone,
     Refusal,
@@ -19,8 +21,11 @@ from tests.core.builders import (
     Story,
     event,
     item,
+    journey,
     purchase,
+    send,
     shop_of,
+    wait,
 )
 from tests.core.promising import FREE, asked, held, of, telling
 
@@ -192,3 +197,119 @@ class TestTakenBack:
         story.tell(event("message.dropped", "d", command_id=command.id, reason="expired"))
 
         assert held(story) == ["ten"]
+
+
+class TestRecalled:
+    """An exit calls back the only message that tells a promise."""
+
+    def recalled(self, **offers):
+        tells = journey("tells", "seen", [send("told", offer="ten"), wait("w", "1d")], exits=["x"])
+        story = Story(shop_of(tells, offers={"ten": {}, **offers}))
+        (told,) = story.tell(event("seen", "e")).commands
+        story.tell(event("x", "x"))
+        return story, told
+
+    def test_what_nobody_may_have_read_holds_nothing_up(self):
+        story, told = self.recalled(free=FREE)
+
+        assert held(story) == []
+        assert [(e.reason, e.cancelled) for e in of(story, PromiseEnded)] == [("recalled", ())]
+        story.tell(asked("free"))
+        assert held(story) == ["free"]
+        story.tell(event("message.delivered", "d", command_id=told.id))
+        assert held(story) == ["free"], "what was promised meanwhile stands"
+
+    @pytest.mark.parametrize("outcome", ["message.delivered", "message.opened"])
+    def test_what_arrived_all_the_same_counts_again(self, outcome):
+        story, told = self.recalled(free=FREE)
+
+        story.tell(event(outcome, "d", command_id=told.id))
+
+        assert held(story) == ["ten"]
+        assert [e.offer for e in of(story, Promised)] == ["ten", "ten"]
+        story.tell(asked("free"))
+        assert held(story) == ["ten"]
+
+    def test_who_redeems_it_has_read_it_and_has_it_back_after_a_return(self):
+        story, _ = self.recalled()
+
+        story.tell(purchase("1", "tent", offers=["ten"]))
+
+        assert of(story, OfferRedeemed) == [OfferRedeemed("ten", "1")]
+        story.tell(event("order.cancelled", "c", order_id="1"))
+        assert held(story) == ["ten"]
+
+    def test_who_redeems_it_although_something_else_was_promised_meanwhile_is_refused(self):
+        story, _ = self.recalled(free=FREE)
+        story.tell(asked("free"))
+
+        story.tell(purchase("1", "tent", offers=["ten"]))
+
+        (refused,) = of(story, RedemptionRefused)
+        assert refused.reason is Refusal.OFFER_CONTRADICTED
+
+    def test_what_the_sender_dropped_was_never_told(self):
+        story, told = self.recalled()
+        story.tell(event("message.dropped", "d", command_id=told.id, reason="cancelled"))
+
+        story.tell(purchase("1", "tent", offers=["ten"]))
+
+        (refused,) = of(story, RedemptionRefused)
+        assert refused.reason is Refusal.OFFER_NOT_VALID
+        story.pass_time(HOUR)
+        story.tell(event("seen", "again", at=story.now))
+        assert held(story) == ["ten"], "it counts as never had"
+
+    @pytest.mark.parametrize("arrives", [None, 0, 1])
+    def test_what_two_messages_tell_is_taken_back_when_both_are_recalled(self, arrives):
+        steps = [send("mail", offer="ten"), send("text", "sms", offer="ten"), wait("w", "1d")]
+        tells = journey("tells", "seen", steps, exits=["x"], kind="service")
+        story = Story(shop_of(tells, offers={"ten": {}}))
+        commands = story.tell(event("seen", "e")).commands
+        if arrives is not None:
+            report = event("message.delivered", "d", command_id=commands[arrives].id)
+            story.tell(report)
+
+        story.tell(event("x", "x"))
+
+        assert held(story) == ([] if arrives is None else ["ten"])
+        story.tell(event("message.opened", "o", command_id=commands[1].id))
+        assert held(story) == ["ten"]
+
+    def test_what_two_messages_tell_was_never_told_when_both_are_dropped(self):
+        steps = [send("mail", offer="ten"), send("text", "sms", offer="ten"), wait("w", "1d")]
+        story = Story(shop_of(telling(steps=steps[1:]), offers={"ten": {}}))
+        first, second = story.tell(event("seen", "e")).commands
+
+        story.tell(event("message.dropped", "d1", command_id=first.id, reason="expired"))
+        assert held(story) == ["ten"]
+        story.tell(event("message.dropped", "d2", command_id=second.id, reason="expired"))
+        assert held(story) == []
+
+    def test_more_messages_than_are_counted_tell_it_for_certain(self):
+        steps = [*(send(f"s{n}", offer="ten") for n in range(6)), wait("w", "1d")]
+        tells = journey("tells", "seen", steps, exits=["x"], kind="service")
+        story = Story(shop_of(tells, offers={"ten": {}}))
+        story.tell(event("seen", "e"), event("x", "x"))
+
+        assert held(story) == ["ten"]
+
+    def test_what_had_arrived_before_the_exit_stays_promised(self):
+        tells = journey("tells", "seen", [send("told", offer="ten"), wait("w", "1d")], exits=["x"])
+        story = Story(shop_of(tells, offers={"ten": {}}))
+        (told,) = story.tell(event("seen", "e")).commands
+        story.tell(event("message.delivered", "d", command_id=told.id))
+
+        story.tell(event("x", "x"))
+
+        assert held(story) == ["ten"]
+
+    def test_the_purchase_that_redeems_it_and_ends_the_run_redeems_it(self):
+        tells = journey("tells", "seen", [send("told", offer="ten")], exits=["purchase"])
+        story = Story(shop_of(tells, offers={"ten": {}}))
+        story.tell(event("seen", "e"))
+
+        story.tell(purchase("1", "tent", offers=["ten"]))
+
+        assert of(story, OfferRedeemed) == [OfferRedeemed("ten", "1")]
+        assert of(story, PromiseEnded) == []

@@ -1,4 +1,4 @@
-"""Who restarts a worker that ends with exit code 70: systemd, Compose, Kubernetes.
+"""Who restarts a worker or a sender that ends with exit code 70: systemd, Compose, Kubernetes.
 
 There is no cluster here; these are checks of structure, and of systemd's own verifier.
 """
@@ -13,39 +13,70 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.cli.sender import sender
 from orchestrator.errors import UsageError, WorkerGaveUp
+from orchestrator.sender import Options
 from orchestrator.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 UNIT = DEPLOY / "systemd" / "orchestrator-worker@.service"
+SENDER_UNIT = DEPLOY / "systemd" / "orchestrator-sender@.service"
 # From SIGTERM to a clean end; every supervisor has to leave this much before it kills.
 GRACE_SECONDS_MIN = 20
+# A sender lets its calls end.
+SENDER_GRACE_SECONDS_MIN = Options().call_seconds + 5
 
 
-def unit() -> dict[str, list[str]]:
+def unit(path: Path = UNIT) -> dict[str, list[str]]:
     """Return the unit's directives; several of one name add up."""
     found: dict[str, list[str]] = {}
-    for line in UNIT.read_text().splitlines():
+    for line in path.read_text().splitlines():
         if "=" in line and not line.startswith("#"):
             name, _, value = line.partition("=")
             found.setdefault(name, []).append(value)
     return found
 
 
-def manifests() -> dict[str, dict[str, Any]]:
-    """Return the manifests that the kustomization names, by kind."""
+def manifests(of: str = "worker") -> dict[str, dict[str, Any]]:
+    """Return the manifests that the kustomization names, by kind: the senders', or all others."""
     listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
     assert sorted(listed) == sorted(
         path.name for path in KUBERNETES.glob("*.yaml") if path.name != "kustomization.yaml"
     )
-    loaded = [yaml.safe_load((KUBERNETES / name).read_text()) for name in listed]
+    loaded = [
+        yaml.safe_load((KUBERNETES / name).read_text())
+        for name in listed
+        if name.startswith("sender") == (of == "sender")
+    ]
     return {manifest["kind"]: manifest for manifest in loaded}
 
 
 def compose_workers() -> dict[str, dict[str, Any]]:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     return {name: service for name, service in services.items() if name.startswith("worker-")}
+
+
+def compose_senders() -> dict[str, dict[str, Any]]:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    return {name: service for name, service in services.items() if name.startswith("sender-")}
+
+
+def assert_sender(command: list[str], environment: dict[str, Any]) -> None:
+    """Fail when the command line does not take these words and variables, or they would send."""
+    known = {option.envvar for option in sender.params}
+    settings = {f"ORCHESTRATOR_{name.upper()}" for name in Settings.model_fields}
+    assert set(environment) <= known | settings
+    verb, *words = command
+    variables = {name: str(value) for name, value in environment.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        context = sender.make_context(verb, words)
+    assert verb == "sender"
+    assert context.params["show"]
+    assert context.params["metrics_port"]
+    assert [context.params[way] for way in ("to", "smtp", "webhook")] == [None, None, None]
 
 
 def pod() -> dict[str, Any]:
@@ -62,28 +93,42 @@ def assert_settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
     return Settings.load()
 
 
-def test_systemd_restarts_on_70_and_not_on_a_wrong_setting() -> None:
-    found = unit()
+@pytest.mark.parametrize(
+    ("path", "grace_seconds"),
+    [(UNIT, GRACE_SECONDS_MIN), (SENDER_UNIT, SENDER_GRACE_SECONDS_MIN)],
+    ids=["worker", "sender"],
+)
+def test_systemd_restarts_on_70_and_not_on_a_wrong_setting(
+    path: Path, grace_seconds: float
+) -> None:
+    found = unit(path)
 
     assert found["Restart"] == ["on-failure"]
     assert str(WorkerGaveUp.exit_code) in found["RestartForceExitStatus"]
     assert found["RestartPreventExitStatus"] == [str(UsageError.exit_code)]
     assert found["StartLimitIntervalSec"] == ["0"]
-    assert int(found["TimeoutStopSec"][0]) >= GRACE_SECONDS_MIN
+    assert int(found["TimeoutStopSec"][0]) >= grace_seconds
 
 
 def test_systemd_gives_the_instance_as_slot() -> None:
     assert "ORCHESTRATOR_SLOT=%i" in unit()["Environment"]
 
 
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+def test_systemd_gives_the_instance_as_channel() -> None:
+    (start,) = unit(SENDER_UNIT)["ExecStart"]
+
+    assert start.split()[1:] == ["sender", "%i"]
+
+
+@pytest.mark.parametrize("path", [UNIT, SENDER_UNIT], ids=["worker", "sender"])
+def test_systemd_accepts_the_unit(tmp_path: Path, path: Path) -> None:
     """Its own verifier, with programs and files that exist here in place of the installed ones."""
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is not on this machine")
-    copy = tmp_path / "orchestrator-worker@.service"
+    copy = tmp_path / path.name
     copy.write_text(
-        UNIT.read_text()
+        path.read_text()
         .replace("/opt/orchestrator/.venv/bin/orchestrator", "/bin/true")
         .replace("Documentation=file:/opt", "Documentation=file:///opt")
     )
@@ -94,7 +139,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
         check=False,
         timeout=60,
     )
-    about_us = [line for line in ran.stderr.splitlines() if "orchestrator-worker@" in line]
+    about_us = [line for line in ran.stderr.splitlines() if path.stem in line]
 
     assert about_us == []
 
@@ -125,13 +170,17 @@ def test_compose_mounts_files_that_are_there() -> None:
     assert [mount for mount in mounts if not (DEPLOY / mount).exists()] == []
 
 
-def test_compose_lets_prometheus_scrape_every_worker() -> None:
+def test_compose_lets_prometheus_scrape_every_worker_and_sender() -> None:
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.compose.yml").read_text())
-    (job,) = config["scrape_configs"]
-    targets = [target for entry in job["static_configs"] for target in entry["targets"]]
+    targets = {
+        job["job_name"]: [target for entry in job["static_configs"] for target in entry["targets"]]
+        for job in config["scrape_configs"]
+    }
 
-    assert job["job_name"] == "orchestrator"
-    assert targets == [f"{name}:9464" for name in compose_workers()]
+    assert targets == {
+        "orchestrator": [f"{name}:9464" for name in compose_workers()],
+        "orchestrator-sender": [f"{name}:9464" for name in compose_senders()],
+    }
 
 
 def test_kubernetes_gives_the_ordinal_as_slot_and_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +220,40 @@ def test_kubernetes_selects_the_same_pods_everywhere() -> None:
     assert found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
     assert found["StatefulSet"]["spec"]["serviceName"] == found["Service"]["metadata"]["name"]
     assert found["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+
+
+def test_compose_restarts_its_senders_and_they_send_nothing() -> None:
+    assert compose_senders()
+    for each in compose_senders().values():
+        assert each["restart"] == "on-failure"
+        assert int(each["stop_grace_period"].removesuffix("s")) >= SENDER_GRACE_SECONDS_MIN
+        assert_sender(each["command"], each["environment"])
+
+
+def test_kubernetes_restarts_its_senders_and_they_send_nothing() -> None:
+    deployment = manifests("sender")["Deployment"]
+    spec = deployment["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    values = {entry["name"]: entry["value"] for entry in container["env"]}
+
+    assert spec["restartPolicy"] == "Always"
+    assert spec["terminationGracePeriodSeconds"] >= SENDER_GRACE_SECONDS_MIN
+    assert_sender(container["args"], values)
+    port = container["ports"][0]["containerPort"]
+    assert values["ORCHESTRATOR_SENDER_METRICS_PORT"] == str(port)
+
+
+def test_kubernetes_selects_the_same_senders_everywhere() -> None:
+    found = manifests("sender")
+    labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    fenced = found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
+
+    assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert fenced.items() <= labels.items()
+    assert (
+        found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["args"][1]
+        == (labels["app.kubernetes.io/instance"])
+    )
 
 
 def test_the_image_holds_what_it_copies() -> None:

@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 import orjson
 
 from orchestrator.core.pauses import NO_PAUSES, Pauses
-from orchestrator.protocol.commit.group import Limits, Rules
-from orchestrator.protocol.commit.machine import Clocks, CommitMachine, GroupBounds, Writer
+from orchestrator.protocol.commit.group import GroupBounds, Limits, Rules
+from orchestrator.protocol.commit.machine import Clocks, CommitMachine, Writer
 from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY, decode_meta
 from orchestrator.protocol.commit.names import TopicNames
 from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
 
 PARTITIONS = 3
+# Of the seven inputs of a transaction.
+VISITS_MAX = 3
 NAMES = TopicNames(
     inputs={"touchpoints": PARTITIONS, "forward": PARTITIONS, "stores": 2},
     forward="forward",
@@ -85,7 +87,9 @@ class Worker:
         self.name, self.log, self.rng = name, log, rng
         limits = Limits(event_bytes_max=100_000, state_bytes_max=100_000)
         rules = Rules(journeys, NAMES, limits, lambda: 0.0)
-        self.machine = CommitMachine(rules, GroupBounds(7, 50_000), Writer(name, (f"{name}-tx0",)))
+        self.machine = CommitMachine(
+            rules, GroupBounds(7, 50_000, VISITS_MAX), Writer(name, (f"{name}-tx0",))
+        )
         self.phase = 0
         self.transaction: Transaction | None = None
         self.fetched = {}
@@ -101,6 +105,8 @@ class Worker:
     def begin(self, transaction):
         """Start the transaction that the machine sealed."""
         if transaction is not None:
+            visits = sum(transaction.stats.visits.values())
+            assert visits <= VISITS_MAX, "a purchase would wait for this transaction"
             self.transaction, self.phase = transaction, 0
 
     def step_transaction(self):

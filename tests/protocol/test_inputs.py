@@ -156,6 +156,8 @@ def test_a_list_of_too_many_is_refused_whole() -> None:
     assert len(events(Raw(value(status="BACK", returned=[line] * EVENTS_MAX)))) == EVENTS_MAX
     told = refused(Raw(value(status="BACK", returned=[line] * (EVENTS_MAX + 1))))
     assert told == f"too_large: each: {EVENTS_MAX + 1} items, the limit is {EVENTS_MAX}"
+    heavy = value(status="BACK", returned=[line] * EVENTS_MAX, note="x" * 50_000)
+    assert refused(Raw(heavy)).startswith("too_large: each: 5")
     assert events(Raw(value(status="BACK", returned=[]))) == []
     assert refused(Raw(value(status="BACK", returned={}))) == "schema: each: is not a list"
 

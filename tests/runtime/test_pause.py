@@ -150,3 +150,30 @@ def test_a_kill_drops_what_would_go_out_and_a_wrong_name_is_not_taken_for_a_paus
     ((key, record, _),) = deployment.read("control")
     assert key == b"channel/email"
     assert orjson.dumps(record).startswith(b'{"scope":"channel/email","paused":true,"kill":true,')
+
+
+def test_an_offer_that_is_published_is_killed_by_its_name(deployment, folder, orchestrator):
+    (folder / "offers.yaml").write_text("""\
+cheap:
+  owner: crm@shop.example
+  text: {en: 10 % off}
+  gives: {percent_off: 10}
+  valid_for: 30d
+  channels: [email]
+""")
+    sale = folder / "sale.yaml"
+    sale.write_text(sale.read_text().replace("letter}", "letter, offer: cheap}"))
+    worker = deployment.start(journeys=folder)
+
+    unknown = orchestrator("pause", "offer", "cheep", "--kill", "--reason", "too cheap")
+    killed = orchestrator("pause", "offer", "cheap", "--kill", "--reason", "too cheap")
+    wait_until(lambda: "too cheap" in worker.log.read_text(), "takeover of the pause")
+    searches(deployment, ["ana"])
+    wait_until(lambda: entries(deployment, "send_refused"), "a refusal")
+
+    assert unknown.returncode == 2
+    assert 'did you mean "cheap"' in unknown.stderr
+    assert killed.returncode == 0, killed.stderr
+    assert letters(deployment) == []
+    (refused,) = entries(deployment, "send_refused")
+    assert refused["detail"].startswith("offer/cheap by ")

@@ -58,6 +58,24 @@ expires_after 1d
     ]
 
 
+def test_null_means_that_there_is_none(failures):
+    story = (
+        CART
+        + """\
+  - at: 30m
+    event: purchase
+    data: {order_id: o1, total: "1.00", currency: EUR, items: [{sku: tent-2}]}
+    expect:
+      - {leave: cart_abandonment, label: null, step: null}
+"""
+    )
+
+    (told,) = failures(story)
+
+    assert 'step: expected nothing, was "first_hour"' in told
+    assert "label:" not in told
+
+
 def test_what_has_no_likeness_is_told_with_what_happened_instead(failures):
     (told,) = failures(CART + "  - at: 1h\n    expect: [{send: push}]\n")
 

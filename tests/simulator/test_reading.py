@@ -35,6 +35,8 @@ HEAD = "scenario: x\nstory:\n"
          "5: story[1].expect[1]: names send and cancel; an expectation is about one of send"),
         (HEAD + "  - at: 0s\n    expect:\n      - {send: email, reason: exit}\n",
          "5: story[1].expect[1]: send has no reason; allowed: class"),
+        (HEAD + "  - at: 0s\n    expect:\n      - send: null\n",
+         "5: story[1].expect[1]: names nothing that can happen; an expectation is about one of"),
         (HEAD + "  - at: 0s\n    expect:\n      - nothing\n",
          "5: story[1].expect[1]: write `nothing else`, or one of send"),
         (HEAD + "  - at: 0s\n    expect:\n      - send: emial\n",

@@ -181,8 +181,9 @@ class Wait(Model):
     for it. What they have named, `profile.preferred_hour` (0 to 23, or `"19:00"`), counts before
     anything learned. It is learned from `message.opened`, `message.clicked` and `message.replied`,
     of which an older one counts half as much as one four weeks later; who has answered little is
-    thought to be like the shop's `best_hours`. Quiet hours are no best ones. Who is in that hour
-    already goes on with the next minute; with `for`, who is in it when that is over goes on then.
+    thought to be like the shop's `best_hours`. Hours that are quiet for the message that comes next
+    are no best ones. Who is in that hour already goes on with the next minute; with `for`, who is
+    in it when that is over goes on then. The journey log says which hour it is, and why.
     """
     within: Duration = 86_400_000
     """With `best_time`: the best of the hours that come in this time, from 1h up to 1d, which is

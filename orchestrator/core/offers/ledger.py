@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from orchestrator.core.customer import Promise
 
 # An offer file of a shop has dozens of offers; a customer meets some of them.
@@ -17,6 +19,9 @@ PROMISES_MAX: Final = 64
 REDEMPTION_KEPT_MS: Final = 180 * 86_400_000
 # What became of a promise that was kept.
 REDEEMED: Final = "redeemed"
+
+# More messages than these tell a promise for certain, whatever becomes of each.
+TELLING_MAX: Final = 4
 
 Promises = Mapping[str, Promise]
 
@@ -45,6 +50,17 @@ def ended_ms(promise: Promise) -> int:
     if promise.redeemed_ms is not None and became(promise) == REDEEMED:
         return promise.redeemed_ms
     return promise.expires_at_ms
+
+
+def telling(promise: Promise) -> tuple[str, ...]:
+    """Return the messages that tell it and may not have arrived; none when it was surely told."""
+    return () if promise.command is None else (promise.command, *promise.also)
+
+
+def told_by(promise: Promise, commands: tuple[str, ...]) -> Promise:
+    """Return the promise as told by these messages, and by nothing else that is certain."""
+    first, *others = commands or (None,)
+    return replace(promise, command=first, also=tuple(one for one in others if one is not None))
 
 
 def pruned(
@@ -95,10 +111,11 @@ def _joined(one: Promise, other: Promise) -> Promise:
         order=redeemed.order,
         closed_ms=closed.closed_ms,
         closed=closed.closed,
+        also=granted.also,
     )
 
 
-def _grant(promise: Promise) -> tuple[int | bool | tuple[bool, str], ...]:
+def _grant(promise: Promise) -> tuple[int | bool | tuple[bool | str, ...], ...]:
     """Order grants totally, so that it does not matter which ledger comes first."""
     told = (promise.enrollment, promise.channel, promise.command)
     return (
@@ -106,6 +123,7 @@ def _grant(promise: Promise) -> tuple[int | bool | tuple[bool, str], ...]:
         promise.expires_at_ms,
         promise.provisional,
         *((one is not None, one or "") for one in told),
+        promise.also,
     )
 
 

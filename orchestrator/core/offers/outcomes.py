@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from orchestrator.core.calendar import instant_text
+from orchestrator.core.contact import REACHED
 from orchestrator.core.customer import Promise
 from orchestrator.core.decision import (
     OfferRedeemed,
@@ -31,6 +32,7 @@ from orchestrator.core.offers.promises import (
     is_known,
     keep,
     qualifies,
+    restore,
 )
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ def follow(draft: Draft, event: Event, occurred_ms: int) -> list[Withdrawn]:
                 _undo(draft, order_id)
         case "message.dropped" if event.data.get("reason") != _TOLD:
             _never_told(draft, event.data.get("command_id"))
+        case event_type if event_type in REACHED:
+            _surely_told(draft, event.data.get("command_id"))
         case _:
             pass
     if draft.promises and draft.attributes is not draft.customer.attributes:
@@ -97,10 +101,29 @@ def _reject(draft: Draft, name: str) -> None:
 
 
 def _never_told(draft: Draft, command_id: object) -> None:
-    """Take back what only this message told, and its sender did not send: nobody knows of it."""
+    """Take back what this message told and no other, for its sender did not send it."""
     for name, promise in draft.promises.items():
-        if promise.command == command_id and is_open(promise, draft.now_ms):
+        if command_id not in ledger.telling(promise):
+            continue
+        left = tuple(one for one in ledger.telling(promise) if one != command_id)
+        if left:
+            others = {**draft.promises, name: ledger.told_by(promise, left)}
+            draft.change_promises(others)
+        elif is_open(promise, draft.now_ms):
             close(draft, name, promise, PromiseEnd.NEVER_TOLD)
+        elif became(promise) == PromiseEnd.RECALLED:
+            keep(draft, name, replace(promise, closed=PromiseEnd.NEVER_TOLD.value))  # Now we know.
+
+
+def _surely_told(draft: Draft, command_id: object) -> None:
+    """Note that a promise has arrived; what was recalled too late counts again."""
+    for name, promise in draft.promises.items():
+        if command_id not in ledger.telling(promise):
+            continue
+        if is_open(promise, draft.now_ms):
+            draft.change_promises({**draft.promises, name: ledger.told_by(promise, ())})
+        elif became(promise) == PromiseEnd.RECALLED and draft.now_ms < promise.expires_at_ms:
+            restore(draft, name, promise)
 
 
 def _redeem(draft: Draft, event: Event, word: Any, order_id: str | None, occurred_ms: int) -> None:
@@ -120,7 +143,7 @@ def _redeem(draft: Draft, event: Event, word: Any, order_id: str | None, occurre
         draft.log(RedemptionRefused(name, order_id, reason, detail))
         return
     redeemed = replace(held, provisional=False, redeemed_ms=draft.now_ms, order=order_id)
-    keep(draft, name, redeemed)
+    keep(draft, name, replace(redeemed, closed_ms=None, closed=None))
     draft.log(OfferRedeemed(name, order_id))
     # Topics are not ordered: the order may be back before we hear of it.
     if order_id is not None and _is_gone(draft, order_id):
@@ -138,6 +161,11 @@ def _refused(draft: Draft, name: str, held: Promise | None, occurred_ms: int) ->
             return Refused(Refusal.OFFER_USED, "was redeemed before")
         case PromiseEnd.NOT_QUALIFIED:
             return Refused(Refusal.OFFER_NOT_QUALIFIED)
+        case PromiseEnd.RECALLED:
+            # Who names it has read it, unless it was recalled for something that is promised now.
+            declared = draft.journeys.offers.get(name) is not None
+            if declared and (against := contradicted(draft, name)) is not None:
+                return against
         case reason:
             return Refused(Refusal.OFFER_NOT_VALID, reason)
     if occurred_ms >= held.expires_at_ms:

@@ -29,10 +29,13 @@ from orchestrator.core.language.journey import After
 from orchestrator.core.offers.ledger import (
     PROMISES_MAX,
     REDEMPTION_KEPT_MS,
+    TELLING_MAX,
     became,
     ended_ms,
     is_open,
     pruned,
+    telling,
+    told_by,
 )
 from orchestrator.core.rules.ending import recall_offer
 
@@ -46,7 +49,9 @@ if TYPE_CHECKING:
     from orchestrator.core.offers.terms import Terms
     from orchestrator.core.rules.draft import Draft
 
-_UNCOUNTED: Final = frozenset({PromiseEnd.NOT_QUALIFIED, PromiseEnd.NEVER_TOLD})
+_UNCOUNTED: Final = frozenset(
+    {PromiseEnd.NOT_QUALIFIED, PromiseEnd.NEVER_TOLD, PromiseEnd.RECALLED}
+)
 
 
 class Refused(NamedTuple):
@@ -100,10 +105,16 @@ def may_promise(
 def grant(draft: Draft, name: str, promise: Promise, *, command: str | None = None) -> None:
     """Make a promise that `may_promise` has allowed in this decision, told by this command."""
     if draft.promises.get(name) is promise:
-        if promise.command is not None:  # It is told once more.
-            draft.change_promises({**draft.promises, name: replace(promise, command=None)})
+        if promise.command is not None:  # It is told once more; by who has asked, for certain.
+            more = () if command is None else (*telling(promise), command)
+            again = told_by(promise, more if len(more) <= TELLING_MAX else ())
+            draft.change_promises({**draft.promises, name: again})
         return
     keep(draft, name, replace(promise, command=command))
+    _log_promised(draft, name, promise)
+
+
+def _log_promised(draft: Draft, name: str, promise: Promise) -> None:
     draft.log(
         Promised(
             offer=name,
@@ -173,6 +184,18 @@ def close(draft: Draft, name: str, promise: Promise, reason: PromiseEnd) -> None
     draft.log(PromiseEnded(name, reason, promise.channel, otherwise, cancelled))
 
 
+def restore(draft: Draft, name: str, promise: Promise) -> None:
+    """Open a promise again that was recalled, because its message has arrived all the same.
+
+    Where something else was promised meanwhile, that one stands.
+    """
+    if draft.journeys.offers.get(name) is not None and contradicted(draft, name) is not None:
+        return
+    promise = replace(told_by(promise, ()), closed_ms=None, closed=None)
+    draft.change_promises({**draft.promises, name: promise})
+    _log_promised(draft, name, promise)
+
+
 def is_greeted(draft: Draft, name: str) -> bool:
     """Whether who does not qualify has been told something else already."""
     held = draft.promises.get(name)
@@ -199,6 +222,8 @@ def keep(draft: Draft, name: str, promise: Promise) -> None:
     def needed(other: str, over: Promise) -> bool:
         if over.redeemed_ms is not None and now_ms < over.redeemed_ms + REDEMPTION_KEPT_MS:
             return True  # Its order may come back.
+        if became(over) == PromiseEnd.RECALLED and now_ms < over.expires_at_ms:
+            return True  # The message may have arrived all the same.
         terms = offers.get(other)
         return terms is not None and (
             became(over) == PromiseEnd.NOT_QUALIFIED or _used_up(terms, over, now_ms) is not None

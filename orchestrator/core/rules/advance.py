@@ -21,7 +21,7 @@ from orchestrator.core.rules import reach
 from orchestrator.core.rules.ending import complete, end
 from orchestrator.core.rules.guard.checks import Verdict, count
 from orchestrator.core.rules.shares import is_held_out, share_of
-from orchestrator.core.rules.waiting import over_at_ms
+from orchestrator.core.rules.waiting import over_at
 
 if TYPE_CHECKING:
     from orchestrator.core.journeys import Plan
@@ -76,17 +76,20 @@ def go_on(draft: Draft, enrollment: Enrollment) -> None:
 def say_otherwise(draft: Draft, withdrawn: Withdrawn) -> None:
     """Tell who turned out not to qualify for an offer what is said in its place, once.
 
-    In the run that had told the offer, while it is there; a page is told by the journey log.
+    In the run that had told the offer, while it is there; else, as when a page had asked, in the
+    name of the offer.
     """
-    offer, promise = withdrawn.terms.offer, withdrawn.promise
-    enrollment = next((e for e in draft.enrollments if e.id == promise.enrollment), None)
-    if enrollment is None or promise.channel is None or offer.otherwise is None:
+    (name, offer, *_), promise = withdrawn
+    if promise.channel is None or offer.otherwise is None:
         return
-    plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
-    if plan is not None:
-        walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
-        reach.send_at_once(walk, OTHERWISE_STEP, offer.otherwise, promise.channel)
-        draft.put(walk.standing())
+    for enrollment in draft.enrollments:
+        plan = draft.journeys.plans.get((enrollment.journey, enrollment.version))
+        if enrollment.id == promise.enrollment and plan is not None:
+            walk = Walk(draft, plan, enrollment, due_ms=draft.now_ms)
+            reach.send_at_once(walk, OTHERWISE_STEP, offer.otherwise, promise.channel)
+            draft.put(walk.standing())
+            return
+    reach.greet(draft, OTHERWISE_STEP, offer.otherwise, channel=promise.channel, instead_of=name)
 
 
 def arrive(draft: Draft, enrollment: Enrollment) -> None:
@@ -310,13 +313,13 @@ class Walk:
                     return self._position(arm.next)
                 best = index
                 break
-        wake_at_ms = over_at_ms(draft, self.plan, self.enrollment, wait)
-        if isinstance(wake_at_ms, Failed):
-            return wake_at_ms
-        if wake_at_ms <= draft.now_ms:
+        over = over_at(draft, self.plan, self.enrollment, wait)
+        if isinstance(over, Failed):
+            return over
+        if over.at_ms <= draft.now_ms:
             return self._after(step, position)
-        draft.put(self.taken(step.id, wake_at_ms, best))
-        draft.log(Moved(enrollment=self.enrollment.id, step=step.id, wake_at_ms=wake_at_ms))
+        draft.put(self.taken(step.id, over.at_ms, best))
+        draft.log(Moved(self.enrollment.id, step.id, over.at_ms, over.why))
         return None
 
     def _fail(self, step: str, failed: Failed) -> None:

@@ -6,8 +6,6 @@ Messages of a completed journey stay open, so that an exit can still recall them
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from msgspec.structs import replace
 
 from orchestrator.core.command import CommandClass, CommandType
@@ -20,11 +18,9 @@ from orchestrator.core.customer import (
     JourneyMemory,
     OpenCommand,
 )
-from orchestrator.core.decision import Ended, EndReason
+from orchestrator.core.decision import Ended, EndReason, PromiseEnd, PromiseEnded
+from orchestrator.core.offers.ledger import is_open, telling
 from orchestrator.core.rules.draft import Draft, Instruction
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 def complete(draft: Draft, enrollment: Enrollment, *, step: str | None, label: str | None) -> None:
@@ -149,7 +145,7 @@ def recall_offer(draft: Draft, offer: str) -> tuple[str, ...]:
 
 
 def _recall(
-    draft: Draft, enrollment: Enrollment, recalled: Iterable[OpenCommand], *, note: str = ""
+    draft: Draft, enrollment: Enrollment, recalled: tuple[OpenCommand, ...], *, note: str = ""
 ) -> None:
     """Cancel messages and close tasks, with one command for each topic they travelled on."""
     lanes: dict[tuple[str, str, bool], list[OpenCommand]] = {}
@@ -158,6 +154,8 @@ def _recall(
         lanes.setdefault((command.kind, command.channel, promotional), []).append(command)
     if draft.contact.sends:
         draft.contact = uncounted(draft.contact, (command.id for command in recalled))
+    if draft.promises:
+        _take_back(draft, frozenset(command.id for command in recalled))
     for (kind, channel, promotional), commands in lanes.items():
         draft.emit(
             enrollment,
@@ -171,3 +169,17 @@ def _recall(
                 cancels=tuple(command.id for command in commands),
             ),
         )
+
+
+def _take_back(draft: Draft, recalled: frozenset[str]) -> None:
+    """Close promises that only recalled messages tell: most likely nobody has read of them.
+
+    Otherwise they would keep others from being promised until the sender has said what it dropped.
+    """
+    for name, promise in draft.promises.items():
+        told = telling(promise)
+        if told and recalled.issuperset(told) and is_open(promise, draft.now_ms):
+            reason = PromiseEnd.RECALLED
+            closed = replace(promise, closed_ms=draft.now_ms, closed=reason.value)
+            draft.change_promises({**draft.promises, name: closed})
+            draft.log(PromiseEnded(name, reason, promise.channel))

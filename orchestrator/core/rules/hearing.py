@@ -14,7 +14,7 @@ from orchestrator.core.contact import REACHED
 from orchestrator.core.decision import Moved
 from orchestrator.core.expressions.condition import Failed
 from orchestrator.core.rules.advance import arrive, go_on, lead
-from orchestrator.core.rules.waiting import over_at_ms
+from orchestrator.core.rules.waiting import over_at
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import Enrollment
@@ -99,9 +99,9 @@ def _is_told(
 
 
 def _wait_anew(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> None:
-    wake_at_ms = over_at_ms(draft, plan, enrollment, wait)
-    if isinstance(wake_at_ms, Failed):
+    over = over_at(draft, plan, enrollment, wait)
+    if isinstance(over, Failed):
         return  # It goes on as long as was said first.
-    wake_at_ms = max(wake_at_ms, draft.now_ms)
+    wake_at_ms = max(over.at_ms, draft.now_ms)
     draft.put(replace(enrollment, wake_at_ms=wake_at_ms))
-    draft.log(Moved(enrollment.id, enrollment.step or "", wake_at_ms))
+    draft.log(Moved(enrollment.id, enrollment.step or "", wake_at_ms, over.why))

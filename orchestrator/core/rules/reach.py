@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from msgspec.structs import replace
 
 from orchestrator.core.command import SOURCE, CommandClass, CommandType
-from orchestrator.core.customer import Attribute
+from orchestrator.core.customer import Attribute, Cause, Enrollment
 from orchestrator.core.decision import AttributesSet, EventTold, Refusal, ToldEvent
 from orchestrator.core.expressions.condition import Failed, is_empty, plain
 from orchestrator.core.expressions.templates import OFFER
@@ -24,6 +24,7 @@ from orchestrator.core.rules.guard.checks import (
     Attempt,
     Verdict,
     ask_guard,
+    count,
     may_say_farewell,
     refuse,
 )
@@ -32,8 +33,8 @@ from orchestrator.core.rules.waiting import zone_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.core.command import CommandPromise
-    from orchestrator.core.customer import Enrollment, Promise
+    from orchestrator.core.command import Command, CommandPromise
+    from orchestrator.core.customer import Promise
     from orchestrator.core.language.offers import Otherwise
     from orchestrator.core.language.words import (
         Ask,
@@ -49,6 +50,10 @@ if TYPE_CHECKING:
 
 # The step name of a message that an exit sends; it belongs to no step of the journey.
 FAREWELL_STEP: Final = "exit"
+# The journey of what an offer sends itself: no journey's file can have this name. In the id of the
+# enrollment the offer stands where a journey's key does.
+OFFER_JOURNEY: Final = "offers"
+_OFFER_VERSION: Final = 1
 
 
 class Told(NamedTuple):
@@ -92,6 +97,33 @@ def send_at_once(walk: Walk, step: str, otherwise: Otherwise, channel: str) -> N
     if failed is not None:
         reason, detail = Refusal.MISSING_VARIABLE, failed.detail
         refuse(draft, enrollment, step, channel, reason=reason, detail=detail)
+
+
+def greet(draft: Draft, step: str, otherwise: Otherwise, *, channel: str, instead_of: str) -> None:
+    """Send now what is said in place of an offer that no journey is there to tell.
+
+    A page or an agent had asked for it, or the run that told it is over. No enrollment keeps the
+    message, so that no exit recalls it. Whoever is at a task or an ad reads it in the journey log.
+    """
+    declared = draft.journeys.channels.get(channel)
+    if declared is None or declared.kind != "message":
+        return
+    now_ms, command_class = draft.now_ms, CommandClass.PROMOTIONAL
+    sender = Enrollment(
+        id=f"{OFFER_JOURNEY}/{instead_of}#1",
+        journey=OFFER_JOURNEY,
+        version=_OFFER_VERSION,
+        key=instead_of,
+        entry_time_ms=now_ms,
+        entered_at_ms=now_ms,
+        cause=Cause(SOURCE, f"{OFFER_JOURNEY}/{instead_of}@{now_ms}"),
+    )
+    word = _said_instead(otherwise, Send(channel=channel, template=otherwise.template))
+    attempt = Attempt(step, channel, command_class, draft.expires_at_ms(command_class, now_ms))
+    command = _say_at_once(draft, sender, attempt, word, delivery="at_most_once")
+    if command is not None:
+        count(draft, command)
+        draft.promoted = sender.id
 
 
 def _to_one(
@@ -279,26 +311,33 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
     expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms, word.expires_after)
     channel = word.channel
     attempt = Attempt(FAREWELL_STEP, channel, command_class, expires_at_ms, offer=word.offer)
+    _say_at_once(draft, enrollment, attempt, word, delivery=word.delivery or "at_least_once")
+
+
+def _say_at_once(
+    draft: Draft, enrollment: Enrollment, attempt: Attempt, word: Send, *, delivery: str
+) -> Command | None:
+    """Emit a message that cannot wait and that no enrollment keeps; None when it is refused."""
     if not may_say_farewell(draft, enrollment, attempt):
-        return
+        return None
     told = _told(draft, enrollment, word)
-    filled = _filled(draft, enrollment, FAREWELL_STEP, word, told)
+    filled = _filled(draft, enrollment, attempt.step, word, told)
     if filled is None:
-        return
+        return None
     if isinstance(filled, Failed):
         reason, detail = Refusal.MISSING_VARIABLE, filled.detail
-        refuse(draft, enrollment, FAREWELL_STEP, word.channel, reason=reason, detail=detail)
-        return
+        refuse(draft, enrollment, attempt.step, word.channel, reason=reason, detail=detail)
+        return None
     variables, content = filled
-    draft.emit(
+    command = draft.emit(
         enrollment,
         Instruction(
             type=CommandType.MESSAGE_SEND,
-            step=FAREWELL_STEP,
+            step=attempt.step,
             channel=word.channel,
-            command_class=command_class,
-            expires_at_ms=_bounded(expires_at_ms, told),
-            delivery=word.delivery or "at_least_once",
+            command_class=attempt.command_class,
+            expires_at_ms=_bounded(attempt.expires_at_ms, told),
+            delivery=delivery,
             template=word.template,
             variables=variables,
             content=content,
@@ -307,6 +346,7 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
         ),
     )
     _grant(draft, told)
+    return command
 
 
 def _message(

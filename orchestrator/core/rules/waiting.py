@@ -6,12 +6,13 @@ journey's, else of the shop's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.calendar import date_instant, first_zone, next_anniversary, next_time
 from orchestrator.core.expressions.condition import Failed
 from orchestrator.core.language.scalars import DURATION_MS_MAX
-from orchestrator.core.rules.learning.hours import best_time_ms
+from orchestrator.core.rules.guard.quiet import quiet_after
+from orchestrator.core.rules.learning.hours import best_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,19 +24,26 @@ if TYPE_CHECKING:
     from orchestrator.core.rules.draft import Draft
 
 
-def over_at_ms(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> int | Failed:
+class Over(NamedTuple):
+    """When a wait is over, in epoch milliseconds, and why then, where that was a choice."""
+
+    at_ms: int
+    why: str | None = None
+
+
+def over_at(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> Over | Failed:
     """Return when the wait is over, maybe in the past, or why nobody can say."""
     earliest_ms = draft.now_ms + wait.for_
     if wait.date is not None:
-        return _date_ms(draft, plan, enrollment, wait)
+        at_ms = _date_ms(draft, plan, enrollment, wait)
+        return at_ms if isinstance(at_ms, Failed) else Over(at_ms)
     if wait.best_time:
-        zone = zone_of(draft.attributes, draft, plan)
-        return best_time_ms(draft, plan, zone, after_ms=earliest_ms, within_ms=wait.within)
+        zone, quiet = zone_of(draft.attributes, draft, plan), quiet_after(draft, plan, wait)
+        return Over(*best_time(draft, zone, quiet, after_ms=earliest_ms, within_ms=wait.within))
     if wait.time is None and not wait.weekday:
-        return earliest_ms
-    return next_time(
-        earliest_ms, wait.time or 0, zone_of(draft.attributes, draft, plan), wait.weekdays
-    )
+        return Over(earliest_ms)
+    zone = zone_of(draft.attributes, draft, plan)
+    return Over(next_time(earliest_ms, wait.time or 0, zone, wait.weekdays))
 
 
 def _date_ms(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> int | Failed:

@@ -36,6 +36,8 @@ _GROWTH_FACTOR: Final = 32
 _GROWTH_SLACK_BYTES: Final = 16_384
 # The broker's default for a record is 1,048,588 bytes with headers; our topics allow no less.
 OUTPUT_BYTES_MAX: Final = 1_000_000
+# After so long the network has its turn: what others write can take much longer than an event.
+SLICE_SECONDS: Final = 0.02
 
 
 class Limits(NamedTuple):
@@ -43,6 +45,18 @@ class Limits(NamedTuple):
 
     event_bytes_max: int
     state_bytes_max: int
+
+
+class GroupBounds(NamedTuple):
+    """How much one transaction may carry: inputs, bytes of output, and visits among the inputs.
+
+    Visits have a smaller bound of their own: a purchase waits for the transaction in flight, and
+    nobody waits for a visit.
+    """
+
+    records_max: int
+    bytes_max: int
+    visits_max: int
 
 
 class Rules(NamedTuple):
@@ -141,6 +155,7 @@ class OpenGroup:
             headers = outputs.forward_headers(event.headers, forward)
             output = Output(event.customer_id, event.value, headers)
             self._produce(TopicPartition(names.forward, index), output)
+            self.bytes += len(record.value or b"")  # It travels along, in a header.
         self.stats.forwarded("input")
 
     def add_wait(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.customer import STATE_FORMAT, UnknownStateFormat
 from orchestrator.errors import DependencyError, InvariantViolated
-from orchestrator.protocol.commit.group import OpenGroup, Rules
+from orchestrator.protocol.commit.group import SLICE_SECONDS, OpenGroup, Rules
 from orchestrator.protocol.commit.meta import (
     JOURNEYS_KEY,
     META_FORMAT,
@@ -34,20 +34,12 @@ if TYPE_CHECKING:
 
     from orchestrator.core.pauses import Pauses
     from orchestrator.metrics import GroupStats
+    from orchestrator.protocol.commit.group import GroupBounds
     from orchestrator.protocol.commit.rounds import Cursor
 
 # From this many takeovers without progress on, a partition's groups shrink by this factor each.
 STARTS_TOLERATED: Final = 3
 SHRINK_FACTOR: Final = 8
-# After so long the network has its turn, however few inputs were decided.
-SLICE_SECONDS: Final = 0.02
-
-
-class GroupBounds(NamedTuple):
-    """How much one transaction may carry: inputs, and bytes of output."""
-
-    records_max: int
-    bytes_max: int
 
 
 class Writer(NamedTuple):
@@ -78,6 +70,8 @@ class CommitMachine:
         self._queued_positions: dict[TopicPartition, int] = {}
         self._taken = 0  # Records of the first queued batch that are decided.
         self._open: OpenGroup | None = None
+        self._open_visits = 0
+        self._visited = -1  # Whose turn it was last.
         self._touched: set[int] = set()
         self._moved: dict[TopicPartition, int] = {}
         self._loading: set[int] = set()
@@ -277,16 +271,18 @@ class CommitMachine:
         """
         if self._revoking:
             return 0
-        decided = 0
-        started = self._rules.stopwatch()
+        decided, until = 0, self._rules.stopwatch() + SLICE_SECONDS
         while self._queue and decided < inputs_max and not self.group_full:
-            decided += self._decide_queued(inputs_max - decided, clocks)
-            if self._rules.stopwatch() - started > SLICE_SECONDS:
+            decided += self._decide_queued(inputs_max - decided, until, clocks)
+            if self._rules.stopwatch() > until:
                 return decided
         if decided < inputs_max:
             decided += self._decide_waits(inputs_max - decided, clocks)
-        if decided < inputs_max:
-            decided += self._decide_visits(inputs_max - decided, clocks)
+        visits_max = min(inputs_max - decided, self._bounds.visits_max - self._open_visits)
+        if visits_max > 0:
+            visits = self._decide_visits(visits_max, clocks)
+            self._open_visits += visits
+            decided += visits
         return decided
 
     def next_due_in_ms(self, monotonic_ms: int) -> int | None:
@@ -302,7 +298,7 @@ class CommitMachine:
             soonest += [max(0, due_ms - now_ms) for due_ms in due if due_ms is not None]
         return min(soonest, default=None)
 
-    def _decide_queued(self, inputs_max: int, clocks: Clocks) -> int:
+    def _decide_queued(self, inputs_max: int, until: float, clocks: Clocks) -> int:
         batch = self._queue[0]
         group = self._group()
         home = self._home(batch.source)
@@ -312,14 +308,12 @@ class CommitMachine:
                 group.stats.capped += 1
         now_ms = home.clock.now_ms(clocks.monotonic_ms) if home is not None else clocks.wall_ms
         room = min(inputs_max, self._records_max() - group.inputs)
-        if batch.source.topic in self._rules.mappings:
-            room = min(room, 1)  # What others write can take much longer than an event.
         taken = batch.records[self._taken : self._taken + room]
         done = 0
         for record in taken:
             group.add_record(home, batch.source, record, now_ms=now_ms)
             done += 1
-            if group.bytes >= self._bounds.bytes_max:
+            if group.bytes >= self._bounds.bytes_max or self._rules.stopwatch() > until:
                 break
         self._taken += done
         self._queued_records -= done
@@ -350,30 +344,39 @@ class CommitMachine:
         return decided
 
     def _decide_visits(self, inputs_max: int, clocks: Clocks) -> int:
-        """Let journeys visit customers, the partitions in turn; behind everything else."""
+        """Let journeys visit customers, behind everything else.
+
+        One partition after the other has its turn, over all groups: the fewer partitions a
+        transaction touches, the sooner the broker has committed it.
+        """
         decided = 0
-        visiting = [home for home in self.homes.values() if home.owned]
-        while visiting and decided < inputs_max and not self.group_full:
-            still = []
-            for home in visiting:
-                now_ms = home.clock.now_ms(clocks.monotonic_ms)
-                due_ms = home.rounds.next_due_ms(now_ms)
-                if due_ms is None or due_ms > now_ms:
-                    continue
-                before = home.rounds.cursors()
-                visit = home.rounds.next_visit(home.states, home.paused, now_ms)
-                if visit is not None:
-                    self._group().add_visit(home, *visit, now_ms=now_ms)
-                    decided += 1
-                    still.append(home)
-                elif home.rounds.cursors() != before:
-                    self._group()  # Nobody to visit, and that is worth remembering.
-                    decided += 1
-                else:
-                    continue
-                self._touched.add(home.index)
-            visiting = still
+        owned = sorted(index for index, home in self.homes.items() if home.owned)
+        for index in (
+            *(one for one in owned if one > self._visited),
+            *(one for one in owned if one <= self._visited),
+        ):
+            home = self.homes[index]
+            while decided < inputs_max and not self.group_full and self._visit(home, clocks):
+                decided += 1
+                self._visited = index
         return decided
+
+    def _visit(self, home: CustomerPartition, clocks: Clocks) -> bool:
+        """Decide the partition's next visit; return whether there was anything to do."""
+        now_ms = home.clock.now_ms(clocks.monotonic_ms)
+        due_ms = home.rounds.next_due_ms(now_ms)
+        if due_ms is None or due_ms > now_ms:
+            return False
+        before = home.rounds.cursors()
+        visit = home.rounds.next_visit(home.states, home.paused, now_ms)
+        if visit is not None:
+            self._group().add_visit(home, *visit, now_ms=now_ms)
+        elif home.rounds.cursors() != before:
+            self._group()  # Nobody to visit, and that is worth remembering.
+        else:
+            return False
+        self._touched.add(home.index)
+        return True
 
     # -- Committing --------------------------------------------------------------------------
 
@@ -411,6 +414,7 @@ class CommitMachine:
                 self._journeys_untold.discard(index)
             offsets |= {TopicPartition(t, index): p for t, p in home.positions.items()}
         self._open = None
+        self._open_visits = 0
         self._touched = set()
         self._moved = {}
         return self._begin(group, offsets, frozenset())

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from orchestrator.protocol.commit.transaction import SourceRecord, TopicPartition
 
 EVENTS_MAX: Final = 100
+# Every event carries its record, and all of a record's go in one transaction.
+CARRIED_BYTES_MAX: Final = 4 * 1024 * 1024
 # Steps through lists, and values handed to CEL, for all expressions of one record; a step takes
 # one to two microseconds.
 STEPS_MAX: Final = 100_000
@@ -132,6 +134,10 @@ class Mapping:
             raise EventRejected(SCHEMA, "each: is not a list")
         if len(items) > EVENTS_MAX:
             raise EventRejected(TOO_LARGE, f"each: {len(items)} items, the limit is {EVENTS_MAX}")
+        carried_bytes = len(items) * len(record.value or b"")
+        if carried_bytes > CARRIED_BYTES_MAX:
+            why = f"each: {carried_bytes} bytes, as each of {len(items)} events carries the record"
+            raise EventRejected(TOO_LARGE, f"{why}; the limit is {CARRIED_BYTES_MAX}")
         for index, item in enumerate(items):
             view.turn_to(item, index)
             yield self._event(rule, view, record, f"/{index}")

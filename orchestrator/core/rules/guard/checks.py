@@ -29,13 +29,13 @@ from orchestrator.core.decision import Held, Hold, Refusal, SendRefused
 from orchestrator.core.language.scalars import duration_text
 from orchestrator.core.offers.promises import Refused, may_promise
 from orchestrator.core.profile import is_owned
+from orchestrator.core.rules.guard.quiet import quiet_hours
 from orchestrator.core.rules.waiting import zone_of
 
 if TYPE_CHECKING:
     from orchestrator.core.command import Command
     from orchestrator.core.customer import Enrollment
     from orchestrator.core.journeys import Plan
-    from orchestrator.core.language.shop import QuietHours
     from orchestrator.core.pauses import Pause
     from orchestrator.core.rules.advance import Walk
     from orchestrator.core.rules.draft import Draft
@@ -262,24 +262,13 @@ def _capped(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | 
 
 
 def _quiet(draft: Draft, plan: Plan, attempt: Attempt) -> _Held | None:
-    quiet = _quiet_hours(draft, plan, attempt)
+    quiet = quiet_hours(draft, plan, attempt.channel, attempt.command_class)
     if quiet is None:
         return None
     zone = zone_of(draft.attributes, draft, plan)
     if not quiet.holds(minute_of_day(draft.now_ms, zone)):
         return None
     return _Held(Hold.QUIET_HOURS, next_time(draft.now_ms, quiet.to, zone))
-
-
-def _quiet_hours(draft: Draft, plan: Plan, attempt: Attempt) -> QuietHours | None:
-    """Return the quiet hours that count: the channel's own, else the shop's."""
-    if not plan.journey.keeps_quiet(attempt.command_class):
-        return None
-    channel = draft.journeys.channels.get(attempt.channel)
-    own = None if channel is None else channel.quiet_hours
-    if own == "none":
-        return None
-    return draft.journeys.shop.quiet_hours if own is None else own
 
 
 def _spacing(draft: Draft, attempt: Attempt) -> _Held | None:

@@ -12,18 +12,17 @@ from __future__ import annotations
 import re
 from itertools import groupby
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.calendar import DAY_MS, first_zone, minute_of_day, next_time
 from orchestrator.core.contact import WEIGHTS
 from orchestrator.core.customer import AnsweredHours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from zoneinfo import ZoneInfo
 
     from orchestrator.core.customer import Attribute
-    from orchestrator.core.journeys import Plan
     from orchestrator.core.language.shop import QuietHours
     from orchestrator.core.rules.draft import Draft
 
@@ -31,6 +30,11 @@ HOURS: Final = 24
 HALF_LIFE_MS: Final = 28 * DAY_MS
 COUNT_MAX: Final = 2**16 - 1
 PREFERRED: Final = "preferred_hour"
+# Why an hour was chosen, as the journey log says it before the hour.
+NAMED: Final = "named"  # By the customer.
+LEARNED: Final = "learned"  # From their answers.
+CURVE: Final = "best_hours"  # They have not answered at that hour; the shop's customers do.
+NO_HOUR: Final = "none comes in time"
 # An opening; a power of two, so that it can be halved ten times and nothing is rounded.
 OPENED: Final = 1024
 # What the best hour of the shop's curve weighs: two openings at another hour are not believed yet.
@@ -63,26 +67,37 @@ def counts_in(held: AnsweredHours | None) -> tuple[int, ...]:
     return (0,) * HOURS if held is None else _COUNTS.unpack(held.counts)
 
 
-def best_time_ms(draft: Draft, plan: Plan, zone: ZoneInfo, *, after_ms: int, within_ms: int) -> int:
+class BestTime(NamedTuple):
+    """When the best hour comes, in epoch milliseconds, and why it is this one, for the log."""
+
+    at_ms: int
+    why: str
+
+
+def best_time(
+    draft: Draft, zone: ZoneInfo, quiet: Sequence[QuietHours], *, after_ms: int, within_ms: int
+) -> BestTime:
     """Return when the best hour begins that comes after an instant; of equals the first.
 
     Within less than a day only some hours come. The hour that it is by then counts as coming at
-    once; now, with the next minute. All hours are quiet only where everything is; then none is.
+    once; now, with the next minute. Where every hour is quiet on one channel or another, none is.
     """
     soon_ms = after_ms
     if after_ms <= draft.now_ms:
         soon_ms = (draft.now_ms // _MINUTE_MS + 1) * _MINUTE_MS
     minute = minute_of_day(soon_ms, zone)
-    for quiet in (_quiet_hours(draft, plan), None):
-        for group in _ranked(draft, quiet, minute):
+    for kept in (quiet, ()):
+        for why, group in _ranked(draft, kept, minute):
             times = (
-                soon_ms if hour == minute // 60 else next_time(after_ms, hour * 60, zone)
+                (soon_ms if hour == minute // 60 else next_time(after_ms, hour * 60, zone), hour)
                 for hour in group
             )
-            coming = [one for one in times if within_ms >= DAY_MS or one <= after_ms + within_ms]
+            latest_ms = after_ms + within_ms
+            coming = [one for one in times if within_ms >= DAY_MS or one[0] <= latest_ms]
             if coming:
-                return min(coming)
-    return soon_ms
+                at_ms, hour = min(coming)
+                return BestTime(at_ms, f"{why or _why(draft, hour)}: {hour:02}:00")
+    return BestTime(soon_ms, NO_HOUR)
 
 
 def preferred_hour(attributes: Mapping[str, Attribute]) -> int | None:
@@ -95,35 +110,35 @@ def preferred_hour(attributes: Mapping[str, Attribute]) -> int | None:
     return None
 
 
-def _ranked(draft: Draft, quiet: QuietHours | None, minute: int) -> Iterator[list[int]]:
-    """Yield the hours, best first; those that are equally good together.
+def _why(draft: Draft, hour: int) -> str:
+    """Say whether the customer's answers or the shop's curve speak for an hour."""
+    return LEARNED if counts_in(draft.hours)[hour] else CURVE
+
+
+def _ranked(
+    draft: Draft, quiet: Sequence[QuietHours], minute: int
+) -> Iterator[tuple[str | None, list[int]]]:
+    """Yield the hours, best first; those that are equally good together, and why if all know it.
 
     What the customer has named comes first, in quiet hours too: the guard has the last word there.
     """
     named = preferred_hour(draft.attributes)
     if named is not None:
-        yield [named]
+        yield NAMED, [named]
     curve = draft.journeys.shop.best_hours
     highest = max(curve.values())
     scores = [
         (curve.get(hour, 0) * PRIOR // highest + count, hour)
         for hour, count in enumerate(counts_in(draft.hours))
     ]
-    if quiet is not None:
-        now = minute // 60
-        scores = [
-            (score, hour)
-            for score, hour in scores
-            if not quiet.holds(minute if hour == now else hour * 60)
-        ]
+    now = minute // 60
+    scores = [
+        (score, hour)
+        for score, hour in scores
+        if not any(one.holds(minute if hour == now else hour * 60) for one in quiet)
+    ]
     for _, equals in groupby(sorted(scores, reverse=True), key=lambda one: one[0]):
-        yield [hour for _, hour in equals]
-
-
-def _quiet_hours(draft: Draft, plan: Plan) -> QuietHours | None:
-    """Return the shop's quiet hours where the messages of a journey keep them."""
-    kept = plan.journey.keeps_quiet(plan.journey.kind)
-    return draft.journeys.shop.quiet_hours if kept else None
+        yield None, [hour for _, hour in equals]
 
 
 def _value(attributes: Mapping[str, Attribute], name: str) -> object:
