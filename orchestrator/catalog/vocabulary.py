@@ -35,7 +35,7 @@ _PRODUCT: Final = {key: value for key, value in _ITEM.items() if key != "quantit
 _CART: Final = {"cart_id": "c-17", "items": [_ITEM]}
 _ORDER: Final = {"order_id": "1001"}
 _OFFER: Final = {"offer": "winter_10"}
-_TASK: Final = {"task_id": "t-1"}
+_TASK: Final = {"task_id": "t-1", "by": "eva"}
 _FEEDBACK: Final = {"command_id": "b6f1"}
 
 # An example of everything that the data of a type may hold by the contract.
@@ -76,7 +76,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "product.back_in_stock": {"sku": "tent-2"},
     "price.dropped": {"sku": "tent-2"},
     "task.claimed": _TASK,
-    "task.closed": _TASK,
+    "task.closed": {**_TASK, "outcome": "sold"},
     "enrollment.exit_requested": {"enrollment": "welcome#1"},
     "handoff.started": {},
     "handoff.ended": {},
@@ -85,7 +85,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "message.delivered": _FEEDBACK,
     "message.opened": _FEEDBACK,
     "message.clicked": _FEEDBACK,
-    "message.replied": {**_FEEDBACK, "answer": ANYTHING},
+    "message.replied": {**_FEEDBACK, "answer": ANYTHING, "text": "Yes, please"},
     "message.bounced": _FEEDBACK,
     "message.failed": _FEEDBACK,
     "message.unsubscribed": _FEEDBACK,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from orchestrator.core.command import Command
     from orchestrator.core.language.inputs import Input
     from orchestrator.core.language.journey import Exit, Journey
     from orchestrator.core.language.offers import Offer
@@ -182,6 +183,7 @@ class Journeys:
             expression for plan in current for expression in _profile_expressions(plan.journey)
         )
         self.chooses_channels: Final = any(map(_chooses_channels, self.versions.values()))
+        self.has_tasks: Final = any(map(_has_tasks, self.versions.values()))
         self.caps_ms_max: Final = max((cap.per for cap in shop.caps), default=0)
         self.stages: Final = Stages(shop.stages) if shop.stages else None
         self._first_stage: Final = _first_stage(self)
@@ -194,6 +196,11 @@ class Journeys:
         paused = copy.copy(self)
         paused.pauses = pauses
         return paused
+
+    def tells_people(self, command: Command) -> bool:
+        """Whether a person may want to know of a message: there are tasks, and it is for people."""
+        channel = self.channels.get(command.channel)
+        return self.has_tasks and channel is not None and channel.kind == "message"
 
     def profile(self, attributes: Mapping[str, Attribute]) -> Mapping[str, Attribute]:
         """Return the profile as conditions see it: who has earned no stage stands in the first."""
@@ -208,6 +215,10 @@ class Journeys:
 
 def _chooses_channels(journey: Journey) -> bool:
     return any(step.send is not None and step.send.or_ for step in journey.steps)
+
+
+def _has_tasks(journey: Journey) -> bool:
+    return any(step.task is not None for step in journey.steps)
 
 
 def _recipients(channels: Mapping[str, Channel]) -> Mapping[str, Mapping[str, str]]:

@@ -19,7 +19,14 @@ from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import instead, quoted
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
-from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal, StageReason
+from orchestrator.core.decision import (
+    ClaimRefusal,
+    EndReason,
+    Hold,
+    PromiseEnd,
+    Refusal,
+    StageReason,
+)
 from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
 from orchestrator.core.pauses import GLOBAL
 from orchestrator.simulator.expectation import Expectation
@@ -275,7 +282,7 @@ class _Names:
             **dict.fromkeys(("add", "remove"), self.audiences),
             **dict.fromkeys(("template", "otherwise"), self.templates),
             **dict.fromkeys(("stage", "stage_withheld", "from"), self.stages),
-            "ignore": {"duplicate"},
+            "ignore": {"duplicate", "erased"},
             **dict.fromkeys(
                 ("offer", "promise", "grant", "confirm", "withdraw", "redeem", "undo_redemption"),
                 self.offers,
@@ -297,6 +304,8 @@ def _reasons(expectation: Expectation) -> type[StrEnum]:
         return PromiseEnd
     if expectation.stage is not None:
         return StageReason
+    if expectation.refuse_claim is not None:
+        return ClaimRefusal
     return Refusal if expectation.hold is None else Hold
 
 

@@ -22,6 +22,7 @@ from orchestrator.catalog.rules.uses import messages
 from orchestrator.catalog.templates import template_findings
 from orchestrator.core.calendar import zone_named
 from orchestrator.core.command import CommandClass
+from orchestrator.core.rules.erasure import CUSTOMER_ERASED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,6 +112,9 @@ def _event_types(draft: Draft, vocabulary: Vocabulary | None) -> Iterator[Findin
     if vocabulary is None:
         return
     for event_type, place in _named_events(draft):
+        if event_type == CUSTOMER_ERASED:
+            text = "customer.erased enters and exits nothing: it ends every enrollment by itself"
+            yield _at(draft, text, *place)
         if event_type not in vocabulary.types:
             hint = instead(event_type, vocabulary.types)
             if "did you mean" not in hint:

@@ -158,8 +158,16 @@ class Channel(Model):
     """Where the sender finds the address, for example `profile.email`."""
     partitions: int = Field(default=8, ge=1, le=1000)
     """Partitions of its command topics."""
+    queue: Name | None = None
+    """Of a channel of kind `task`: the queue of tasks whose step names none. Default: its name."""
     needs_consent: bool = True
     """Whether promotional messages on it need the customer's recorded consent. `false` is for what
     people only see on your own pages."""
     quiet_hours: QuietHours | Literal["none"] | None = None
     """Its own quiet hours, or `none`. Default: the shop's, for channels of kind `message`."""
+
+    @model_validator(mode="after")
+    def _queues_tasks(self) -> Channel:
+        if self.queue is not None and self.kind != "task":
+            raise ValueError("queue: only a channel of kind task has one")
+        return self

@@ -94,7 +94,7 @@ def _try(draft: Draft, plan: Plan, cause: Cause, occurred_ms: int) -> bool:
 
 def _enter(draft: Draft, plan: Plan, enrollment: Enrollment) -> None:
     memory = draft.memories.get(plan.name)
-    entries = 1 if memory is None else memory.entries + 1
+    entries = draft.entered_before(plan.name) + 1
     draft.remember(
         plan.name,
         JourneyMemory(
@@ -123,8 +123,7 @@ def _enrollment(draft: Draft, plan: Plan, cause: Cause, occurred_ms: int) -> Enr
     about = () if entry.about is None else draft.scope.value(entry.about)
     if isinstance(about, Failed) and not about.missing:
         return Refused(Refusal.CONDITION_FAILED, f"about: {about.detail}")
-    memory = draft.memories.get(plan.name)
-    ordinal = 1 if memory is None else memory.entries + 1
+    ordinal = draft.entered_before(plan.name) + 1
     told = {} if draft.event is None or entry.on is None else draft.event.data
     would_be = Enrollment(
         id=f"{plan.name}#{ordinal}" if key is None else f"{plan.name}/{key}#{ordinal}",

@@ -248,12 +248,16 @@ def _talking(draft: Draft, attempt: Attempt) -> _Held | None:
 
 
 def _capped(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | None:
-    """Return the cap that is reached, as its author wrote it."""
-    caps = draft.journeys.shop.caps
-    if not caps:
-        return None
     about = (attempt.channel, attempt.command_class.value, enrollment.journey)
-    for cap in caps:
+    return cap_that_holds(draft, about)
+
+
+def cap_that_holds(draft: Draft, about: tuple[str, str, str]) -> Reason | None:
+    """Return the cap that is reached, as its author wrote it.
+
+    `about` is channel, class and journey of one more message.
+    """
+    for cap in draft.journeys.shop.caps:
         if cap_reached(draft.contact, cap, about, draft.now_ms):
             only = [word for word in (cap.channel, cap.journey) if word is not None]
             detail = ", ".join((f"{cap.max} in {duration_text(cap.per)}", *only))
