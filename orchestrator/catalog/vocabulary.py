@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.core.language.attributes import AMOUNTS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.core.language.attributes import DerivedAttribute
     from orchestrator.core.language.shop import Shop
 
 
@@ -103,6 +106,17 @@ class Vocabulary:
         self.own: Final = frozenset(shop.events) - frozenset(EXAMPLES)
         self.types: Final = frozenset(EXAMPLES) | frozenset(shop.events)
         self.stages: Final = frozenset(stage.name for stage in shop.stages)
+        self.segments: Final = frozenset(shop.segments)
+        self.derived: Final = frozenset(shop.attributes)
+        self.tiers: Final = {
+            name: frozenset(tier.name for tier in says.tiers)
+            for name, says in shop.attributes.items()
+            if says.tiers is not None
+        }
+        # An example of what the profile holds that the shop itself declares.
+        self.profile: Final = {
+            name: _derived_example(says) for name, says in shop.attributes.items()
+        }
 
     def example(self, event_type: str) -> dict[str, Any] | None:
         """Return example data with every known field, None when any field may be there."""
@@ -116,6 +130,14 @@ class Vocabulary:
         if of_items:
             example["items"] = [{**dict.fromkeys(of_items, ANYTHING), **_ITEM}]
         return example
+
+
+def _derived_example(says: DerivedAttribute) -> Any:
+    if says.make == "count":
+        return 1
+    if says.make in AMOUNTS:
+        return 1.0
+    return ["tent-2"] if says.make == "values" else "outdoor"
 
 
 def known(value: Any) -> Any:

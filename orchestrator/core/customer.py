@@ -302,6 +302,31 @@ class Erased(Struct, frozen=True, array_like=True, gc=False):
     fenced_until_ms: int | None = None
 
 
+class Tally(Struct, frozen=True, array_like=True, gc=False):
+    """What was counted under one customer id for derived attributes.
+
+    `content` is MessagePack that only `core/derived/tally` reads, so that events that count for
+    nothing do not pay for it. Of two of one id, the one with the larger `version` holds everything.
+    """
+
+    version: int
+    content: bytes
+
+
+class Derived(Struct, frozen=True, array_like=True, gc=False):
+    """What derived attributes are made of.
+
+    `due_ms` is when the next event leaves a window; `tallies` are by the id they were counted
+    under.
+    """
+
+    due_ms: int | None = None
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+
+
+NO_DERIVED: Final = Derived()
+
+
 class Customer(Struct, frozen=True, array_like=True, gc=False):
     """Everything `decide` knows about one customer id.
 
@@ -333,6 +358,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     earned: Mapping[str, bytes] = field(default_factory=dict)
     hours: AnsweredHours | None = None
     erased: Erased | None = None
+    derived: Derived = NO_DERIVED
 
 
 _encoder = msgpack.Encoder()
@@ -396,17 +422,23 @@ def oldest_removal_ms(customer: Customer) -> int | None:
 
 def wake_at_ms(customer: Customer) -> int | None:
     """Return the customer's earliest due time, or None."""
-    return earliest_ms(customer.enrollments, customer.watches, customer.erased)
+    return earliest_ms(customer.enrollments, customer.watches, customer.erased, customer.derived)
 
 
 def earliest_ms(
-    enrollments: Iterable[Enrollment], watches: Mapping[str, Watch], erased: Erased | None
+    enrollments: Iterable[Enrollment],
+    watches: Mapping[str, Watch],
+    erased: Erased | None,
+    derived: Derived,
 ) -> int | None:
-    """Return the earliest time at which a wait is over or something enters, or None.
+    """Return the earliest time at which a wait is over, something enters or leaves a window.
 
     The fences of who was erased have an end too.
     """
-    earliest = None if erased is None else erased.fenced_until_ms
+    earliest = derived.due_ms
+    if erased is not None and erased.fenced_until_ms is not None:
+        fenced_ms = erased.fenced_until_ms
+        earliest = fenced_ms if earliest is None else min(earliest, fenced_ms)
     for one in enrollments:
         due_ms = one.wake_at_ms
         if due_ms is not None and (earliest is None or due_ms < earliest):

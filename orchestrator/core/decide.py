@@ -4,11 +4,11 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → erased → dedupe → apply → stages → promises → goals → exits → waits → entries
-→ steps → arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers
-(`Visit`) and the end of a pause (`Resumed`) go through the same function and take only the last
-part of the way. The rules stand in `core/rules` and `core/offers`; they write into one `Draft`,
-which is sealed at the end.
+The descent: event → erased → dedupe → apply → derived attributes → stages → promises → goals →
+exits → waits → entries → steps → arbitration. A wait that has come due (`TimerFired`), a journey
+that looks for customers (`Visit`) and the end of a pause (`Resumed`) go through the same function
+and take only the last part of the way. The rules stand in `core/rules`, `core/derived` and
+`core/offers`; they write into one `Draft`, which is sealed at the end.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from orchestrator.core.contact import (
 )
 from orchestrator.core.customer import PAUSED, Customer, wake_at_ms
 from orchestrator.core.decision import Decision, Hold, MessageFinal, Outcome, Rejection
+from orchestrator.core.derived.follow import derive_again, follow
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.offers import outcomes
 from orchestrator.core.offers.promises import confirm
@@ -133,6 +134,8 @@ def _applied(draft: Draft, event: Event) -> Decision:
     if event.type == CUSTOMER_ERASED:
         return erase(draft, occurred_ms)
     _apply(draft, event, occurred_ms)
+    if journeys.derivations is not None:
+        follow(draft, journeys.derivations, event, occurred_ms)
     if journeys.stages is not None:
         follow_stages(draft, journeys.stages, event)
     event_type = event.type
@@ -199,6 +202,8 @@ def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decisi
         return _nothing(Outcome.APPLIED, customer, now_ms)
     draft = Draft(journeys, customer, now_ms, None)
     draft.forget_expired()
+    if (customer.derived.due_ms or now_ms + 1) <= now_ms:
+        derive_again(draft)
     _go_on(draft, due)
     if draft.watches:
         come_due(draft)

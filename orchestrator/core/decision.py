@@ -360,6 +360,12 @@ class CustomerErased(Struct, frozen=True, tag="customer_erased", tag_field="kind
     enrollments: int
 
 
+class AttributesDerived(Struct, frozen=True, tag="attributes_derived", tag_field="kind", gc=False):
+    """These derived attributes have another value, or none any more; values are the profile's."""
+
+    attributes: tuple[str, ...]
+
+
 LogEntry = (
     Entered
     | Moved
@@ -386,6 +392,7 @@ LogEntry = (
     | CustomerErased
     | TaskClaimed
     | ClaimRefused
+    | AttributesDerived
 )
 
 

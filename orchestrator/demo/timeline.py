@@ -16,6 +16,7 @@ from msgspec import Raw, Struct, field
 
 from orchestrator.core.calendar import instant_text
 from orchestrator.core.decision import (
+    AttributesDerived,
     AttributesSet,
     Chosen,
     ClaimRefused,
@@ -274,6 +275,8 @@ def _fact(
             return Fact(Mark.REFUSED, text)
         case CustomerErased():
             return Fact(Mark.ENDED, "was erased: nothing that was known of them is left")
+        case AttributesDerived():
+            return Fact(Mark.MOVED, f"{', '.join(entry.attributes)} followed from it")
         case _:
             return _of_offer(entry, record, messages, explanation)
 

@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from msgspec import UNSET, Meta, MsgspecError, Struct, UnsetType, field, json, msgpack
+from msgspec import UNSET, Meta, Struct, UnsetType, field, json
 
 from orchestrator.core.command import SOURCE, Command, CommandClass, CommandType
 from orchestrator.core.decision import LogEntry, ToldEvent
 from orchestrator.core.event import Resumed
 from orchestrator.core.pauses import Pause
 from orchestrator.core.people.context import TaskContext
+from orchestrator.protocol.original import Original, packed, unpacked
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import FenceEntry
@@ -224,14 +225,6 @@ class Position(Struct, frozen=True, gc=False):
     time_ms: int
 
 
-class Original(Struct, frozen=True, array_like=True, gc=False):
-    """A mapped record as its producer wrote it: what becomes of it as a dead letter."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
-
-
 class Forward(Struct, frozen=True, gc=False):
     """What a record on the forward topic says about its way.
 
@@ -244,8 +237,6 @@ class Forward(Struct, frozen=True, gc=False):
 
 
 _encoder = json.Encoder()
-_packer = msgpack.Encoder()
-_unpacker = msgpack.Decoder(Original)
 
 
 @lru_cache(maxsize=4096)
@@ -456,7 +447,7 @@ def forward_headers(headers: Headers, forward: Forward) -> WrittenHeaders:
         ("fw_offset", b"%d" % origin.offset),
         ("fw_time", b"%d" % origin.time_ms),
         ("fw_hops", b"%d" % forward.hops),
-        *(() if forward.original is None else (("fw_original", _packer.encode(forward.original)),)),
+        *(() if forward.original is None else (("fw_original", packed(forward.original)),)),
     ]
 
 
@@ -475,7 +466,7 @@ def read_forward(headers: Headers) -> Forward | None:
                 time_ms=int(marks["fw_time"] or b""),
             ),
             hops=int(marks["fw_hops"] or b""),
-            original=_original(marks.get("fw_original")),
+            original=unpacked(marks.get("fw_original")),
         )
     except (KeyError, ValueError):
         return None
@@ -489,13 +480,6 @@ def as_written(record: SourceRecord, *, forwarded: bool) -> Original:
     if forward is not None and forward.original is not None:
         return forward.original
     return Original(record.key, record.value, without_forward(record.headers))
-
-
-def _original(packed: bytes | None) -> Original | None:
-    try:
-        return None if packed is None else _unpacker.decode(packed)
-    except MsgspecError:
-        return None
 
 
 def without_forward(headers: Headers) -> WrittenHeaders:

@@ -58,6 +58,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "claim": ("of", *_OF_ENROLLMENT),
     "refuse_claim": ("of", "reason", "detail"),
     "forget": (),
+    "derive": (),
     "ignore": (),
     "dead_letter": ("detail",),
 }
@@ -136,6 +137,8 @@ class Expectation(BaseModel):
     """With what a person has closed a task."""
     forget: str | None = None
     """The customer of whom nothing stays."""
+    derive: Mapping[str, Any] | None = None
+    """The derived attributes that have another value now, with the value; null for none."""
     ignore: str | None = None
     """`duplicate`, or `erased` when it is not younger than the customer's erasure."""
     dead_letter: str | None = None

@@ -15,6 +15,7 @@ from msgspec import Struct
 from orchestrator.catalog.findings import shortened
 from orchestrator.core.command import Command, CommandType
 from orchestrator.core.decision import (
+    AttributesDerived,
     AttributesSet,
     Chosen,
     ClaimRefused,
@@ -63,7 +64,7 @@ _SIGNS: Final = {
     "promise": "◇", "grant": "◇", "refuse_offer": "✗", "confirm": "◆", "withdraw": "✗",
     "redeem": "◆", "refuse_redemption": "✗", "undo_redemption": "◇",
     "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
-    "stage": "▲", "stage_withheld": "△", "forget": "∅",
+    "stage": "▲", "stage_withheld": "△", "derive": "=", "forget": "∅",
     "claim": "☎", "refuse_claim": "✗",
 }  # fmt: skip
 # An enrollment's name holds its journey and key.
@@ -240,17 +241,8 @@ class Observer:
                 }
             case Chosen() | AttributesSet() | EventTold() | GoalReached():
                 return self._of_step(entry, decision)
-            case StageChanged():
-                return "stage", {
-                    "stage": entry.to,
-                    "from": entry.from_,
-                    "reason": entry.reason.value,
-                }
-            case StageWithheld():
-                return "stage_withheld", {
-                    "stage_withheld": entry.stage,
-                    "missing": sorted(entry.missing),
-                }
+            case StageChanged() | StageWithheld() | AttributesDerived():
+                return _of_profile(entry, decision)
             case Emitted():
                 raise AssertionError("commands are told as such")
             case MessageFinal() | TaskClaimed() | ClaimRefused() | CustomerErased():
@@ -319,6 +311,27 @@ class Observer:
     def _steps(self, commands: tuple[str, ...]) -> list[str]:
         known = self._commands
         return sorted(known[one].step if one in known else one for one in commands)
+
+
+def _of_profile(
+    entry: StageChanged | StageWithheld | AttributesDerived, decision: Decision
+) -> tuple[str, dict[str, Any]]:
+    match entry:
+        case StageChanged():
+            return "stage", {
+                "stage": entry.to,
+                "from": entry.from_,
+                "reason": entry.reason.value,
+            }
+        case StageWithheld():
+            missing = sorted(entry.missing)
+            return "stage_withheld", {"stage_withheld": entry.stage, "missing": missing}
+        case AttributesDerived():
+            held = decision.customer.attributes
+            values = {name: held[name].value if name in held else None for name in entry.attributes}
+            return "derive", {"derive": values}
+        case _:
+            assert_never(entry)
 
 
 def _of_offer(entry: OfferEntry, decision: Decision) -> tuple[str, dict[str, Any]]:

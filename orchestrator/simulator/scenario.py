@@ -262,6 +262,7 @@ class _Names:
             terms.offer.otherwise.template for terms in journeys.offers if terms.offer.otherwise
         }
         self.stages = {stage.name for stage in journeys.shop.stages}
+        self.attributes = set(journeys.shop.attributes)
         self.audiences = {name for journey in versions for name in _audiences(journey)}
 
     def asked_by(self, expectation: Expectation) -> Iterator[tuple[str, str, set[str]]]:
@@ -282,6 +283,7 @@ class _Names:
             **dict.fromkeys(("add", "remove"), self.audiences),
             **dict.fromkeys(("template", "otherwise"), self.templates),
             **dict.fromkeys(("stage", "stage_withheld", "from"), self.stages),
+            "derive": self.attributes,
             "ignore": {"duplicate", "erased"},
             **dict.fromkeys(
                 ("offer", "promise", "grant", "confirm", "withdraw", "redeem", "undo_redemption"),
@@ -292,7 +294,7 @@ class _Names:
         }
         for name, value in expectation.wanted().items():
             if (allowed := by_name.get(name)) is not None:
-                for one in value if isinstance(value, list | tuple) else (value,):
+                for one in value if isinstance(value, Mapping | list | tuple) else (value,):
                     if one is not None:  # Said to be nobody, like what a goal is owed to.
                         yield name, one, set(allowed)
 

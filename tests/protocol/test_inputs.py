@@ -22,6 +22,7 @@ from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.inputs import Mapping, Schemas
 from orchestrator.protocol.inputs.mapping import EVENTS_MAX
 from orchestrator.protocol.inputs.values import VALUES_MAX, scaled
+from orchestrator.protocol.original import Original
 from tests.protocol.simulated_kafka import NAMES, PARTITIONS
 
 NOW_MS = 1_795_341_600_000
@@ -387,9 +388,7 @@ def test_an_event_goes_home_with_where_its_record_stood_and_the_record_itself() 
     forward = outputs.read_forward(output.headers)
     assert forward is not None
     assert forward.origin == outputs.Position("erp", 4, 17, NOW_MS)
-    assert outputs.as_written(output, forwarded=True) == outputs.Original(
-        b"order", value(), list(headers)
-    )
+    assert outputs.as_written(output, forwarded=True) == Original(b"order", value(), list(headers))
 
 
 def test_what_is_forwarded_again_still_knows_its_record() -> None:

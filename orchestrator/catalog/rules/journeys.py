@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.catalog.draft import Draft, Place, where
 from orchestrator.catalog.findings import Finding, instead, nearest, quoted
+from orchestrator.catalog.rules.derived import named_derived_findings
 from orchestrator.catalog.rules.expressions import expression_findings
 from orchestrator.catalog.rules.paths import path_findings
 from orchestrator.catalog.rules.promises import discount_findings, promise_findings
@@ -71,6 +72,7 @@ def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
     if around.vocabulary is not None:
         yield from expression_findings(draft, around.vocabulary)
         yield from named_stage_findings(draft, around.vocabulary)
+        yield from named_derived_findings(draft, around.vocabulary)
 
 
 def shop_findings(path: str, tree: Node, shop: Shop) -> Iterator[Finding]:

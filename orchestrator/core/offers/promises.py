@@ -265,8 +265,9 @@ def _holds(
     draft: Draft, condition: Expression, attributes: Mapping[str, Attribute]
 ) -> bool | Failed:
     journeys = draft.journeys
-    reads, attributes = journeys.offers.reads, journeys.profile(attributes)
-    return Scope(attributes, draft.now_ms, event=None, reads=reads).holds(condition)
+    reads, lens = journeys.offers.reads, journeys.lens
+    scope = Scope(attributes, draft.now_ms, event=None, reads=reads, lens=lens)
+    return scope.holds(condition)
 
 
 def _validity(terms: Terms, now_ms: int) -> str:

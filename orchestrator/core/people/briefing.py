@@ -44,7 +44,7 @@ def context(journeys: Journeys, customer: Customer, now_ms: int, channel: str) -
 
 def context_in(draft: Draft, channel: str) -> TaskContext:
     """Return what a person has to know, as things stand in a decision."""
-    stage = draft.journeys.profile(draft.attributes).get(STAGE)
+    stage = draft.attributes.get(STAGE, draft.journeys.lens.assumed.get(STAGE))
     talking_ms = draft.contact.talking_until_ms
     orders = sorted(draft.orders, key=lambda one: (-one.time_ms, one.order_id))
     running = sorted(draft.enrollments, key=lambda one: (-one.entered_at_ms, one.id))

@@ -84,6 +84,7 @@ class Draft:
         "contact",
         "contenders",
         "customer",
+        "derived",
         "earned",
         "enrollments",
         "entries",
@@ -130,6 +131,7 @@ class Draft:
         self.earned = customer.earned
         self.hours = customer.hours
         self.erased = customer.erased
+        self.derived = customer.derived
         # Promotions that wait for the arbitration, and the enrollment that has sent one.
         self.contenders: list[tuple[Walk, Attempt]] = []
         self.promoted: str | None = None
@@ -151,8 +153,8 @@ class Draft:
     def scope_before(self) -> Scope:
         """What expressions over the profile saw before this decision."""
         reads = self.journeys.reads_of_profile
-        attributes = self.journeys.profile(self.customer.attributes)
-        return Scope(attributes, self.now_ms, event=None, reads=reads)
+        lens = self.journeys.lens
+        return Scope(self.customer.attributes, self.now_ms, event=None, reads=reads, lens=lens)
 
     def scope_over(self, event: Event | None) -> Scope:
         """Open a scope in which `event` is this one, with the customer's present profile."""
@@ -161,8 +163,14 @@ class Draft:
             reads = journeys.reads_when_due
         else:
             reads = journeys.reads_on.get(event.type, journeys.reads_set_off)
-        attributes, promises = journeys.profile(self.attributes), self.promises
-        return Scope(attributes, self.now_ms, event=event, reads=reads, promises=promises)
+        return Scope(
+            self.attributes,
+            self.now_ms,
+            event=event,
+            reads=reads,
+            promises=self.promises,
+            lens=journeys.lens,
+        )
 
     def change_attributes(self, attributes: Mapping[str, Attribute]) -> None:
         """Replace the profile; what is evaluated from here on sees the new one."""
@@ -332,6 +340,7 @@ class Draft:
             earned=self.earned,
             hours=self.hours,
             erased=self.erased,
+            derived=self.derived,
         )
         return Decision(
             outcome=Outcome.APPLIED,
@@ -340,7 +349,7 @@ class Draft:
             commands=tuple(self.commands),
             entries=tuple(self.entries),
             fence=None if self.fence is before.fence else self.fence,
-            wake_at_ms=earliest_ms(self.enrollments, self.watches, self.erased),
+            wake_at_ms=earliest_ms(self.enrollments, self.watches, self.erased, self.derived),
             exits_dropped=self.exits_dropped,
             told=tuple(self.told),
             paused=tuple(self.paused[scope] for scope in sorted(self.paused)),

@@ -63,8 +63,10 @@ def enter_segments(
     draft: Draft, before: Mapping[str, Attribute], after: Mapping[str, Attribute]
 ) -> None:
     """Enter whoever has come into a segment: its condition was not true before, and is now."""
-    reads, seen = draft.journeys.reads_of_profile, draft.journeys.profile
-    scopes = [Scope(seen(one), draft.now_ms, event=None, reads=reads) for one in (before, after)]
+    reads, lens = draft.journeys.reads_of_profile, draft.journeys.lens
+    scopes = [
+        Scope(one, draft.now_ms, event=None, reads=reads, lens=lens) for one in (before, after)
+    ]
     for plan in draft.journeys.segments:
         was_in, is_in = (scope.holds(plan.entry.segment) for scope in scopes)
         if is_in is True and was_in is not True:
