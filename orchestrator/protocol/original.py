@@ -1,7 +1,7 @@
 """A mapped record as its producer wrote it, in a header of the events that it became.
 
-`outputs` packs it when a record goes home, and unpacks it when one of its events is refused there: a
-dead letter is what was accepted, not what became of it.
+`outputs` packs it when a record goes home, and unpacks it when one of its events is refused there:
+a dead letter is what was accepted, not what became of it.
 """
 
 from __future__ import annotations
