@@ -71,7 +71,7 @@ kafka: $(VENV)/.runtime
 lock: $(VENV)/.development ## Pin the newest allowed dependencies, and the jars of Kafka
 	$(BIN)/pip install -q uv
 	echo 'setuptools>=77' | $(BIN)/uv pip compile pyproject.toml - $(PIN) -o requirements.txt
-	echo 'setuptools>=77' | $(BIN)/uv pip compile pyproject.toml - $(PIN) --extra dev -c requirements.txt \
+	echo 'setuptools>=77' | $(BIN)/uv pip compile pyproject.toml - $(PIN) --extra dev --extra registry -c requirements.txt \
 		-o requirements-dev.txt
 	$(BIN)/python -m orchestrator.broker.lock > $(VENV)/kafka.json
 	mv $(VENV)/kafka.json orchestrator/broker/kafka-4.3.1.json

@@ -28,7 +28,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Setting
 from orchestrator.errors import UsageError
 
 ENVIRONMENT_PREFIX = "ORCHESTRATOR_"
-SECRETS = frozenset({"sasl_password", "ssl_key_password", "api_tokens"})
+SECRETS = frozenset({"sasl_password", "ssl_key_password", "api_tokens", "schema_registry_password"})
 
 _TOPIC_NAME = r"[a-zA-Z0-9._-]{1,200}"
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:,/]+):([0-9]{1,5})")
@@ -57,6 +57,12 @@ def _whole(default: int, text: str, *, low: int, high: int) -> Any:
 
 def _seconds(default: float, text: str, *, low: float, high: float) -> Any:
     return _setting(default, text, allowed=f"seconds, {low:g} to {high:g}", ge=low, le=high)
+
+
+def _readable_file(value: Path | None) -> Path | None:
+    if value is not None and not (value.is_file() and os.access(value, os.R_OK)):
+        raise ValueError(f"{value} cannot be read")
+    return value
 
 
 class ConnectionSettings(BaseModel):
@@ -122,9 +128,7 @@ class ConnectionSettings(BaseModel):
     )
     @classmethod
     def _readable(cls, value: Path | None) -> Path | None:
-        if value is not None and not (value.is_file() and os.access(value, os.R_OK)):
-            raise ValueError(f"{value} cannot be read")
-        return value
+        return _readable_file(value)
 
 
 class TopicSettings(BaseModel):
@@ -170,6 +174,38 @@ class JourneySettings(BaseModel):
     mode: Literal["test", "live"] = _setting(
         "test", "test reaches allow-listed recipients only", allowed="test or live"
     )
+
+
+class RegistrySettings(BaseModel):
+    """Where the schemas of Avro and Protobuf records are, for `inputs.yaml`."""
+
+    schema_registry_url: str = _setting(
+        "",
+        "schema registry that inputs in Avro and Protobuf need",
+        allowed="http://… or https://…, without a password in it",
+        pattern=r"^(https?://[^\s/@?#]+(/[^\s@?#]*)?)?$",
+    )
+    schema_registry_username: str = _setting(
+        "", "user to log in as at the registry", allowed="the registry's name for us"
+    )
+    schema_registry_password: SecretStr | None = _setting(
+        None,
+        "password at the registry",
+        allowed="the environment variable, or a file named by schema_registry_password_file",
+    )
+    schema_registry_password_file: Path | None = _setting(
+        None, "file that holds the password at the registry", allowed="a readable file"
+    )
+    schema_registry_cafile: Path | None = _setting(
+        None,
+        "the registry's CA certificates, PEM; the system's without it",
+        allowed="a readable file",
+    )
+
+    @field_validator("schema_registry_password_file", "schema_registry_cafile")
+    @classmethod
+    def _can_be_read(cls, value: Path | None) -> Path | None:
+        return _readable_file(value)
 
 
 class WorkerSettings(BaseModel):
@@ -317,6 +353,7 @@ class Settings(
     ConnectionSettings,
     TopicSettings,
     JourneySettings,
+    RegistrySettings,
     WorkerSettings,
     ApiSettings,
     LogSettings,

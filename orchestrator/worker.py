@@ -19,11 +19,18 @@ from orchestrator.catalog.bundle import files_of, load_files
 from orchestrator.clients.definitions import Definitions, prepare
 from orchestrator.clients.security import client_options
 from orchestrator.metrics import Metrics
+from orchestrator.protocol.inputs import Schemas
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.pauses import PauseFollower
-from orchestrator.runtime.publications import Publications, event_triggers, rules_of, topic_names
+from orchestrator.runtime.publications import (
+    Publications,
+    check_registry,
+    event_triggers,
+    rules_of,
+    topic_names,
+)
 from orchestrator.runtime.shell.app import Shell, create_shell
 from orchestrator.runtime.watchdog import Watchdog
 
@@ -63,13 +70,15 @@ def run_worker(settings: Settings) -> NoReturn:
 
 async def _prepare(settings: Settings, folder: Journeys) -> tuple[Journeys, TopicNames, Published]:
     """See to the topics, publish the folder if it is new, and return what is to run."""
+    check_registry(settings, folder)
     names = await topic_names(settings, folder)
     definitions = Definitions(client_options(settings), Topics.of(settings, {}).definitions)
     try:
         journeys = await _published(settings, folder, definitions)
     finally:
         await definitions.stop()
-    if journeys.channels != folder.channels:
+    if journeys.channels != folder.channels or journeys.inputs != folder.inputs:
+        check_registry(settings, journeys)
         names = await topic_names(settings, journeys)
     return journeys, names, definitions.published
 
@@ -105,11 +114,14 @@ def build_worker(
         event_types=PAYLOADS.keys() | event_triggers(journeys),
         channels=journeys.channels,
         journeys=[name for name, _ in journeys.versions],
+        inputs=journeys.inputs,
         state_bytes_max=settings.state_bytes_max,
     )
-    driver = Driver(settings, options, rules_of(settings, journeys, names), metrics)
+    schemas = Schemas()
+    rules = rules_of(settings, journeys, names, schemas)
+    driver = Driver(settings, options, rules, metrics, schemas)
     followers = (
-        Publications(settings, driver, metrics, published),
+        Publications(settings, driver, metrics, published, journeys),
         PauseFollower(settings, driver, metrics),
     )
     shell = create_shell(settings, options, driver, followers)

@@ -97,6 +97,9 @@ def changes(running: Journeys | None, coming: Journeys) -> list[str]:
         made = {terms.name: terms.offer for terms in coming.offers}
         changed = sorted(name for name in {**held, **made} if held.get(name) != made.get(name))
         lines += [f"offer: {name}" for name in changed]
+        names = sorted({*running.inputs, *coming.inputs})
+        changed = [name for name in names if running.inputs.get(name) != coming.inputs.get(name)]
+        lines += [f"input: {name}" for name in changed]
         if running.shop != coming.shop:
             lines.append("shop.yaml: changed")
         if running.channels != coming.channels:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from orchestrator.catalog.draft import Draft, read_journey, read_model
 from orchestrator.catalog.findings import Finding, instead, quoted, shortened
+from orchestrator.catalog.inputs import InputFile, input_findings
 from orchestrator.catalog.offers import OfferFile, offer_findings
 from orchestrator.catalog.rules.derived import derived_findings
 from orchestrator.catalog.rules.journeys import Surroundings, journey_findings, shop_findings
@@ -35,18 +36,23 @@ if TYPE_CHECKING:
 SHOP_FILE: Final = "shop.yaml"
 CHANNELS_FILE: Final = "channels.yaml"
 OFFERS_FILE: Final = "offers.yaml"
+INPUTS_FILE: Final = "inputs.yaml"
 VERSIONS_FOLDER: Final = "versions"
-# Not journeys; the last one is a file of the language to come.
+# Not journeys.
 RESERVED: Final = frozenset({"shop", "channels", "offers", "inputs"})
 _VERSION_FILE: Final = re.compile(r"(?P<name>.+)\.v(?P<version>[0-9]{1,9})\.yaml", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a folder holds: journeys, or findings, never both."""
+    """What a folder holds: journeys, or findings, never both.
+
+    `inputs` is its `inputs.yaml` as far as it could be read.
+    """
 
     journeys: Journeys | None
     findings: tuple[Finding, ...]
+    inputs: InputFile | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +66,7 @@ class _Folder:
     channels: dict[str, Channel] = field(default_factory=dict)
     channel_kinds: dict[str, str | None] | None = None
     offers: OfferFile | None = None
+    inputs: InputFile | None = None
     drafts: list[Draft] = field(default_factory=list)
 
 
@@ -85,6 +92,7 @@ def read(
     _read_shop(state)
     _read_channels(state)
     _read_offers(state)
+    _read_inputs(state)
     _read_journeys(state)
     vocabulary = Vocabulary(state.shop) if state.shop is not None else None
     templates = _read_templates(state)
@@ -92,6 +100,8 @@ def read(
     if state.offers is not None:
         kinds = state.channel_kinds
         state.findings.extend(offer_findings(state.offers, state.shop, kinds, templates))
+    if state.inputs is not None:
+        state.findings.extend(input_findings(state.inputs, vocabulary))
     for draft in state.drafts:
         state.findings.extend(journey_findings(draft, around))
         state.findings.extend(_name_findings(draft))
@@ -99,11 +109,15 @@ def read(
     state.findings.extend(_shop_wide_findings(state, now_ms))
     findings = tuple(sorted(set(state.findings)))
     if findings or state.shop is None:
-        return Reading(None, findings)
+        return Reading(None, findings, state.inputs)
     journeys = (draft.journey for draft in state.drafts)
     written = templates or NO_TEMPLATES
     offers = state.offers.offers if state.offers is not None else {}
-    return Reading(Journeys(state.shop, state.channels, journeys, mode, written, offers=offers), ())
+    inputs = state.inputs.inputs if state.inputs is not None else {}
+    loaded = Journeys(
+        state.shop, state.channels, journeys, mode, written, offers=offers, inputs=inputs
+    )
+    return Reading(loaded, (), state.inputs)
 
 
 def _read_file(state: _Folder, path: Path) -> Node | None:
@@ -171,6 +185,13 @@ def _read_offers(state: _Folder) -> None:
     if path.exists() and (tree := _read_file(state, path)) is not None:
         state.offers = OfferFile(str(path), tree)
         state.findings.extend(state.offers.findings)
+
+
+def _read_inputs(state: _Folder) -> None:
+    path = state.path / INPUTS_FILE
+    if path.exists() and (tree := _read_file(state, path)) is not None:
+        state.inputs = InputFile(str(path), tree)
+        state.findings.extend(state.inputs.findings)
 
 
 def _read_templates(state: _Folder) -> Templates | None:

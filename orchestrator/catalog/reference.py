@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.catalog.rules.expressions import FUNCTIONS, MEMBERS
 from orchestrator.catalog.schema import model_schema
 from orchestrator.core.expressions.templates import FILTERS, TAGS
-from orchestrator.core.language import attributes, journey, offers, shop, stages, words
+from orchestrator.core.language import (
+    attributes,
+    inputs,
+    journey,
+    offers,
+    shop,
+    stages,
+    words,
+)
 from orchestrator.core.language.journey import STEP_WORDS
 
 if TYPE_CHECKING:
@@ -46,6 +54,8 @@ _SHOWN_AS: Final = {
     "Wait": "duration, `best_time`, or a mapping",
     "Heard": "event type, or `{event, when}`",
     "Way": "event type, or `{event, when, times}`",
+    "Taken": "expression, or `{value, default}` or `{value, optional}`",
+    "Instant": "expression, or `{value, unit}`",
 }
 
 
@@ -96,6 +106,13 @@ def _page(folder: Path) -> Iterator[str]:
     yield "## offers.yaml\n"
     yield "A mapping from the name of each offer to what follows; [what becomes of them](offers.md).\n"
     for model in (offers.Offer, offers.Gives, offers.Otherwise):
+        yield from _fields(model)
+    yield "## inputs.yaml\n"
+    yield "A mapping from the name of each input to what follows; [what becomes of records](inputs.md).\n"
+    for model in (
+        *(inputs.Input, inputs.Rule, inputs.Taken, inputs.Instant),
+        *(inputs.Example, inputs.Sample, inputs.Expected),
+    ):
         yield from _fields(model)
     yield _tail()
 
@@ -158,7 +175,8 @@ def _kind(one: dict[str, Any]) -> str:
 
 
 def _text_kind(one: dict[str, Any]) -> str:
-    if one.get("description", "").startswith("A CEL"):
+    cel = one.get("description", "").startswith("A CEL")
+    if cel or "record.value.order_no" in one.get("examples", ()):
         return "expression"
     if "PT2H" in one.get("examples", ()):
         return "duration"

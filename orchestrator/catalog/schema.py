@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.core.language.inputs import Input
 from orchestrator.core.language.journey import Journey
 from orchestrator.core.language.offers import Offer
 from orchestrator.core.language.scalars import NAME_PATTERN, duration_text
@@ -27,12 +28,15 @@ _SHORT: Final[dict[str, dict[str, Any]]] = {
     "Wait": {"anyOf": [_DURATION, {"const": "best_time"}]},
     "Heard": {"type": "string", "description": "An event type."},
     "Way": {"type": "string", "description": "An event type."},
+    "Taken": _CEL,
+    "Instant": _CEL,
 }
 # Lists for which one of them may stand alone.
 _SINGLE: Final = {
     "Wait": ("weekday", "reset_on"),
     "Send": ("or",),
     "CustomerStage": ("on",),
+    "Example": ("gives",),
 }
 
 
@@ -72,6 +76,20 @@ def offers_schema() -> dict[str, Any]:
         "propertyNames": {"pattern": NAME_PATTERN},
         "$defs": offer.pop("$defs"),
         "additionalProperties": offer,
+    }
+
+
+def inputs_schema() -> dict[str, Any]:
+    """Return the schema of `inputs.yaml`: inputs by name."""
+    one = model_schema(Input)
+    return {
+        "$schema": DIALECT,
+        "title": "Inputs",
+        "description": "Other teams' topics, and how their records become events, by name.",
+        "type": "object",
+        "propertyNames": {"pattern": NAME_PATTERN},
+        "$defs": one.pop("$defs"),
+        "additionalProperties": one,
     }
 
 

@@ -30,11 +30,13 @@ from aiokafka import (
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
 
+from orchestrator.catalog.bundle import load_files
 from orchestrator.cli.options import with_settings
+from orchestrator.clients.definitions import Definitions
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.errors import DependencyError, UsageError
 from orchestrator.protocol.codec import REASONS
-from orchestrator.protocol.notices import is_notice
+from orchestrator.protocol.forward.notices import is_notice
 from orchestrator.protocol.outputs import rfc3339
 from orchestrator.protocol.topics import Topics
 from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
@@ -145,11 +147,6 @@ def replay(settings: Settings, *, wanted: Wanted, target: str | None, yes: bool)
 
     Nothing is written without --yes. A record that was put back before is applied once.
     """
-    inputs = Topics.of(settings, {}).inputs
-    if target is not None and target not in inputs:
-        raise UsageError(
-            f"--to: {target!r} is not an input topic; allowed: {', '.join(inputs)} (input_topics)"
-        )
     replayed, strangers = asyncio.run(_replay(settings, wanted, target, write=yes))
     click.echo(f"{'put back' if yes else 'would put back'}: {_told(replayed)}")
     for topic, count in strangers.items():
@@ -199,8 +196,12 @@ async def _replay(
     settings: Settings, wanted: Wanted, target: str | None, *, write: bool
 ) -> tuple[Counter[str], Counter[str]]:
     """Return what was put back by reason, and by topic what was left."""
-    topics = Topics.of(settings, {})
-    inputs, forward = topics.inputs, topics.forward
+    forward = Topics.of(settings, {}).forward
+    inputs = await _input_topics(settings)
+    if target is not None and target not in inputs:
+        raise UsageError(
+            f"--to: {target!r} is not an input topic; allowed: {', '.join(inputs)} (input_topics)"
+        )
     replayed: Counter[str] = Counter()
     strangers: Counter[str] = Counter()
     async with _producer(settings if write else None) as send:
@@ -217,6 +218,24 @@ async def _replay(
             await send(topic, letter)
             replayed[_reason(letter)] += 1
     return replayed, strangers
+
+
+async def _input_topics(settings: Settings) -> tuple[str, ...]:
+    """Return the topics that are read: those of the settings, and of the published inputs."""
+    topics = Topics.of(settings, {})
+    await check_connection(settings)
+    try:
+        await _partitions(settings, topics.definitions)
+    except DependencyError:  # Nothing was ever published here.
+        return topics.inputs
+    definitions = Definitions(client_options(settings), topics.definitions)
+    try:
+        running = (await definitions.read()).running
+    finally:
+        await definitions.stop()
+    if running is None:
+        return topics.inputs
+    return Topics.of(settings, {}, load_files(running.files, settings.mode).inputs).inputs
 
 
 @asynccontextmanager

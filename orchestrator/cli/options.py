@@ -26,6 +26,7 @@ from orchestrator.settings import (
     ConnectionSettings,
     JourneySettings,
     LogSettings,
+    RegistrySettings,
     Settings,
     TopicSettings,
     WorkerSettings,
@@ -42,6 +43,7 @@ ALL_GROUPS: tuple[type[BaseModel], ...] = (
     ConnectionSettings,
     TopicSettings,
     JourneySettings,
+    RegistrySettings,
     WorkerSettings,
 )
 

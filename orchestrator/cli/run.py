@@ -85,7 +85,7 @@ def run(
     journeys = load(settings.journeys, settings.mode)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _kafka(settings, port, data_dir) as (reachable, embedded):
-        topics = Topics.of(reachable, journeys.channels)
+        topics = Topics.of(reachable, journeys.channels, journeys.inputs)
         with suppress(KeyboardInterrupt):
             wanted = embedded is not None if mails is None else mails
             shows_mails = wanted and CHANNEL in journeys.channels

@@ -45,8 +45,9 @@ def topics(settings: Settings, *, plan: bool, principal: str, sender_principal: 
     Existing topics are never changed. Exit code 1 when a topic differs; a partition count that
     moves customers to another home is refused, and nothing is created.
     """
-    channels = catalog.load(settings.journeys, settings.mode).channels
-    wanted = Topics.of(settings, channels, senders=True)
+    journeys = catalog.load(settings.journeys, settings.mode)
+    channels = journeys.channels
+    wanted = Topics.of(settings, channels, journeys.inputs, senders=True)
     if plan:
         for line in (
             *_plan(wanted, settings, principal),
@@ -74,6 +75,9 @@ def _plan(wanted: Topics, settings: Settings, principal: str) -> Iterator[str]:
     broker = f"--bootstrap-server {settings.bootstrap_servers}"
     yield "# Topics"
     for topic in wanted.all:
+        if topic.read_by:
+            yield f"# Read, never created: {topic.name} (inputs.yaml: {topic.read_by})"
+            continue
         config = " ".join(f"--config {k}={v}" for k, v in topic_config(topic, copies).items())
         yield (
             f"kafka-topics.sh {broker} --create --if-not-exists --topic {topic.name} "

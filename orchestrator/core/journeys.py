@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from orchestrator.core.command import Command
+    from orchestrator.core.language.inputs import Input
     from orchestrator.core.language.journey import Exit, Journey
     from orchestrator.core.language.offers import Offer
     from orchestrator.core.language.shop import Channel, Shop
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["test", "live"]
 NO_OFFERS: Final[Mapping[str, Offer]] = MappingProxyType({})
+NO_INPUTS: Final[Mapping[str, Input]] = MappingProxyType({})
 # The attribute of the profile that holds the stage of a customer, where the shop declares stages.
 STAGE: Final = "stage"
 
@@ -134,6 +136,7 @@ class Journeys:
         templates: Templates = NO_TEMPLATES,
         *,
         offers: Mapping[str, Offer] = NO_OFFERS,
+        inputs: Mapping[str, Input] = NO_INPUTS,
     ) -> None:
         self.pauses: Pauses = NO_PAUSES
         self.shop: Final = shop
@@ -142,15 +145,14 @@ class Journeys:
         self.offers: Final = Offers(offers, shop.zone, seen=of_segments)
         self.templates: Final = templates
         self.channels: Final = dict(channels)
+        self.inputs: Final = dict(inputs)  # Only loaded and published with the rest.
         self.recipients: Final = _recipients(self.channels)
         self.mode: Final[Mode] = mode
         self.versions: Final[Mapping[tuple[str, int], Journey]] = {
             (journey.name, journey.version): journey
             for journey in sorted(journeys, key=lambda one: (one.name, one.version))
         }
-        self.plans: Final[Mapping[tuple[str, int], Plan]] = {
-            key: Plan(journey) for key, journey in self.versions.items()
-        }
+        self.plans: Final = {key: Plan(journey) for key, journey in self.versions.items()}
         latest = dict(list(self.versions))  # Sorted, so the highest version of a name wins.
         self.current: Final = tuple(self.versions[key] for key in latest.items())
         self.content_hash: Final = _content_hash(self)
@@ -387,6 +389,8 @@ def _content_hash(journeys: Journeys) -> str:
     }
     if offers:  # What a shop does not use changes no hash.
         document["offers"] = offers
+    if journeys.inputs:
+        document["inputs"] = {name: _said(one) for name, one in journeys.inputs.items()}
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 

@@ -55,6 +55,7 @@ class GroupStats:
         "events",
         "exits_dropped",
         "forwards",
+        "ignored_records",
         "lateness_seconds",
         "merges",
         "notices",
@@ -88,6 +89,7 @@ class GroupStats:
         self.records = 0
         self.record_bytes = 0
         self.visits: Counts = defaultdict(int)
+        self.ignored_records: Counts = defaultdict(int)
 
     @property
     def inputs(self) -> int:
@@ -147,6 +149,11 @@ class GroupStats:
         """Count a record that goes home over the forward topic."""
         self.events[event_type, "forwarded"] += 1
         self.forwards[(reason,)] += 1
+
+    def ignored(self, name: str) -> None:
+        """Count another team's record that the rules of its input leave alone."""
+        self.events["", "ignored"] += 1
+        self.ignored_records[(name,)] += 1
 
     def state_written(self, value_bytes: int) -> None:
         """Note the size of one customer's changelog record."""

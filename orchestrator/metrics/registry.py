@@ -47,7 +47,7 @@ DEAD_LETTER_REASONS: Final = (
     "too_many_hops",
     "state_too_large",
 )
-FORWARD_REASONS: Final = ("partition", "topic", "merge", "notice")
+FORWARD_REASONS: Final = ("partition", "topic", "input", "merge", "notice")
 SHARED_ADDRESSES: Final = ("email", "phone")
 TRANSACTION_RESULTS: Final = ("committed", "aborted", "fenced", "unknown")
 REFUSED_AT: Final = ("entry", "send", "offer", "redemption")
@@ -105,6 +105,7 @@ class Metrics:
         event_types: Iterable[str],
         channels: Iterable[str],
         journeys: Iterable[str],
+        inputs: Iterable[str] = (),
         state_bytes_max: int = 900_000,
     ) -> None:
         """Take the names that may become label values: what the contract and journeys know."""
@@ -112,12 +113,16 @@ class Metrics:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._near_limit_bytes = int(state_bytes_max * NEAR_LIMIT)
-        self._declare_counts(tuple(event_types), tuple(channels), tuple(journeys))
+        self._declare_counts(tuple(event_types), tuple(channels), tuple(journeys), tuple(inputs))
         self._declare_group()
         self._declare_worker()
 
     def _declare_counts(
-        self, event_types: tuple[str, ...], channels: tuple[str, ...], journeys: tuple[str, ...]
+        self,
+        event_types: tuple[str, ...],
+        channels: tuple[str, ...],
+        journeys: tuple[str, ...],
+        inputs: tuple[str, ...],
     ) -> None:
         self._events = _CountedBy(
             self._counter("events", "Records taken in.", "type", "outcome"),
@@ -163,6 +168,15 @@ class Metrics:
             self._counter("forwarded", "Records sent home.", "reason"),
             FORWARD_REASONS,
             start=True,
+        )
+        self._ignored = _CountedBy(
+            self._counter("inputs_ignored", "Records that no rule of an input asks for.", "input"),
+            inputs,
+        )
+        self._waiting = Gauge(
+            "orchestrator_inputs_waiting_records",
+            "Records that wait until the schema registry answers.",
+            registry=self.registry,
         )
         self._transactions = _CountedBy(
             self._counter("transactions", "Kafka transactions ended.", "result"),
@@ -259,6 +273,7 @@ class Metrics:
         self._refusals.add(stats.refusals)
         self._dead_letters.add(stats.dead_letters)
         self._forwarded.add(stats.forwards)
+        self._ignored.add(stats.ignored_records)
         self._capped.inc(stats.capped)
         self._exits_dropped.inc(stats.exits_dropped)
         self._decision_seconds.observe_many(stats.decision_seconds)
@@ -302,7 +317,12 @@ class Metrics:
         self._partitions_expected.set(partitions)
 
     def learn(
-        self, *, event_types: Iterable[str], channels: Iterable[str], journeys: Iterable[str]
+        self,
+        *,
+        event_types: Iterable[str],
+        channels: Iterable[str],
+        journeys: Iterable[str],
+        inputs: Iterable[str] = (),
     ) -> None:
         """Take further names that may become label values: journeys were published."""
         names = tuple(journeys)
@@ -311,6 +331,7 @@ class Metrics:
         self._entered.learn(names)
         self._ended.learn(names)
         self._visits.learn(names)
+        self._ignored.learn(inputs)
 
     def paused(self, pauses: Iterable[Pause]) -> None:
         """Say what is paused now."""
@@ -319,6 +340,10 @@ class Metrics:
             counts[pause.kind, "kill" if pause.kill else "hold"] += 1
         for labels, count in counts.items():
             self._paused.labels(*labels).set(count)
+
+    def waiting(self, records: int) -> None:
+        """Say how many records of mapped topics wait for their schema."""
+        self._waiting.set(records)
 
     def watch(self, partitions: PartitionsView) -> None:
         """Ask this at each scrape how the owned partitions stand; another thread calls it."""

@@ -26,9 +26,6 @@ from orchestrator.protocol.outputs import (
     encode_command,
     encode_fence,
     encode_log,
-    forward_headers,
-    read_forward,
-    without_forward,
 )
 from orchestrator.protocol.payloads import data_fault
 
@@ -40,9 +37,6 @@ __all__ = [
     "encode_command",
     "encode_fence",
     "encode_log",
-    "forward_headers",
-    "read_forward",
-    "without_forward",
 ]
 
 INVALID_JSON: Final = "invalid_json"

@@ -7,13 +7,16 @@ and read. Names come from the settings, channels from the journeys folder.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from orchestrator.errors import UsageError
 from orchestrator.protocol.commit.names import TopicNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.core.language.inputs import Input
     from orchestrator.core.language.shop import Channel
     from orchestrator.settings import TopicSettings
 
@@ -48,6 +51,7 @@ ATTEMPTS_CONFIG: Final = {**_COMPACTED, "min.compaction.lag.ms": str(60 * 60 * 1
 _WORKER: Final = ("Describe", "Read", "Write")
 _WRITTEN: Final = ("Describe", "Write")
 _READ: Final = ("Describe", "Read")
+_NO_INPUTS: Final[Mapping[str, Input]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +65,20 @@ class Topic:
     """What the orchestrator does with it, in the words of Kafka's ACLs."""
     homes: bool
     """Whether a partition of it is a customer's home; then its partition count is fixed."""
+    read_by: str = ""
+    """The input of `inputs.yaml` that reads it: it is another team's, and never created."""
 
 
 class Topics:
     """All topics of one deployment; with `senders` also those that only senders read and write."""
 
     def __init__(
-        self, settings: TopicSettings, channels: Mapping[str, Channel], *, senders: bool = False
+        self,
+        settings: TopicSettings,
+        channels: Mapping[str, Channel],
+        inputs: Mapping[str, Input] = _NO_INPUTS,
+        *,
+        senders: bool = False,
     ) -> None:
         prefix = settings.topic_prefix
         self._commands: Final = {channel: f"{prefix}commands.{channel}" for channel in channels}
@@ -77,7 +88,10 @@ class Topics:
         self._channels: Final = dict(channels)
         self._partitions: Final = settings.partitions
         self._touchpoints: Final = f"{prefix}touchpoints"
-        self.inputs: Final = tuple(prefix + name for name in settings.input_topics)
+        self._declared: Final = {one.topic: (name, one) for name, one in inputs.items()}
+        self.mapped: Final = frozenset(self._declared)
+        self._touchpoint_topics: Final = tuple(prefix + name for name in settings.input_topics)
+        self.inputs: Final = (*self._touchpoint_topics, *sorted(self.mapped))
         self.forward: Final = f"{prefix}{settings.app_id}-forward"
         self.changelog: Final = f"{prefix}{settings.app_id}-customers-changelog"
         self.journey_log: Final = f"{prefix}journey-log"
@@ -91,13 +105,32 @@ class Topics:
             *self._command_topics(),
             *(self._attempts_topics(prefix) if senders else ()),
         )
+        self._refuse_ours()
 
     @classmethod
     def of(
-        cls, settings: TopicSettings, channels: Mapping[str, Channel], *, senders: bool = False
+        cls,
+        settings: TopicSettings,
+        channels: Mapping[str, Channel],
+        inputs: Mapping[str, Input] = _NO_INPUTS,
+        *,
+        senders: bool = False,
     ) -> Topics:
-        """Resolve the topics of a deployment from its settings and channels."""
-        return cls(settings, channels, senders=senders)
+        """Resolve the topics of a deployment from its settings, channels and mapped inputs.
+
+        Raises UsageError when an input reads a topic that is ours, or holds events already.
+        """
+        return cls(settings, channels, inputs, senders=senders)
+
+    def _refuse_ours(self) -> None:
+        """Nobody maps what we write, or what is read as events: it would come in for ever."""
+        for topic in self.all:
+            if topic.name in self.mapped and not topic.read_by:
+                name, _ = self._declared[topic.name]
+                raise UsageError(
+                    f"inputs.yaml: {name}: {topic.name} is a topic of ours, or of input_topics; "
+                    "allowed: a topic of somebody else's"
+                )
 
     def commands(self, channel: str, *, promotional: bool = False) -> str:
         """Return the commands topic of a channel and lane."""
@@ -126,6 +159,7 @@ class Topics:
                 for name in lane.values()
             },
             partitions=self._partitions,
+            mapped=self.mapped,
         )
 
     def _input_topics(self) -> list[Topic]:
@@ -137,7 +171,18 @@ class Topics:
                 operations=_READ,
                 homes=name == self._touchpoints,
             )
-            for name in self.inputs
+            for name in self._touchpoint_topics
+        ] + [
+            Topic(
+                name=topic,
+                partitions=self._partitions,
+                # All else about it is its owner's business.
+                config={} if one.compacted else {"cleanup.policy": "delete"},
+                operations=_READ,
+                homes=False,
+                read_by=name,
+            )
+            for topic, (name, one) in sorted(self._declared.items())
         ]
 
     def _own_topics(self) -> list[Topic]:

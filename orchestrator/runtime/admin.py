@@ -84,7 +84,11 @@ class _Inspection:
 
     async def run(self, *, create: bool) -> TopicReport:
         partitions = await self._partitions()
-        missing = tuple(topic for topic in self._topics.all if topic.name not in partitions)
+        missing = tuple(
+            topic
+            for topic in self._topics.all
+            if topic.name not in partitions and not topic.read_by
+        )
         created: tuple[str, ...] = ()
         if missing and create:
             # Nothing is created beside a topic that has to be dealt with first.
@@ -181,8 +185,21 @@ class _Inspection:
         }
 
     def _refused(self, partitions: Mapping[str, int]) -> tuple[Difference, ...]:
-        """Find homes with another partition count: their customers would live elsewhere."""
-        return tuple(
+        """Find homes with another partition count: their customers would live elsewhere.
+
+        And other teams' topics that are not there: an empty one of ours would hide the mistake.
+        """
+        absent = tuple(
+            Difference(
+                topic.name,
+                "the topic",
+                "missing",
+                f"there: inputs.yaml reads it ({topic.read_by}), and its owner creates it",
+            )
+            for topic in self._topics.all
+            if topic.read_by and topic.name not in partitions
+        )
+        return absent + tuple(
             Difference(
                 topic.name,
                 "partition count",

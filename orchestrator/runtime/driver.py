@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
@@ -26,12 +27,16 @@ from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Tran
 from orchestrator.runtime.coordination import Coordination, client_id, transactional_id
 from orchestrator.runtime.producer import FencedProducer
 from orchestrator.runtime.recovery import BulkLoader, Source
+from orchestrator.runtime.registry.client import SchemaRegistry
+from orchestrator.runtime.registry.waiting import SchemaGate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from orchestrator.core.pauses import Pauses
+    from orchestrator.metrics import GroupStats
     from orchestrator.protocol.commit.group import Rules
+    from orchestrator.protocol.inputs import Schemas
     from orchestrator.settings import Settings
 
 _log = structlog.get_logger()
@@ -44,6 +49,7 @@ _SLICE_INPUTS: Final = 64
 _QUEUED_RECORDS_MAX: Final = 20_000
 _SLOT_POLL_SECONDS: Final = 0.25
 _WAIT_POLL_SECONDS_MAX: Final = 1.0
+_IGNORED_TOLD_SECONDS: Final = 60.0
 
 
 def clocks() -> Clocks:
@@ -60,8 +66,11 @@ class Driver:
         client_options: dict[str, Any],
         rules: Rules,
         metrics: Metrics,
+        schemas: Schemas,
     ) -> None:
         self.names = rules.names
+        self.schemas = schemas
+        self._mappings = rules.mappings
         self.failpoint = Failpoint(settings.failpoint)
         self.progress = 0
         self._settings = settings
@@ -96,6 +105,9 @@ class Driver:
         self._room = asyncio.Event()
         self._landed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._gate: SchemaGate | None = None
+        self._ignored: Counter[str] = Counter()
+        self._ignored_told = time.monotonic()
         self._coming: Rules | None = None
         self._pausing: Pauses | None = None
         # Return when the worker knows all that its topics of journeys and pauses say by then.
@@ -108,6 +120,11 @@ class Driver:
     async def start(self) -> None:
         """Claim the slot, fence its former worker, and begin to decide."""
         await self._claim_slot()
+        if self._settings.schema_registry_url:
+            registry = SchemaRegistry(self._settings)
+            self._gate = SchemaGate(
+                registry, self.schemas, self._queue, self._metrics.waiting, self._spawn
+            )
         for producer in self._producers:
             await producer.start()
         self._spawn(self._run())
@@ -127,6 +144,11 @@ class Driver:
                         "allowed: a name of its own for each worker"
                     )
                 await asyncio.sleep(_SLOT_POLL_SECONDS)
+
+    async def stop(self) -> None:
+        """Close what is open besides the Kafka clients."""
+        if self._gate is not None:
+            await self._gate.stop()
 
     def give_up(self, error: BaseException) -> NoReturn:
         """End the process at once; what was not committed is decided again by whoever is next."""
@@ -165,7 +187,7 @@ class Driver:
         else:
             self._coming = None
             self.machine.adopt(rules)
-            self.names = rules.names
+            self.names, self._mappings = rules.names, rules.mappings
 
     def pause(self, pauses: Pauses) -> None:
         """Let these be in force as soon as the open group is sealed."""
@@ -222,6 +244,8 @@ class Driver:
         """Stop when an input topic has grown: its keys would hash to other partitions."""
         for topic, expected in self.names.inputs.items():
             count = self.partition_count(topic)
+            if count is not None and count != expected and topic in self.names.mapped:
+                raise WorkerGaveUp(f"{topic} has {count} partitions now; a restart reads them all")
             if count is not None and count != expected:
                 raise DependencyError(
                     f"{topic} has {count} partitions now and had {expected} when this worker "
@@ -231,6 +255,8 @@ class Driver:
     async def revoke(self) -> None:
         """Commit what is decided, drop what is queued. Called inside the rebalance callback."""
         self.machine.on_revoked()
+        if self._gate is not None:
+            self._gate.drop()
         self.failpoint.reach("revoked")
         await self._drained()
 
@@ -268,6 +294,18 @@ class Driver:
 
     def on_batch(self, batch: Batch) -> None:
         """Take a batch from the agent."""
+        mapping = self._mappings.get(batch.source.topic)
+        if mapping is not None and self._gate is not None:
+            self._gate.take(mapping, batch)
+        else:
+            self._queue(batch)
+
+    @property
+    def held(self) -> frozenset[TopicPartition]:
+        """The partitions of which nothing more is to be read until their schemas are there."""
+        return frozenset() if self._gate is None else self._gate.places
+
+    def _queue(self, batch: Batch) -> None:
         self.machine.on_batch(batch)
         if self.machine.queued_records >= _QUEUED_RECORDS_MAX:
             self._room.clear()
@@ -339,11 +377,21 @@ class Driver:
         for (side,) in stats.merges:
             self.failpoint.reach(f"{side}_committed")
         self.progress += 1
+        self._note_ignored(stats)
         self._metrics.observe_group(
             stats, committed_ms=clocks().wall_ms, transaction_seconds=seconds
         )
         self._landed.set()
         self._wake.set()
+
+    def _note_ignored(self, stats: GroupStats) -> None:
+        """Log what the rules of inputs leave alone, once in a while."""
+        for (name,), count in stats.ignored_records.items():
+            self._ignored[name] += count
+        if self._ignored and time.monotonic() - self._ignored_told > _IGNORED_TOLD_SECONDS:
+            self._ignored_told = time.monotonic()
+            _log.info("records ignored, no rule of their input applies", **self._ignored)
+            self._ignored.clear()
 
     async def _drained(self) -> None:
         """Return when nothing decided is left to commit."""
@@ -356,7 +404,9 @@ class Driver:
 
     def lag(self) -> int:
         """Return how many inputs are not committed yet; a transaction in flight counts as one."""
-        undecided = sum(self.unread().values()) + self.machine.queued_records
+        held = self.held  # They wait for somebody else; a restart would not help them.
+        unread = sum(count for place, count in self.unread().items() if place not in held)
+        undecided = unread + self.machine.queued_records
         return undecided + (not self.machine.drained)
 
     def statuses(self) -> list[PartitionStatus]:

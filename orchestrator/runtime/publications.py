@@ -12,7 +12,9 @@ from orchestrator import __version__
 from orchestrator.catalog.bundle import load_files
 from orchestrator.clients.definitions import Definitions
 from orchestrator.clients.security import client_options
+from orchestrator.errors import UsageError, WorkerGaveUp
 from orchestrator.protocol.commit.group import Limits, Rules
+from orchestrator.protocol.inputs import mappings
 from orchestrator.protocol.payloads import PAYLOADS
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.metrics import Metrics
     from orchestrator.protocol.commit.names import TopicNames
     from orchestrator.protocol.definitions import Bundle, Current
+    from orchestrator.protocol.inputs import Schemas
     from orchestrator.runtime.driver import Driver
     from orchestrator.settings import Settings
 
@@ -31,17 +34,36 @@ _log = structlog.get_logger()
 
 async def topic_names(settings: Settings, journeys: Journeys) -> TopicNames:
     """See to it that every topic of these journeys is there, and return their names."""
-    topics = Topics.of(settings, journeys.channels)
+    topics = Topics.of(settings, journeys.channels, journeys.inputs)
     report = await ensure_topics(settings, topics)
     for difference in report.drift:
         _log.warning("topic differs", difference=str(difference))
     return topics.names(report.partitions)
 
 
-def rules_of(settings: Settings, journeys: Journeys, names: TopicNames) -> Rules:
+def rules_of(settings: Settings, journeys: Journeys, names: TopicNames, schemas: Schemas) -> Rules:
     """Return what every decision of the worker has in common."""
     limits = Limits(settings.event_bytes_max, settings.state_bytes_max)
-    return Rules(journeys, names, limits, time.perf_counter)
+    mapped = mappings(journeys.inputs, schemas, event_bytes_max=settings.event_bytes_max)
+    return Rules(journeys, names, limits, time.perf_counter, mapped)
+
+
+def check_registry(settings: Settings, journeys: Journeys) -> None:
+    """Raise UsageError when inputs need a schema registry and nobody has said where it is."""
+    wanting = sorted(name for name, one in journeys.inputs.items() if one.wants_registry)
+    if wanting and not settings.schema_registry_url:
+        raise UsageError(
+            f"schema_registry_url: is not set, and inputs.yaml needs it ({', '.join(wanting)}); "
+            "allowed: http://… or https://…"
+        )
+
+
+def read_as(journeys: Journeys, names: TopicNames) -> dict[str, tuple[int, str, str]]:
+    """Return how the topics of inputs are read: what only a restart of the worker changes."""
+    return {
+        one.topic: (names.inputs[one.topic], one.format, one.key)
+        for one in journeys.inputs.values()
+    }
 
 
 def event_triggers(journeys: Journeys) -> set[str]:
@@ -56,12 +78,18 @@ class Publications:
     """Follows the topic of definitions for one worker, on the worker's loop."""
 
     def __init__(
-        self, settings: Settings, driver: Driver, metrics: Metrics, published: Published
+        self,
+        settings: Settings,
+        driver: Driver,
+        metrics: Metrics,
+        published: Published,
+        journeys: Journeys,
     ) -> None:
         self._settings = settings
         self._driver = driver
         self._metrics = metrics
         self._published = published
+        self._read_as = read_as(journeys, driver.names)
         self._definitions: Definitions | None = None
         self._following: asyncio.Task[None] | None = None
 
@@ -95,12 +123,18 @@ class Publications:
         settings = self._settings
         # Compiling takes a moment, and the loop has customers to serve meanwhile.
         journeys = await asyncio.to_thread(load_files, bundle.files, settings.mode)
+        check_registry(settings, journeys)
         names = await topic_names(settings, journeys)
-        self._driver.adopt(rules_of(settings, journeys, names))
+        if read_as(journeys, names) != self._read_as:
+            # Membership and assignment are about topics; a restart begins with the right ones.
+            why = "inputs.yaml reads other topics now, or reads them otherwise; a restart does"
+            self._driver.give_up(WorkerGaveUp(why))
+        self._driver.adopt(rules_of(settings, journeys, names, self._driver.schemas))
         self._metrics.learn(
             event_types=PAYLOADS.keys() | event_triggers(journeys),
             channels=journeys.channels,
             journeys=[name for name, _ in journeys.versions],
+            inputs=journeys.inputs,
         )
         self._metrics.built(
             version=__version__,

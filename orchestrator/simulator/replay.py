@@ -22,7 +22,8 @@ from orchestrator.core.pauses import Pauses
 from orchestrator.errors import EventRejected
 from orchestrator.protocol import codec, outputs
 from orchestrator.protocol.causes import MergeCause, SharedCause, StateCause
-from orchestrator.protocol.notices import read_notice
+from orchestrator.protocol.forward.notices import read_notice
+from orchestrator.protocol.forward.way import read_forward
 from orchestrator.protocol.outputs import (
     EventCause,
     LogRecord,
@@ -187,7 +188,7 @@ class Replay:
         if not isinstance(named, EventCause):
             return _told(cause, place)
         forwarded = cause.topic == self._rules.names.forward
-        way = outputs.read_forward(cause.headers) if forwarded else None
+        way = read_forward(cause.headers) if forwarded else None
         try:
             return codec.decode_event(
                 cause.key,
@@ -234,7 +235,7 @@ class Replay:
     def _origin(self, record: LogRecord, cause: Recorded) -> Position | None:
         """Return where a forwarded record stood first; older releases did not note it."""
         noted = isinstance(record.cause, outputs.EventCause) and record.cause.origin is not None
-        way = outputs.read_forward(cause.headers) if noted else None
+        way = read_forward(cause.headers) if noted else None
         return None if way is None else way.origin
 
     def _command_faults(self, command: Command) -> list[Mismatch]:

@@ -11,6 +11,7 @@ from orchestrator.catalog import load
 from orchestrator.catalog.reference import ENTRY_WAYS, STEP_WORDS, reference
 from orchestrator.catalog.schema import (
     channels_schema,
+    inputs_schema,
     journey_schema,
     offers_schema,
     shop_schema,
@@ -85,6 +86,11 @@ def test_editors_accept_what_stands_beside_them():
     jsonschema.validate(written(SHOP / "shop.yaml"), shop_schema())
     jsonschema.validate(written(SHOP / "channels.yaml"), channels_schema())
     jsonschema.validate(written(SHOP / "offers.yaml"), offers_schema())
+    page = (ROOT / "docs" / "inputs.md").read_text("utf-8")
+    tree, findings = read_tree("inputs.yaml", page.split("```yaml\n")[1].split("```")[0].encode())
+    assert tree is not None
+    assert not findings
+    jsonschema.validate(tree.plain(), inputs_schema())
     for path in SHOP.glob("templates/*/*.yaml"):
         jsonschema.validate(written(path), templates_schema())
 

@@ -85,6 +85,7 @@ def worked(metrics: Metrics) -> Metrics:
     stats.visited("cart_abandonment", decision(), seconds=0.00002)
     stats.dead_letter("schema", "purchase")
     stats.forwarded("partition", "purchase")
+    stats.ignored("orders")
     stats.state_written(900)
     stats.produced(5, 4_000)
     stats.capped += 1
@@ -93,6 +94,7 @@ def worked(metrics: Metrics) -> Metrics:
     metrics.assigned(generation=3)
     metrics.recovered(records=10, seconds=0.2)
     metrics.takeover_waited(1.5)
+    metrics.waiting(12)
     metrics.paused([Pause("channel/sms", "eva", "number is blocked", kill=True)])
     metrics.built(version="0.1.0", journeys="ab" * 32, mode="test", partitions=8)
     inputs = (InputStatus("touchpoints", 40, 2, NOW_MS),)

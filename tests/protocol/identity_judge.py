@@ -25,7 +25,7 @@ from orchestrator.core.identity.notices import MergeAsked
 from orchestrator.core.pauses import Pause, Pauses
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.commit.transaction import TopicPartition
-from orchestrator.protocol.notices import read_notice
+from orchestrator.protocol.forward.notices import read_notice
 from orchestrator.protocol.outputs import encode_command
 from tests.protocol.simulated_kafka import NAMES, journey_log
 

@@ -16,11 +16,14 @@ from orchestrator.protocol.codec import (
     encode_command,
     encode_fence,
     encode_log,
+)
+from orchestrator.protocol.forward.way import (
+    Forward,
     forward_headers,
     read_forward,
     without_forward,
 )
-from orchestrator.protocol.outputs import Forward, Position, event_cause, rfc3339, timer_cause
+from orchestrator.protocol.outputs import Position, event_cause, rfc3339, timer_cause
 
 NOW_MS = 1_795_341_600_123
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -19,9 +19,10 @@ from orchestrator.protocol.commit.group import HOPS_MAX, Limits, OpenGroup, Rule
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.rounds import Rounds
 from orchestrator.protocol.commit.transaction import TopicPartition
+from orchestrator.protocol.forward.notices import is_notice, read_notice, write_notice
+from orchestrator.protocol.forward.way import Forward, forward_headers, notice_headers
 from orchestrator.protocol.home import home_partition
-from orchestrator.protocol.notices import is_notice, read_notice, write_notice
-from orchestrator.protocol.outputs import Forward, Position, forward_headers, notice_headers
+from orchestrator.protocol.outputs import Position
 from tests.core.builders import START, journey, send, shop_of
 from tests.protocol.simulated_kafka import NAMES, PARTITIONS, Record
 

@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from orchestrator.catalog import load
 from orchestrator.cli import orchestrator
+from orchestrator.core.journeys import Journeys
+from orchestrator.core.language.inputs import Input
 from orchestrator.core.language.shop import Shop
 from orchestrator.site.build import PAGE, build
 from tests.core.builders import START, journey, send, shop_of
@@ -148,3 +150,22 @@ def test_derived_attributes_and_segments_are_shown_with_who_asks_for_them():
 
 def test_a_shop_without_derived_attributes_has_no_part_about_them():
     assert "profile" not in _Page(page_of(shop_of(journey("j", "seen", [send("a")])))).ids
+
+
+def test_inputs_are_shown_with_what_their_records_become():
+    rules = [
+        {"when": "record.value.paid", "type": "purchase", "subject": "record.value.who"},
+        {"each": "record.value.l", "type": "order.returned", "subject": "item.who"},
+    ]
+    orders = Input.model_validate({"topic": "erp.orders", "rules": rules, "unmatched": "ignore"})
+    plain = shop_of(journey("j", "seen", [send("a")]))
+    shop = Journeys(plain.shop, plain.channels, plain.current, inputs={"orders": orders})
+
+    text = page_of(shop)
+
+    told = text.partition('id="input-orders"')[2].partition("</li>")[0]
+    assert "<code>erp.orders</code>, json" in told
+    assert "when record.value.paid; the customer is record.value.who" in told
+    assert "always, one for each of record.value.l; the customer is item.who" in told
+    assert "ignored, and counted" in told
+    assert "#inputs" not in page_of(plain)

@@ -9,6 +9,7 @@ import click
 
 from orchestrator.catalog import load
 from orchestrator.catalog.bundle import changes, files_of
+from orchestrator.cli.authoring.check import refuse_untrue
 from orchestrator.cli.options import with_settings
 from orchestrator.clients.definitions import Definitions, prepare, publisher
 from orchestrator.clients.security import client_options
@@ -46,6 +47,7 @@ def publish(settings: Settings, *, folder: Path | None, by: str | None) -> int:
 
 async def _publish(settings: Settings, folder: Path, by: str) -> list[str]:
     journeys = load(folder, settings.mode)
+    refuse_untrue(folder, settings.mode)
     await topic_names(settings, journeys)
     definitions = Definitions(client_options(settings), Topics.of(settings, {}).definitions)
     try:

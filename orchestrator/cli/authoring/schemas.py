@@ -10,6 +10,7 @@ import click
 from orchestrator.catalog.schema import (
     DIALECT,
     channels_schema,
+    inputs_schema,
     journey_schema,
     model_schema,
     offers_schema,
@@ -62,6 +63,7 @@ def _language() -> dict[str, dict[str, Any]]:
         "shop.schema.json": shop_schema(),
         "channels.schema.json": channels_schema(),
         "offers.schema.json": offers_schema(),
+        "inputs.schema.json": inputs_schema(),
         "template.schema.json": templates_schema(),
         "scenario.schema.json": {"$schema": DIALECT, **model_schema(Script)},
     }

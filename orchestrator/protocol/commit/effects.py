@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeGuard
 from orchestrator.core.identity.notices import MergeAsked
 from orchestrator.protocol import outputs
 from orchestrator.protocol.commit.transaction import Output, TopicPartition
+from orchestrator.protocol.forward.notices import write_notice
+from orchestrator.protocol.forward.way import notice_headers
 from orchestrator.protocol.home import home_partition
-from orchestrator.protocol.notices import write_notice
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import Customer
@@ -66,7 +67,7 @@ def notice_record(names: TopicNames, notice: Notice, *, hops: int) -> tuple[Topi
     """Return a notice as a record on its way to the home of whom it is for."""
     written = write_notice(notice)
     target = TopicPartition(names.forward, home_partition(written.key, names.partitions))
-    headers = outputs.notice_headers(written.headers, hops)
+    headers = notice_headers(written.headers, hops)
     return target, Output(written.key, written.value, headers)
 
 

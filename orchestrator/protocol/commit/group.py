@@ -8,6 +8,7 @@ broker.
 from __future__ import annotations
 
 from collections import defaultdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.customer import Customer, decode_customer, encode_customer, oldest_removal_ms
@@ -24,13 +25,19 @@ from orchestrator.core.identity.asking import sent_on
 from orchestrator.core.identity.notices import AddressClaimed
 from orchestrator.errors import EventRejected, InvariantViolated
 from orchestrator.metrics import RESUMED, GroupStats
-from orchestrator.protocol import codec, outputs
+from orchestrator.protocol import codec, inputs, outputs
 from orchestrator.protocol.causes import notice_cause
 from orchestrator.protocol.commit.effects import effects_of, is_own_end, notice_record
+from orchestrator.protocol.commit.intake import Intake, position_of, way_of
 from orchestrator.protocol.commit.transaction import Output, SourceRecord, TopicPartition
+from orchestrator.protocol.forward.notices import is_notice, read_notice
+from orchestrator.protocol.forward.way import (
+    Forward,
+    as_written,
+    forward_headers,
+)
 from orchestrator.protocol.home import home_partition
-from orchestrator.protocol.notices import is_notice, read_notice
-from orchestrator.protocol.outputs import Forward, Position
+from orchestrator.protocol.outputs import Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +56,8 @@ _GROWTH_SLACK_BYTES: Final = 16_384
 OUTPUT_BYTES_MAX: Final = 1_000_000
 # How often a record is sent on: once to its home, and once for each merge of its customer.
 HOPS_MAX: Final = 16
+# After so long the network has its turn: what others write can take much longer than an event.
+SLICE_SECONDS: Final = 0.02
 
 
 class Limits(NamedTuple):
@@ -71,26 +80,16 @@ class GroupBounds(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What every decision of a worker has in common. `stopwatch` returns seconds."""
+    """What every decision of a worker has in common. `stopwatch` returns seconds.
+
+    `mappings` are by topic: what makes events of other teams' records.
+    """
 
     journeys: Journeys
     names: TopicNames
     limits: Limits
     stopwatch: Callable[[], float]
-
-
-class _Intake(NamedTuple):
-    """A record on its way in: where it stands, its way so far, and the decision's now."""
-
-    source: TopicPartition
-    record: SourceRecord
-    way: Forward
-    now_ms: int
-
-    @property
-    def position(self) -> Position:
-        """Where it stands."""
-        return _position(self.source, self.record)
+    mappings: Mapping[str, inputs.Mapping] = MappingProxyType({})
 
 
 class OpenGroup:
@@ -131,9 +130,13 @@ class OpenGroup:
         that is nobody's home.
         """
         self.inputs += 1
+        if (mapping := self._rules.mappings.get(source.topic)) is not None:
+            way = Forward(position_of(source, record), 0)
+            self._map(mapping, Intake(source, record, way, now_ms))
+            return
         forwarded = source.topic == self._rules.names.forward
-        way = _way(source, record) if forwarded else Forward(_position(source, record), 0)
-        intake = _Intake(source, record, way, now_ms)
+        way = way_of(source, record) if forwarded else Forward(position_of(source, record), 0)
+        intake = Intake(source, record, way, now_ms)
         if forwarded and is_notice(record.headers):
             self._take_notice(home, intake)
             return
@@ -158,6 +161,28 @@ class OpenGroup:
             self._dead_letter(intake, codec.PARTITIONER_MISMATCH, detail)
         else:
             self._forward(intake, customer_id)
+
+    def _map(self, mapping: inputs.Mapping, intake: Intake) -> None:
+        """Send home the events that another team's record becomes."""
+        record = intake.record
+        try:
+            events = mapping.events(intake.source, record)
+        except EventRejected as rejected:
+            self._dead_letter(intake, rejected.reason, rejected.detail)
+            return
+        if not events:
+            self.stats.ignored(mapping.name)
+            return
+        names = self._rules.names
+        original = as_written(record, forwarded=False)
+        forward = Forward(intake.way.origin, hops=1, original=original)
+        for event in events:
+            index = home_partition(event.customer_id, names.partitions)
+            headers = forward_headers(event.headers, forward)
+            output = Output(event.customer_id, event.value, headers)
+            self._produce(TopicPartition(names.forward, index), output)
+            self.bytes += len(record.value or b"")  # It travels along, in a header.
+        self.stats.forwarded("input")
 
     def add_wait(
         self, home: CustomerPartition, customer_id: bytes, *, due_ms: int, now_ms: int
@@ -225,7 +250,7 @@ class OpenGroup:
         )
 
     def _decide_event(
-        self, home: CustomerPartition, intake: _Intake, event: Event, customer_id: bytes
+        self, home: CustomerPartition, intake: Intake, event: Event, customer_id: bytes
     ) -> None:
         started = self._rules.stopwatch()
         customer = self._customer(home, customer_id)
@@ -252,7 +277,7 @@ class OpenGroup:
         self._keep(home, customer_id, decision, effects)
         self._end_id(home, intake, decision)
 
-    def _take_notice(self, home: CustomerPartition | None, intake: _Intake) -> None:
+    def _take_notice(self, home: CustomerPartition | None, intake: Intake) -> None:
         """Hear what another owner tells, or the owner of an address."""
         record = intake.record
         try:
@@ -271,7 +296,7 @@ class OpenGroup:
     def _decide_notice(
         self,
         home: CustomerPartition,
-        intake: _Intake,
+        intake: Intake,
         notice: MergeAsked | StateMoved | AddressShared,
     ) -> None:
         started = self._rules.stopwatch()
@@ -292,7 +317,7 @@ class OpenGroup:
         self._keep(home, customer_id, decision, effects)
         self._end_id(home, intake, decision)
 
-    def _end_id(self, home: CustomerPartition, intake: _Intake, decision: Decision) -> None:
+    def _end_id(self, home: CustomerPartition, intake: Intake, decision: Decision) -> None:
         """Let a customer be absorbed at once who has learned that they are somebody else."""
         for notice in decision.notices:
             if is_own_end(notice, decision.customer):
@@ -373,7 +398,7 @@ class OpenGroup:
             len(output.value or b"") > OUTPUT_BYTES_MAX for _, output in effects
         )
 
-    def _send_on(self, intake: _Intake, event: Event, survivor: bytes) -> None:
+    def _send_on(self, intake: Intake, event: Event, survivor: bytes) -> None:
         """Send an event of an absorbed id to the one that it is now; its subject stays."""
         hops = intake.way.hops + 1
         if hops > HOPS_MAX:
@@ -382,12 +407,12 @@ class OpenGroup:
             return
         names = self._rules.names
         target = TopicPartition(names.forward, home_partition(survivor, names.partitions))
-        way = Forward(intake.way.origin, hops)
-        headers = outputs.forward_headers(intake.record.headers, way)
+        way = Forward(intake.way.origin, hops, intake.way.original)
+        headers = forward_headers(intake.record.headers, way)
         self._produce(target, Output(survivor, intake.record.value, headers))
         self.stats.forwarded("merge", event.type)
 
-    def _send_notice_on(self, intake: _Intake, notice: Notice, survivor: str) -> None:
+    def _send_notice_on(self, intake: Intake, notice: Notice, survivor: str) -> None:
         """Send a notice for an absorbed id to where it belongs now."""
         onward = sent_on(notice, survivor, self._rules.journeys.identities)
         self.stats.noticed(None, seconds=0.0)
@@ -401,32 +426,32 @@ class OpenGroup:
         self._produce(*notice_record(self._rules.names, onward, hops=hops))
         self.stats.notice_sent(on=True)
 
-    def _forward(self, intake: _Intake, customer_id: bytes) -> None:
+    def _forward(self, intake: Intake, customer_id: bytes) -> None:
         names, origin = self._rules.names, intake.way.origin
         target = TopicPartition(names.forward, home_partition(customer_id, names.partitions))
-        headers = outputs.forward_headers(intake.record.headers, outputs.Forward(origin, hops=1))
+        headers = forward_headers(intake.record.headers, Forward(origin, hops=1))
         self._produce(target, Output(customer_id, intake.record.value, headers))
         self.stats.forwarded("partition" if origin.topic in names.home_inputs else "topic")
 
     def _dead_letter(
-        self, intake: _Intake, reason: str, detail: str, event: Event | None = None
+        self, intake: Intake, reason: str, detail: str, event: Event | None = None
     ) -> None:
-        record = intake.record
-        # What was sent on had the survivor's id for a key; it came with its subject's.
-        key = record.key if event is None or record.key is None else event.subject.encode()
+        forwarded = intake.source.topic == self._rules.names.forward
+        written = as_written(intake.record, forwarded=forwarded)
+        key = written.key
+        if event is not None and key is not None and intake.way.original is None:
+            key = event.subject.encode()  # What was sent on has the survivor's id for a key.
         headers = outputs.dead_letter_headers(
-            outputs.without_forward(record.headers),
+            written.headers,
             reason=reason,
             detail=detail,
             origin=intake.way.origin,
             now_ms=intake.now_ms,
         )
-        self._put_aside(intake, Output(key, record.value, headers))
+        self._put_aside(intake, Output(key, written.value, headers))
         self.stats.dead_letter(reason, "" if event is None else event.type)
 
-    def _dead_letter_notice(
-        self, intake: _Intake, notice: Notice, reason: str, detail: str
-    ) -> None:
+    def _dead_letter_notice(self, intake: Intake, notice: Notice, reason: str, detail: str) -> None:
         """Put a notice aside as it is, so that a replay puts it back to the forward topic."""
         _, output = notice_record(self._rules.names, notice, hops=0)
         position = intake.position
@@ -439,7 +464,7 @@ class OpenGroup:
         self._put_aside(intake, output._replace(headers=headers))
         self.stats.dead_letter(reason)
 
-    def _put_aside(self, intake: _Intake, output: Output) -> None:
+    def _put_aside(self, intake: Intake, output: Output) -> None:
         names = self._rules.names
         partition = intake.source.partition % names.partitions
         self._produce(TopicPartition(names.dead_letters, partition), output)
@@ -449,15 +474,3 @@ class OpenGroup:
         size = len(output.key or b"") + len(output.value or b"")
         self.bytes += size
         self.stats.produced(1, size)
-
-
-def _position(source: TopicPartition, record: SourceRecord) -> Position:
-    return Position(source.topic, source.partition, record.offset, record.timestamp)
-
-
-def _way(source: TopicPartition, record: SourceRecord) -> Forward:
-    """Return the way of a record of the forward topic; one of our own begins there."""
-    forward = outputs.read_forward(record.headers)
-    if forward is not None:
-        return forward
-    return Forward(_position(source, record), outputs.read_hops(record.headers))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.customer import STATE_FORMAT, UnknownStateFormat
 from orchestrator.errors import DependencyError, InvariantViolated
-from orchestrator.protocol.commit.group import OpenGroup, Rules
+from orchestrator.protocol.commit.group import SLICE_SECONDS, OpenGroup, Rules
 from orchestrator.protocol.commit.meta import (
     JOURNEYS_KEY,
     META_FORMAT,
@@ -271,9 +271,11 @@ class CommitMachine:
         """
         if self._revoking:
             return 0
-        decided = 0
+        decided, until = 0, self._rules.stopwatch() + SLICE_SECONDS
         while self._queue and decided < inputs_max and not self.group_full:
-            decided += self._decide_queued(inputs_max - decided, clocks)
+            decided += self._decide_queued(inputs_max - decided, until, clocks)
+            if self._rules.stopwatch() > until:
+                return decided
         if decided < inputs_max:
             decided += self._decide_waits(inputs_max - decided, clocks)
         visits_max = min(inputs_max - decided, self._bounds.visits_max - self._open_visits)
@@ -296,7 +298,7 @@ class CommitMachine:
             soonest += [max(0, due_ms - now_ms) for due_ms in due if due_ms is not None]
         return min(soonest, default=None)
 
-    def _decide_queued(self, inputs_max: int, clocks: Clocks) -> int:
+    def _decide_queued(self, inputs_max: int, until: float, clocks: Clocks) -> int:
         batch = self._queue[0]
         group = self._group()
         home = self._home(batch.source)
@@ -311,7 +313,7 @@ class CommitMachine:
         for record in taken:
             group.add_record(home, batch.source, record, now_ms=now_ms)
             done += 1
-            if group.bytes >= self._bounds.bytes_max:
+            if group.bytes >= self._bounds.bytes_max or self._rules.stopwatch() > until:
                 break
         self._taken += done
         self._queued_records -= done

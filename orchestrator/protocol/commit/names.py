@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 class TopicNames(NamedTuple):
     """Full names; `inputs` are the topics with events and `forward`, with their partition counts.
 
-    `commands` and `promotional` are by channel, `command_partitions` by topic.
+    `commands` and `promotional` are by channel, `command_partitions` by topic. `mapped` are those
+    of the inputs that hold other teams' records: nobody is at home on their partitions, however
+    many they have.
     """
 
     inputs: Mapping[str, int]
@@ -24,8 +26,13 @@ class TopicNames(NamedTuple):
     promotional: Mapping[str, str]
     command_partitions: Mapping[str, int]
     partitions: int
+    mapped: frozenset[str] = frozenset()
 
     @property
     def home_inputs(self) -> tuple[str, ...]:
         """Input topics whose partition may be a customer's home."""
-        return tuple(topic for topic, count in self.inputs.items() if count == self.partitions)
+        return tuple(
+            topic
+            for topic, count in self.inputs.items()
+            if count == self.partitions and topic not in self.mapped
+        )

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 class SourceRecord(Protocol):
-    """A record as a Kafka client returns it; `timestamp` is epoch milliseconds."""
+    """A record as a Kafka client returns it; `timestamp` is epoch milliseconds.
+
+    `timestamp_type` is Kafka's: 0 for the producer's time, 1 for the broker's. Only records of
+    mapped topics are asked for it.
+    """
 
     @property
     def offset(self) -> int: ...  # noqa: D102
@@ -23,6 +27,8 @@ class SourceRecord(Protocol):
     def value(self) -> bytes | None: ...  # noqa: D102
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
+    @property
+    def timestamp_type(self) -> int: ...  # noqa: D102
 
 
 class TopicPartition(NamedTuple):

@@ -179,6 +179,7 @@ def _declare(app: Shell, settings: Settings, driver: Driver) -> None:
     async def stopping(*_: Any, **__: Any) -> None:
         app.ready = False
         await driver.revoke()
+        await driver.stop()
         for follower in app.followers:
             await follower.stop()
 

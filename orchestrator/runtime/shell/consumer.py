@@ -187,7 +187,10 @@ class BatchConsumer(driver.Consumer):
         # Right after an assignment Faust counts the changelog's partitions among the active ones;
         # they have no position here, and asking for one would end the worker.
         inputs = app.driver.names.inputs
-        active = {tp for tp in self._get_active_partitions() if tp.topic in inputs}
+        held = app.driver.held
+        active = {
+            tp for tp in self._get_active_partitions() if tp.topic in inputs and tp not in held
+        }
         if not active or not self._positioned:
             await asyncio.sleep(_IDLE_SECONDS)
             return

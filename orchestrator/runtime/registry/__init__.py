@@ -1,0 +1,1 @@
+"""The schemas of other teams' records: fetched here, used in `protocol/inputs`."""
