@@ -16,8 +16,19 @@ from fastapi.responses import JSONResponse
 from orchestrator import __version__
 from orchestrator.api import problems
 from orchestrator.api.access import RateLimit, scoped_router
+from orchestrator.api.people.proposing import Proposals
 from orchestrator.api.problems import ProblemDetails
-from orchestrator.api.routes import customers, definitions, events, health, journeys, pauses
+from orchestrator.api.routes import (
+    customers,
+    definitions,
+    events,
+    health,
+    journeys,
+    offers,
+    pauses,
+    people,
+    tasks,
+)
 from orchestrator.api.shield import Shield
 from orchestrator.api.tokens import Scope
 
@@ -40,6 +51,9 @@ _ROUTERS = (
     journeys.router,
     *definitions.routers,
     *pauses.routers,
+    *people.routers,
+    *offers.routers,
+    *tasks.routers,
 )
 _about = scoped_router(Scope.READ, tags=["about"])
 
@@ -60,6 +74,7 @@ class Api:
     inputs: frozenset[str]
     see_to_topics: SeeToTopics
     rates: RateLimit = field(init=False)
+    proposals: Proposals = field(default_factory=Proposals)
 
     def __post_init__(self) -> None:
         self.rates = RateLimit(self.settings.api_requests_per_second)
