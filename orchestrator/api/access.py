@@ -87,7 +87,7 @@ def scoped_router(scope: Scope, *, prefix: str = "/v1", tags: list[str]) -> APIR
             answer = super().get_route_handler()
 
             async def handle(request: Request) -> Response:
-                request.state.caller = _admitted(request, scope)
+                request.state.caller = admitted(request, scope)
                 return await answer(JsonRequest(request.scope, request.receive))
 
             return handle
@@ -101,7 +101,7 @@ def scoped_router(scope: Scope, *, prefix: str = "/v1", tags: list[str]) -> APIR
     )
 
 
-def _admitted(request: Request, scope: Scope) -> Caller:
+def admitted(request: Request, scope: Scope) -> Caller:
     """Return who asks. Raises Problem when they may not, or not now."""
     api = request.app.state.api
     kind, _, token = request.headers.get("authorization", "").partition(" ")

@@ -29,6 +29,8 @@ from orchestrator.api.routes import (
     people,
     tasks,
 )
+from orchestrator.api.screen import routes as screen
+from orchestrator.api.screen.sessions import Sessions
 from orchestrator.api.shield import Shield
 from orchestrator.api.tokens import Scope
 
@@ -54,6 +56,7 @@ _ROUTERS = (
     *people.routers,
     *offers.routers,
     *tasks.routers,
+    *screen.routers,
 )
 _about = scoped_router(Scope.READ, tags=["about"])
 
@@ -75,6 +78,7 @@ class Api:
     see_to_topics: SeeToTopics
     rates: RateLimit = field(init=False)
     proposals: Proposals = field(default_factory=Proposals)
+    sessions: Sessions = field(default_factory=Sessions)
 
     def __post_init__(self) -> None:
         self.rates = RateLimit(self.settings.api_requests_per_second)

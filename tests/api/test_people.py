@@ -71,9 +71,9 @@ def known(client, customer, **attributes):
     )
 
 
-def seen(client, path, receipt):
+def seen(client, path, receipt, **params):
     """Read something as of a receipt."""
-    answer = client.get(path, params={"after": receipt})
+    answer = client.get(path, params={"after": receipt} | params)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -187,7 +187,7 @@ def test_nothing_is_told_of_somebody_who_is_not_known(client, somebody):
 def test_of_two_agents_who_claim_at_once_exactly_one_gets_the_task(client, api, somebody):
     known(client, somebody)
     receipt = sent(client, event("case.opened", f"o-{somebody}", somebody, case_id="c-7"))
-    task = seen(client, f"/v1/tasks?customer={somebody}", receipt)["tasks"][0]
+    task = seen(client, "/v1/tasks", receipt, customer=somebody)["tasks"][0]
     agents = [f"agent-{number}" for number in range(6)]
 
     def claim(agent):
@@ -210,7 +210,7 @@ def test_of_two_agents_who_claim_at_once_exactly_one_gets_the_task(client, api, 
 def test_a_task_is_listed_claimed_again_by_its_owner_closed_and_gone(client, somebody):
     known(client, somebody)
     receipt = sent(client, event("case.opened", f"o-{somebody}", somebody, case_id="c-7"))
-    task = seen(client, f"/v1/tasks?customer={somebody}", receipt)["tasks"][0]
+    task = seen(client, "/v1/tasks", receipt, customer=somebody)["tasks"][0]
     path = f"/v1/tasks/{task['task_id']}"
 
     assert client.get(path).json()["queue"] == "callcenter"
@@ -261,7 +261,10 @@ def test_an_offer_is_granted_by_the_owner_and_then_forbids_what_contradicts_it(c
     assert refused.json()["code"] is None
     assert unknown.json()["reason"] == "offer_not_valid"
     proposed = seen(
-        client, f"/v1/customers/{somebody}/next-best?channel=web", granted.json()["receipt"]
+        client,
+        f"/v1/customers/{somebody}/next-best",
+        granted.json()["receipt"],
+        channel="web",
     )
     assert proposed["proposed"][0]["because"] == "promised"
     assert proposed["proposed"][0]["code"] == "WARM20"

@@ -232,8 +232,6 @@ def _cases(customer: Customer, journeys: Journeys) -> list[OpenCase]:
         if plan is None or plan.entry.on != _CASE or one.step is None:
             continue
         found.append(
-            OpenCase(
-                case_id=one.key or one.id, since=rfc3339(one.entry_time_ms), enrollment=one.id
-            )
+            OpenCase(case_id=one.key or one.id, since=rfc3339(one.entry_time_ms), enrollment=one.id)
         )
     return found[:TASKS_MAX]
