@@ -216,9 +216,13 @@ def browser(tmp_path):
     one.close()
 
 
+def address(shop):
+    return str(shop.client.base_url).rstrip("/") + "/people"
+
+
 def enter(browser, shop, token=ALL, name="Eva"):
     """Sign in with the keyboard alone."""
-    browser.go(f"{shop.client.base_url}people".replace(":80/", "/"))
+    browser.go(address(shop))
     browser.fill("#name", name)
     browser.press("Tab")
     assert browser.run("document.activeElement.id") == "token"
@@ -284,7 +288,7 @@ def test_the_pages_fit_are_readable_and_can_be_walked_through_by_keyboard(shop, 
             browser.theme(theme)
             pages[name, theme] = browser.run(PROBE)
 
-    browser.go(f"{shop.client.base_url}people")
+    browser.go(address(shop))
     look("sign in")
     enter(browser, shop)
     look("home")
@@ -313,3 +317,15 @@ def test_no_id_of_a_customer_stands_in_an_address_or_in_the_log(shop, browser):
     assert "ana-1" not in addresses
     assert "ana-1" not in shop.log.read_text()
     assert ALL not in shop.log.read_text()
+
+
+def test_zz_pictures(shop, browser):
+    browser.go(address(shop))
+    browser.picture(Path("/tmp/h/screen-0.png"))
+    enter(browser, shop)
+    browser.picture(Path("/tmp/h/screen-1.png"))
+    open_ana(browser)
+    browser.picture(Path("/tmp/h/screen-2.png"))
+    browser.size(360, 800)
+    browser.theme("dark")
+    browser.picture(Path("/tmp/h/screen-3.png"))
