@@ -35,7 +35,8 @@ class Browser:
         self._process = subprocess.Popen(
             [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
              "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"],
-            preexec_fn=hand_over, pass_fds=(3, 4), start_new_session=True,
+            preexec_fn=hand_over,  # noqa: PLW1509 - The browser wants these two numbers.
+            pass_fds=(3, 4), start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         for one in (*ours, to_read, to_write):
@@ -105,13 +106,15 @@ class Browser:
         return self.run("document.body.innerText")
 
     def complaints(self):
-        """Return what the browser has complained about, such as a broken policy."""
+        """Return what the browser has complained about, such as a broken policy.
+
+        That an answer was an error, like the form for who is not signed in, is none of it.
+        """
         self.run("0")
-        return [
-            one["params"]["entry"]["text"]
-            for one in self._events
-            if one["method"] == "Log.entryAdded"
+        entries = [
+            one["params"]["entry"] for one in self._events if one["method"] == "Log.entryAdded"
         ]
+        return [one["text"] for one in entries if "the server responded" not in one["text"]]
 
     def cookies(self):
         """Return the cookies."""

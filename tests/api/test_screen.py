@@ -72,9 +72,7 @@ async def test_off_the_machine_the_cookie_travels_over_tls_only(rig):
     assert "secure" in answer.headers["set-cookie"].lower()
 
 
-@pytest.mark.parametrize(
-    ("token", "status"), [("", 401), ("no-such-token", 401), (SENDER, 403)]
-)
+@pytest.mark.parametrize(("token", "status"), [("", 401), ("no-such-token", 401), (SENDER, 403)])
 async def test_a_token_that_may_not_see_customers_opens_nothing(rig, token, status):
     async with browser_of(rig) as client:
         answer = await client.post("/people/session", data={"token": token})
@@ -256,7 +254,7 @@ def test_an_agent_does_a_day_s_work_in_the_browser(shop, browser):
     browser.click('button[value="offer.rejected"]')
     assert "It is recorded" in browser.text()
     browser.fill("#text", "calls back <b>at five</b>")
-    browser.click('form:has(#text) button')
+    browser.click("form:has(#text) button")
     assert "calls back <b>at five</b>" in browser.text()
 
     journeys = browser.run("document.querySelectorAll('form[action$=\"/exit\"]').length")

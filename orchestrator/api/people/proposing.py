@@ -105,10 +105,18 @@ class Proposals:
         found = next_best(journeys, customer, now_ms, channel)
         about = {"customer": customer_id, "channel": channel, "as_of": rfc3339(now_ms)}
         body = msgspec.json.encode(about | _offers(found))
+        self._forget(now_ms)
         self._kept[key] = _Kept(state, journeys, now_ms, body)
-        if len(self._kept) > _KEPT_MAX:
-            self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
         return body
+
+    def _forget(self, now_ms: int) -> None:
+        """Let go of what is too old to be given: a state here must not outlive an erasure."""
+        while self._kept:
+            oldest = next(iter(self._kept.values()))
+            if len(self._kept) < _KEPT_MAX and now_ms - oldest.at_ms < KEPT_MS:
+                return
+            self._kept.popitem(last=False)
 
 
 def _offers(found: NextBest) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What the API knows, as HTML: server-rendered, no script, nothing fetched, named by hash in the CSP.
+"""What the API knows, as HTML: rendered here, without a script, and nothing is fetched.
 
 `routes` and `door` call it. Every value is escaped by the template engine; what is marked as safe
 is only what stands in `assets`.
@@ -7,6 +7,7 @@ is only what stands in `assets`.
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
 from datetime import UTC, datetime
 from functools import cache
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.api.people.briefing import CustomerContext, TaskView
     from orchestrator.api.problems import Problem
     from orchestrator.api.screen.sessions import Session
+    from orchestrator.timeline.explanation import LogCause
 
 _ASSETS: Final = files("orchestrator.api.screen") / "assets"
 _STYLE: Final = (_ASSETS / "screen.css").read_text("utf-8")
@@ -44,6 +46,7 @@ _POLICY: Final = (
 )
 _HEADERS: Final = {"Content-Security-Policy": _POLICY}
 _environment: Final = Environment(tolerance=Mode.STRICT, undefined=StrictUndefined, autoescape=True)
+_MACHINE_ID: Final = re.compile(r"[0-9a-f-]{16,}")
 _HANDOFF: Final = "handoff"
 _BECAUSE: Final = {
     "promised": "promised already: it may be told again",
@@ -135,7 +138,6 @@ def customer(
     name = str(known["attributes"].get("first_name") or context.customer)
     if last := known["attributes"].get("last_name"):
         name = f"{name} {last}"
-    cases = {one.case_id for one in context.cases}
     values = known | {
         "name": name,
         "reference": reference,
@@ -161,9 +163,11 @@ def customer(
         ],
         "messages": [_message(one, zone) for one in known["messages"]],
         "journeys": [_journey(one, zone) for one in known["journeys"]],
-        "tasks": [_task(request, one) | {"mine": one.claimed_by == session.by} for one in context.tasks],
+        "tasks": [
+            _task(request, one) | {"mine": one.claimed_by == session.by} for one in context.tasks
+        ],
         "cases": [one | {"since": _when(one["since"], zone)} for one in known["cases"]],
-        "has_cases": bool(cases),
+        "has_cases": bool(context.cases),
         "may": [
             one | {"why": _BECAUSE.get(one["because"], one["because"]),
                    "until": _when(one["expires_at"], zone)}
@@ -273,11 +277,22 @@ def _moments(customer_id: str, entries: Sequence[Entry], zone: ZoneInfo) -> list
         {
             "time": _when(one.at.isoformat(), zone),
             "iso": one.at.isoformat(),
-            "cause": one.cause.sentence(),
+            "cause": _cause(one.cause),
             "facts": [{"mark": fact.mark.value, "text": fact.text} for fact in one.facts],
         }
         for one in reversed(story.moments)
     ]
+
+
+def _cause(cause: LogCause) -> str:
+    """Return what happened, in people's words: ids that only programs can read stay out."""
+    if cause.type is None:
+        return cause.sentence()
+    words = cause.type.replace(".", " ").replace("_", " ")
+    if cause.id is not None and _MACHINE_ID.fullmatch(cause.id) is None:
+        words += f" {cause.id}"
+    source = (cause.source or "").removeprefix("/api/").removeprefix("/")
+    return f"{words}, from {source}" if source else words
 
 
 def _zone(request: Request) -> ZoneInfo:
