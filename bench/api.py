@@ -33,7 +33,14 @@ from bench.read_model import TOKEN, Process
 from bench.reader import HIGHEST_US, percentiles
 from bench.report import RESULTS, Results, environment
 from bench.run import Broker, broker
-from bench.systems import Deployment, Running, await_ready, running, send_population
+from bench.systems import (
+    Deployment,
+    Running,
+    await_ready,
+    cpu_seconds,
+    running,
+    send_population,
+)
 from bench.topics import decoded, read_topic
 
 if TYPE_CHECKING:
@@ -110,13 +117,13 @@ def flow(world: World, calls: Calls | None = None) -> tuple[dict[str, Any], dict
         plan.warm_up_seconds,
         Workload(customers=plan.customers),
     )
-    pid = world.target.pid
-    if calls is None:
-        return measure(world.worker, world.deployment, events, broker_pid=pid), None
+    before = cpu_seconds(world.api.process.pid)
     with ProcessPoolExecutor(1, SPAWN) as other:
-        answered = other.submit(load, calls)
-        row = measure(world.worker, world.deployment, events, broker_pid=pid)
-        return row, answered.result()
+        answered = None if calls is None else other.submit(load, calls)
+        row = measure(world.worker, world.deployment, events, broker_pid=world.target.pid)
+        found = None if answered is None else answered.result()
+    row["api_cpu_seconds"] = round(cpu_seconds(world.api.process.pid) - before, 2)
+    return row, found
 
 
 def calls(world: World, kind: str, rate: float, seed: int) -> Calls:
@@ -312,14 +319,14 @@ def render(results: Results) -> str:
             for row in results.rows(kind, "api", rate):
                 lines.append(_waited(f"{said}, {rate:,} events/s", row))
     head = "purchase → visible at 1,000 events/s | p50 ms | p99 | missing"
-    lines += ["", f"| {head} | read model stale: p50 within s | p99 within s |"]
-    lines += ["|---" * 6 + "|"]
+    lines += ["", f"| {head} | read model stale: p50 within s | p99 within s | API CPU s |"]
+    lines += ["|---" * 7 + "|"]
     for system in results.measured("purchases")[1]:
         for row in results.rows("purchases", system, RATE):
             found = row["latency_ms"]
             lines.append(
                 f"| {system} | {found['p50']:.1f} | {found['p99']:.1f} | {row['missing']} | "
-                f"{row.get('stale_p50_s', '-')} | {row.get('stale_p99_s', '-')} |"
+                f"{row.get('stale_p50_s', '-')} | {row.get('stale_p99_s', '-')} | {row['api_cpu_seconds']} |"
             )
     for kind, title in (("race", "Who races"), ("model", "The read model")):
         for rate in results.measured(kind)[0]:

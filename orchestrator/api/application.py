@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     SeeToTopics = Callable[[Settings, Mapping[str, Channel]], Awaitable[None]]
 
 _ROUTERS = (
+    *offers.routers,  # First, because routes are tried in their order and these must be fast.
     health.router,
     events.router,
     customers.router,
@@ -54,7 +55,6 @@ _ROUTERS = (
     *definitions.routers,
     *pauses.routers,
     *people.routers,
-    *offers.routers,
     *tasks.routers,
     *screen.routers,
 )

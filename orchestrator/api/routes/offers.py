@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.api.access import scoped_router
+from orchestrator.api.access import by_hand, scoped_router
 from orchestrator.api.people import actions
 from orchestrator.api.people.asking import Said, ask, no_answer
 from orchestrator.api.people.proposing import NextBestView
@@ -15,7 +15,7 @@ from orchestrator.api.problems import Problem, documented
 from orchestrator.api.routes.customers import CustomerId, check_id
 from orchestrator.api.routes.people import ChannelName, check_channel, published
 from orchestrator.api.tokens import Scope
-from orchestrator.api.waiting import After
+from orchestrator.api.waiting import After, caught_up
 from orchestrator.core.customer import UnknownStateFormat
 from orchestrator.protocol.outputs import rfc3339
 
@@ -56,21 +56,11 @@ class Grant(BaseModel):
     receipt: str = Field(examples=["r1.kZSrdG91Y2hwb2ludHMDzQTSAQ"])
 
 
-@_seen.get(
-    "/customers/{customer_id}/next-best",
-    summary="What may be shown to a visitor now",
-    dependencies=[After],
-    response_model=NextBestView,
-    responses=documented(409),
-)
-async def get_next_best(
-    request: Request, customer_id: CustomerId, channel: ChannelName = None
-) -> Response:
-    """Propose offers, best first, and say why others not; it promises nothing.
-
-    Nothing has to be known of the visitor. An answer may be a second old.
-    """
+async def _next_best(request: Request) -> Response:
     api: Api = request.app.state.api
+    query = request.query_params
+    await caught_up(request, query.get("after"), request.headers.get("x-after"))
+    customer_id, channel = request.path_params["customer_id"], query.get("channel")
     check_id(customer_id)
     journeys = published(api)
     check_channel(journeys, channel)
@@ -88,6 +78,22 @@ async def get_next_best(
             503, f"a newer release has written this customer: {error}", slug="newer-release"
         ) from None
     return Response(body, media_type="application/json")
+
+
+@_seen.get(
+    "/customers/{customer_id}/next-best",
+    summary="What may be shown to a visitor now",
+    dependencies=[After],
+    response_model=NextBestView,
+    responses=documented(409),
+)
+@by_hand(_next_best)
+async def get_next_best(customer_id: CustomerId, channel: ChannelName = None) -> Response:
+    """Propose offers, best first, and say why others not; it promises nothing.
+
+    Nothing has to be known of the visitor. An answer may be a second old.
+    """
+    raise NotImplementedError  # `_next_best` answers; this says what it takes.
 
 
 @_acted.post(
