@@ -315,15 +315,3 @@ def test_no_id_of_a_customer_stands_in_an_address_or_in_the_log(shop, browser):
     assert "ana-1" not in addresses
     assert "ana-1" not in shop.log.read_text()
     assert ALL not in shop.log.read_text()
-
-
-def test_zz_pictures(shop, browser):
-    browser.go(address(shop))
-    browser.picture(Path("/tmp/h/screen-0.png"))
-    enter(browser, shop)
-    browser.picture(Path("/tmp/h/screen-1.png"))
-    open_ana(browser)
-    browser.picture(Path("/tmp/h/screen-2.png"))
-    browser.size(360, 800)
-    browser.theme("dark")
-    browser.picture(Path("/tmp/h/screen-3.png"))
