@@ -326,7 +326,8 @@ def render(results: Results) -> str:
             found = row["latency_ms"]
             lines.append(
                 f"| {system} | {found['p50']:.1f} | {found['p99']:.1f} | {row['missing']} | "
-                f"{row.get('stale_p50_s', '-')} | {row.get('stale_p99_s', '-')} | {row['api_cpu_seconds']} |"
+                f"{row.get('stale_p50_s', '-')} | {row.get('stale_p99_s', '-')} | "
+                f"{row['api_cpu_seconds']} |"
             )
     for kind, title in (("race", "Who races"), ("model", "The read model")):
         for rate in results.measured(kind)[0]:
