@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -75,16 +76,23 @@ def fill_log(deployment, topic, customers):
     producer.commit_transaction(60)
 
 
+def free_port():
+    """Return a port on which nobody listens just now."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return one.getsockname()[1]
+
+
 class Process:
     """`orchestrator api` over a folder."""
 
     def __init__(self, deployment, folder, log):
         self.log = log
+        self.metrics_port = free_port()
         values = {
             "api_port": 0,
-            "api_metrics_port": 0,
+            "api_metrics_port": self.metrics_port,
             "api_data_dir": folder,
-            "api_tokens": line_of("bench", [Scope.READ], TOKEN),
+            "api_tokens": line_of("bench", list(Scope), TOKEN),
             "api_requests_per_second": 0,
             "log_format": "json",
         }

@@ -16,8 +16,21 @@ from fastapi.responses import JSONResponse
 from orchestrator import __version__
 from orchestrator.api import problems
 from orchestrator.api.access import RateLimit, scoped_router
+from orchestrator.api.people.proposing import Proposals
 from orchestrator.api.problems import ProblemDetails
-from orchestrator.api.routes import customers, definitions, events, health, journeys, pauses
+from orchestrator.api.routes import (
+    customers,
+    definitions,
+    events,
+    health,
+    journeys,
+    offers,
+    pauses,
+    people,
+    tasks,
+)
+from orchestrator.api.screen import routes as screen
+from orchestrator.api.screen.sessions import Sessions
 from orchestrator.api.shield import Shield
 from orchestrator.api.tokens import Scope
 
@@ -34,12 +47,16 @@ if TYPE_CHECKING:
     SeeToTopics = Callable[[Settings, Mapping[str, Channel]], Awaitable[None]]
 
 _ROUTERS = (
+    *offers.routers,  # First, because routes are tried in their order and these must be fast.
     health.router,
     events.router,
     customers.router,
     journeys.router,
     *definitions.routers,
     *pauses.routers,
+    *people.routers,
+    *tasks.routers,
+    *screen.routers,
 )
 _about = scoped_router(Scope.READ, tags=["about"])
 
@@ -60,6 +77,8 @@ class Api:
     inputs: frozenset[str]
     see_to_topics: SeeToTopics
     rates: RateLimit = field(init=False)
+    proposals: Proposals = field(default_factory=Proposals)
+    sessions: Sessions = field(default_factory=Sessions)
 
     def __post_init__(self) -> None:
         self.rates = RateLimit(self.settings.api_requests_per_second)

@@ -38,6 +38,7 @@ _SLUGS: Final = {
     429: "too-many-requests",
     500: "internal",
     503: "unavailable",
+    504: "no-answer",
 }
 
 

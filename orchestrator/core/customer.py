@@ -81,7 +81,8 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     """A command that was emitted and is not final: an exit has to cancel it.
 
     `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`,
-    `offer` the offer that a message tells. A task is `claimed_by` who works on it.
+    `offer` the offer that a message tells. A task is `claimed_by` who works on it, and
+    `created_ms` says since when it waits.
     """
 
     id: str
@@ -95,6 +96,7 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     offer: str | None = None
     claimed_by: str | None = None
     claimed_ms: int | None = None
+    created_ms: int | None = None
 
 
 class Enrollment(Struct, frozen=True, array_like=True, gc=False):

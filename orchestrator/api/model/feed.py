@@ -16,6 +16,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from orchestrator.api.model.answers import Answers
 from orchestrator.api.model.effects import Decided, Effects, Position
 from orchestrator.api.model.store import Batch, Bounds, DeadLetter, Identity, Store
 from orchestrator.clients.records import install_lenient_records
@@ -57,6 +58,8 @@ class _Cause(msgspec.Struct, frozen=True, gc=False):
     partition: int = 0
     offset: int = 0
     origin: _Origin | None = None
+    source: str = ""
+    id: str = ""
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +104,7 @@ class Feed:
         self._telemetry = telemetry
         self._consumer: AIOKafkaConsumer | None = None
         self._ends: dict[TopicPartition, int] = {}
+        self.answers: Final = Answers()
         self.changed = asyncio.Event()
         self.caught_up = False
 
@@ -223,6 +227,8 @@ class Feed:
             batch.timeline.append(entry)
             if cause.topic is None:
                 continue
+            if self.answers:
+                self.answers.decided(cause.source, cause.id, record.value)
             decided = Decided(home, cause.topic, cause.offset)
             first = cause.origin or cause
             position = Position(first.topic or "", first.partition, first.offset)
@@ -242,6 +248,8 @@ class Feed:
                 continue
             letter = DeadLetter(marks.get("dl_reason", ""), marks.get("dl_detail", ""))
             batch.dead_letters[place] = (record.timestamp, letter)
+            if self.answers:
+                self.answers.refused(Position(*place), letter)
 
     async def _look(self, consumer: AIOKafkaConsumer) -> None:
         """Notice that everything which was there at the start has been read."""

@@ -26,7 +26,9 @@ from orchestrator.protocol.topics import Topics
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from orchestrator.api.model.answers import Answers
     from orchestrator.api.model.effects import Position, Refused
+    from orchestrator.api.model.tasks import Queue, Waiting, Wanted
     from orchestrator.api.telemetry import Telemetry
     from orchestrator.clients.definitions import Published
     from orchestrator.core.journeys import Journeys
@@ -109,6 +111,11 @@ class ReadModel:
         """What is paused now."""
         return self.control.controls.paused
 
+    @property
+    def answers(self) -> Answers:
+        """Where to wait for what the owner of a customer says."""
+        return self._feed.answers
+
     def state(self, customer_id: str) -> bytes | None:
         """Return a customer's newest changelog value."""
         return self._feed.store.state(customer_id.encode())
@@ -141,6 +148,14 @@ class ReadModel:
     def people(self) -> dict[Place, int]:
         """Return how many people stand in each step of each journey."""
         return self._feed.store.people()
+
+    def tasks(self, wanted: Wanted, limit: int) -> list[Waiting]:
+        """Return open tasks, the most urgent or the oldest first."""
+        return self._feed.store.tasks(self.journeys, wanted, limit)
+
+    def queues(self) -> list[Queue]:
+        """Return every queue in which something waits."""
+        return self._feed.store.queues(self.journeys, self.now_ms())
 
     def customers(self) -> int:
         """Return how many customers are known."""

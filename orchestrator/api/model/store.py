@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from orchestrator.api.model import tasks
 from orchestrator.core.customer import UnknownStateFormat
 from orchestrator.core.places import Place, places_of
 from orchestrator.errors import UsageError
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-FORMAT: Final = 1
+    from orchestrator.api.model.tasks import Queue, Waiting, Wanted
+    from orchestrator.core.journeys import Journeys
+
+FORMAT: Final = 2
 _FILE: Final = "read-model.db"
 # Deleting old entries goes along with writing, in steps that no batch notices.
 _SWEPT_MAX: Final = 2_000
@@ -199,6 +203,7 @@ class Store:
             before = db.execute("SELECT state FROM customers WHERE id = ?", (customer,)).fetchone()
             if before is not None:
                 moved.subtract(_places(before[0]))
+            tasks.keep(db, customer, state, None if before is None else before[0])
             more += (state is not None) - (before is not None)
             if state is None:
                 db.execute("DELETE FROM customers WHERE id = ?", (customer,))
@@ -271,6 +276,14 @@ class Store:
         )
         return {(journey, version, step): people for journey, version, step, people in rows}
 
+    def tasks(self, journeys: Journeys | None, wanted: Wanted, limit: int) -> list[Waiting]:
+        """Return open tasks, the most urgent or the oldest first."""
+        return tasks.listed(self._reader, journeys, wanted, limit)
+
+    def queues(self, journeys: Journeys | None, now_ms: int) -> list[Queue]:
+        """Return every queue in which something waits."""
+        return tasks.queues(self._reader, journeys, now_ms)
+
     def customers(self) -> int:
         """Return how many customers are known."""
         row = self._reader.execute("SELECT value FROM about WHERE name = 'customers'").fetchone()
@@ -342,7 +355,7 @@ class Store:
         if db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
             about = {"format": FORMAT, **identity._asdict()}
             db.execute("BEGIN")
-            for statement in _TABLES.split(";"):
+            for statement in (_TABLES + tasks.TABLE).split(";"):
                 db.execute(statement)
             db.executemany(
                 "INSERT INTO about VALUES (?, ?)",

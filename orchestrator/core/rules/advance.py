@@ -298,6 +298,7 @@ class Walk:
                 expires_at_ms=command.expires_at_ms,
                 audience=command.audience,
                 offer=command.offer,
+                created_ms=command.time_ms if kind == "task" else None,
             )
         )
         if len(self.open_commands) > OPEN_COMMANDS_MAX:

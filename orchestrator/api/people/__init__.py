@@ -1,0 +1,1 @@
+"""What people and pages do with one customer: the same for the routes and for the screen."""
