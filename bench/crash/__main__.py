@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from bench.crash.checker import Report, judge
+from bench.crash.judge.checker import Report, judge
 from bench.crash.defects import DEFECTS, launcher
 from bench.crash.faults import NAMED, PLACED, Faults
 from bench.crash.fleet import WORKER_COMMAND, Fleet
-from bench.crash.history import Names, read_history
+from bench.crash.judge.history import Names, read_history
 from bench.crash.load import Load, Senders
 from bench.crash.plan import STORE_PARTITIONS, Size, tell
 from orchestrator.broker import EmbeddedBroker
@@ -35,8 +35,7 @@ from orchestrator.broker import EmbeddedBroker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-JOURNEYS: Final = Path(__file__).parent / "journeys"
-CHANNELS: Final = ("email", "sms", "push", "ads", "callcenter")
+CHANNELS: Final = ("email", "sms", "push", "web", "ads", "callcenter")
 PARTITIONS: Final = 8
 SEEDS: Final = (1, 2, 3)
 QUIET_SECONDS: Final = 8.0

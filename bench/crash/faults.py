@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bench.crash.fleet import Fleet, Slot
-    from bench.crash.history import Names
+    from bench.crash.judge.history import Names
     from orchestrator.broker import EmbeddedBroker
 
 IN_COMMIT: Final = (

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
-from bench.crash.history import Names, Place, home_of
+from bench.crash.judge.history import Names, Place, home_of
 from bench.crash.plan import STRUCTURED, Planned, encode, rfc3339
 
 if TYPE_CHECKING:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from bench.crash.__main__ import JOURNEYS
-from bench.crash.checker import judge
-from bench.crash.history import History, Record
-from tests.crash.synthetic import history_of
+from bench.crash.furnish import furnish
+from bench.crash.judge.checker import judge
+from bench.crash.judge.history import History, Record
+from tests.crash.synthetic import START_MS, history_of
+
+
+JOURNEYS = furnish(Path(tempfile.mkdtemp(prefix="crash-shop-")) / "journeys", START_MS)
 
 
 @pytest.fixture(scope="module")
 def sound() -> History:
-    return history_of(seed=7)
+    return history_of(7, JOURNEYS)
 
 
 def judged(history: History, **options):

@@ -8,7 +8,7 @@ from aiokafka.partitioner import murmur2 as client_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.crash.history import murmur2
+from bench.crash.judge.history import murmur2
 from bench.crash.plan import Size, tell
 
 START_MS = 1_795_000_000_000

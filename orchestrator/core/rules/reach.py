@@ -127,10 +127,10 @@ def _to_all(
 ) -> Failed | Verdict | None:
     """Emit a message on every channel that reaches the customer, or wait with all of them."""
     expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
-    going = []
+    going: list[Attempt] = []
     for channel in word.channels:
         attempt = Attempt(step, channel, command_class, expires_at_ms, offer=word.offer)
-        verdict = ask_guard(walk, attempt)
+        verdict = ask_guard(walk, attempt, going)
         if verdict in (Verdict.HELD, Verdict.CONTENDS):
             return verdict
         if verdict is Verdict.GO:

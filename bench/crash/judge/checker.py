@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.crash.history import History, Place, Record, home_of
-from bench.crash.person import Occurrence, Person, understand
-from bench.crash.records import (
+from bench.crash.judge.history import History, Place, Record, home_of
+from bench.crash.judge.person import Occurrence, Person, understand
+from bench.crash.judge.records import (
     CommandLine,
     FenceLine,
     LogLine,
@@ -25,7 +25,7 @@ from bench.crash.records import (
     read,
     show,
 )
-from bench.crash.reference import Model
+from bench.crash.judge.reference import Model
 from orchestrator.core.customer import decode_customer
 
 if TYPE_CHECKING:
