@@ -25,6 +25,7 @@ from orchestrator.core.rules.guard.checks import (
     Verdict,
     ask_guard,
     may_say_farewell,
+    may_say_instead,
     refuse,
 )
 from orchestrator.core.rules.waiting import zone_of
@@ -84,7 +85,7 @@ def send_at_once(walk: Walk, step: str, otherwise: Otherwise, channel: str) -> N
     command_class = walk.plan.journey.kind
     expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms)
     attempt = Attempt(step, channel, command_class, expires_at_ms)
-    if not may_say_farewell(draft, enrollment, attempt):
+    if not may_say_instead(draft, enrollment, attempt):
         return
     promotional = command_class is CommandClass.PROMOTIONAL
     delivery = "at_most_once" if promotional else "at_least_once"

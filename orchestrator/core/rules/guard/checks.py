@@ -131,6 +131,21 @@ def may_say_farewell(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> 
     return False
 
 
+def may_say_instead(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> bool:
+    """Whether what is said in place of an offer may go now: like a farewell, but caps hold it too.
+
+    It answers what the customer has just done, and nothing can hold it: its enrollment may stand
+    elsewhere.
+    """
+    if not may_say_farewell(draft, enrollment, attempt):
+        return False
+    refused = _capped(draft, enrollment, attempt)
+    if refused is None:
+        return True
+    refuse(draft, enrollment, attempt.step, attempt.channel, reason=refused[0], detail=refused[1])
+    return False
+
+
 def refuse(
     draft: Draft,
     enrollment: Enrollment,
