@@ -27,8 +27,10 @@ from bench.crash.judge.checker import Report, judge
 from bench.crash.defects import DEFECTS, launcher
 from bench.crash.faults import NAMED, PLACED, Faults
 from bench.crash.fleet import WORKER_COMMAND, Fleet
+from bench.crash.furnish import furnish
 from bench.crash.judge.history import Names, read_history
 from bench.crash.load import Load, Senders
+from bench.crash.pausing import Pausing, script
 from bench.crash.plan import STORE_PARTITIONS, Size, tell
 from orchestrator.broker import EmbeddedBroker
 
@@ -39,6 +41,8 @@ CHANNELS: Final = ("email", "sms", "push", "web", "ads", "callcenter")
 PARTITIONS: Final = 8
 SEEDS: Final = (1, 2, 3)
 QUIET_SECONDS: Final = 8.0
+START_SECONDS: Final = 15
+"""About so long the broker and the workers take to start."""
 # A cluster of one has nobody to hand its partitions to. While it shuts down in control they have no
 # leader, and its transaction coordinator then completes a commit without writing the markers: the
 # transaction stays open for ever (seen with Kafka 4.3.1, in its log of transactions).
@@ -116,6 +120,8 @@ class Watcher:
             key = (line["customer"], entry.get("enrollment", ""))
             if entry["kind"] == "moved":
                 self._waiting[key] = entry["wake_at_ms"]
+            elif entry["kind"] == "held":
+                self._waiting[key] = entry["until_ms"]
             elif entry["kind"] == "ended":
                 self._waiting.pop(key, None)
 
@@ -130,6 +136,7 @@ class Stage:
     broker: EmbeddedBroker
     fleet: Fleet
     watcher: Watcher
+    environment: dict[str, str]
     only: Sequence[str] | None
 
 
@@ -146,8 +153,11 @@ def run_seed(
         only = DEFECTS[defect].faults
     workers = options.workers or (2 if defect else 3)
     names = Names(f"s{seed}.", "crash", PARTITIONS, ("touchpoints", "stores"))
+    # Until the workers are ready; what counts is that the quiet minutes lie in the load.
+    start_ms = time.time_ns() // 1_000_000 + START_SECONDS * 1_000
+    journeys = furnish(folder / "journeys", start_ms)
     with EmbeddedBroker(folder / "broker", properties=LONELY) as broker:
-        environment = _environment(broker.bootstrap_servers, names)
+        environment = _environment(broker.bootstrap_servers, names, journeys)
         _create_topics(broker.bootstrap_servers, names, environment)
         command = launcher(defect) if defect else WORKER_COMMAND
         fleet = Fleet(folder, environment, workers, command=command, tell=_tell)
@@ -155,13 +165,14 @@ def run_seed(
         try:
             fleet.start()
             _wait_until_ready(fleet)
-            load, faults = _rage(Stage(seed, size, names, broker, fleet, watcher, only))
+            stage = Stage(seed, size, names, broker, fleet, watcher, environment, only)
+            load, faults = _rage(stage)
         finally:
             watcher.stop()
             fleet.close()
         _tell("reading the topics back")
         history = read_history(broker.bootstrap_servers, names)
-    report = judge(history, JOURNEYS, acknowledged=load.acknowledged)
+    report = judge(history, journeys, acknowledged=load.acknowledged)
     document = {
         "seed": seed,
         "defect": defect,
@@ -191,6 +202,8 @@ def _rage(stage: Stage) -> tuple[Load, Faults]:
     sending.start()
     senders.start()
     faults.start(stage.only)
+    pausing = Pausing(stage.environment, script(seed, size), fleet.note)
+    pausing.start(started)
     pauses = [
         (part * size.seconds + number * size.pause_seconds, size.pause_seconds)
         for number, part in enumerate(size.pauses)
@@ -203,6 +216,7 @@ def _rage(stage: Stage) -> tuple[Load, Faults]:
             sending.join(2)
     finally:
         faults.stop()
+        pausing.join()
     try:
         _rest(fleet, load, plan, watcher)
     finally:
@@ -227,7 +241,7 @@ def _progress(load: Load, plan: list[Any], watcher: Watcher) -> None:
     )
 
 
-def _environment(bootstrap_servers: str, names: Names) -> dict[str, str]:
+def _environment(bootstrap_servers: str, names: Names, journeys: Path) -> dict[str, str]:
     root = str(Path(__file__).parents[2])
     return {
         "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
@@ -236,7 +250,7 @@ def _environment(bootstrap_servers: str, names: Names) -> dict[str, str]:
         "ORCHESTRATOR_APP_ID": names.app_id,
         "ORCHESTRATOR_PARTITIONS": str(names.partitions),
         "ORCHESTRATOR_INPUT_TOPICS": ",".join(names.inputs),
-        "ORCHESTRATOR_JOURNEYS": str(JOURNEYS),
+        "ORCHESTRATOR_JOURNEYS": str(journeys),
         "ORCHESTRATOR_METRICS_PORT": "0",
         "ORCHESTRATOR_LOG_FORMAT": "json",
     }

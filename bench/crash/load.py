@@ -14,7 +14,7 @@ import threading
 import time
 import zlib
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
@@ -25,8 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TRANSACTION_RECORDS_MAX: Final = 8
-FINALS: Final = ("message.delivered", "message.bounced", "message.opened", "message.dropped")
-FINAL_WEIGHTS: Final = (70, 10, 15, 5)
+FINALS: Final = (
+    ("message.delivered", None),
+    ("message.opened", None),
+    ("message.bounced", None),
+    ("message.failed", "busy"),
+    ("message.failed", "unknown"),
+    ("message.dropped", "fenced"),
+    ("message.dropped", "duplicate"),
+)
+"""What senders report, and why."""
+FINAL_WEIGHTS: Final = (60, 16, 9, 5, 3, 5, 2)
+PATIENT: Final = frozenset({"still_interested", "refund_done"})
+"""Templates that go out on another channel five minutes after no report: longer than a run."""
 REPORTED: Final = 0.3
 """The part of the sends that the senders report on."""
 
@@ -195,20 +206,21 @@ class Senders:
         )
         while not self._stop.is_set():
             for message in consumer.consume(500, timeout=0.2):
-                if message.error() is None and self._random.random() < REPORTED:
+                if message.error() is None:
                     self._report(producer, json.loads(message.value()))
             producer.poll(0)
         consumer.close()
         producer.flush(60)
 
-    def _report(self, producer: Producer, command: dict[str, object]) -> None:
-        if command["type"] != "message.send":
+    def _report(self, producer: Producer, command: dict[str, Any]) -> None:
+        patient = command["type"] == "message.send" and command["data"]["template"] in PATIENT
+        if command["type"] != "message.send" or self._random.random() > (patient or REPORTED):
             return
         customer = str(command["subject"])
-        kind = self._random.choices(FINALS, FINAL_WEIGHTS)[0]
+        kind, reason = self._random.choices(FINALS, FINAL_WEIGHTS)[0]
         data = {"command_id": command["id"]}
-        if kind == "message.dropped":
-            data["reason"] = "fenced"
+        if reason is not None:
+            data["reason"] = reason
         body = {
             "specversion": "1.0",
             "id": f"{kind}-{command['id']}",

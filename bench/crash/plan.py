@@ -280,9 +280,14 @@ def _asked(teller: Teller, at_ms: int, customer: str) -> None:
     at_ms += teller.random.randrange(1_000, 14_000)
     if fate < 0.2:
         teller.happens(at_ms, customer, "offer.rejected", about)
-    elif fate < 0.6:
+    elif fate < 0.65:
         teller.happens(at_ms, customer, "offer.accepted", about)
-        _order(teller, at_ms + 500, customer, _products(teller, 1))
+        # Bought with it, and sent back when the other one is promised already.
+        order = {"order_id": teller.next_id("order")}
+        bought = {**order, "total": "42.00", "currency": "EUR", "items": _products(teller, 1)}
+        teller.happens(at_ms + 500, customer, "purchase", {**bought, "offers": offers[:1]})
+        if teller.random.random() < 0.6:
+            teller.happens(at_ms + 4_000, customer, "order.cancelled", order)
     elif fate < 0.8:
         order = {"order_id": teller.next_id("order")}
         teller.happens(at_ms, customer, "offer.redeemed", {**about, **order})

@@ -10,9 +10,13 @@ import heapq
 import itertools
 import json
 import random
-from typing import TYPE_CHECKING, NamedTuple
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
 
 from bench.crash.__main__ import CHANNELS
+from bench.crash.furnish import furnish
 from bench.crash.judge.history import History, Names, Record, murmur2
 from bench.crash.pausing import Said, script
 from bench.crash.plan import STRUCTURED, Planned, Size, encode, rfc3339, tell
@@ -25,14 +29,13 @@ from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.rounds import Rounds
 from orchestrator.protocol.commit.transaction import Output, TopicPartition
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 PARTITIONS = 4
 START_MS = 1_795_000_000_000
 # So much happens that every kind of story is told, and so little that it takes one second.
 SIZE = Size(events=400, customers=25, rate=5, pauses=(0.5,), pause_seconds=9)
 REPORTED = 0.4
+# A wait fires up to 40 ms after it is due, so that it may see a word on a pause later than it is.
+SHOP_LAG_MS = 50
 
 REPORTS = (
     ("message.delivered",),
@@ -218,10 +221,16 @@ class World:
         return record
 
 
+@cache
+def furnished() -> Path:
+    """Write the shop of a run that starts at START_MS; return its folder."""
+    return furnish(Path(tempfile.mkdtemp(prefix="crash-shop-")) / "journeys", START_MS)
+
+
 def history_of(seed: int, journeys: Path, size: Size = SIZE) -> History:
     """Return what the topics hold after a run in which nothing went wrong.
 
-    `journeys` is where `furnish` has written the shop, for a run that starts at START_MS.
+    `journeys` is the shop: `furnished()`.
     """
     world = World(seed, journeys)
     for planned in tell(seed, size, START_MS, PARTITIONS):

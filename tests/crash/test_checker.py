@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from bench.crash.furnish import furnish
 from bench.crash.judge.checker import judge
 from bench.crash.judge.history import History, Record
-from tests.crash.synthetic import START_MS, history_of
-
-
-JOURNEYS = furnish(Path(tempfile.mkdtemp(prefix="crash-shop-")) / "journeys", START_MS)
+from tests.crash.synthetic import SHOP_LAG_MS, furnished, history_of
 
 
 @pytest.fixture(scope="module")
 def sound() -> History:
-    return history_of(7, JOURNEYS)
+    return history_of(7, furnished())
 
 
 def judged(history: History, **options):
-    return judge(history, JOURNEYS, **options)
+    return judge(history, furnished(), pause_lag_ms=SHOP_LAG_MS, **options)
 
 
 def copied(history: History) -> History:
@@ -115,7 +109,12 @@ def test_the_history_holds_everything_that_the_checker_claims_to_judge(sound):
 
 def test_a_dropped_command_is_lost_and_leaves_a_gap(sound):
     history = copied(sound)
-    drop(history, command(history, lambda one: one["data"]["sequence"] == 2))
+    third = command(history, lambda one: one["data"]["sequence"] == 3)
+    whose = third.key.decode()
+    drop(
+        history,
+        command(history, lambda one: (one["subject"], one["data"]["sequence"]) == (whose, 2)),
+    )
 
     found = judged(history).found
 
@@ -152,11 +151,9 @@ def test_a_command_that_nobody_decided_is_named(sound):
 
 def test_commands_of_a_customer_in_the_wrong_order_are_named(sound):
     history = copied(sound)
-    later = command(history, lambda one: one["data"]["sequence"] > 3)
-    records = history.topics[later.topic][later.partition]
-    earlier = next(one for one in records if one.key == later.key)
-    if earlier is later:
-        later = next(one for one in records if one.key == earlier.key and one is not earlier)
+    records = history.topics["commands.email"][0]
+    earlier = next(one for one in records if sum(other.key == one.key for other in records) > 1)
+    later = next(one for one in records if one.key == earlier.key and one is not earlier)
     first, second = records.index(earlier), records.index(later)
     records[first] = replace(later, offset=earlier.offset)
     records[second] = replace(earlier, offset=later.offset)

@@ -121,7 +121,7 @@ def judge(
     _judge_fences(reading, model)
     lateness = judge_waits(reading, lateness_ms_max, counts)
     judge_laws(reading, model, events)
-    judge_pauses(reading, pause_lag_ms)
+    judge_pauses(reading, model, pause_lag_ms, lateness_ms_max)
     people = _judge_effects(reading, model, events)
     _judge_reused(reading, people, events)
     _judge_state(reading, people)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.crash.judge.records import CommandLine, LogLine, Reading
+    from bench.crash.judge.reference import Model
 
 PAUSE_LAG_MS: Final = 10_000
 """So much later, at most, a worker that is alive has heard a word, also behind a dead broker."""
@@ -31,12 +32,12 @@ class Span:
     to_ms: int
 
 
-def judge_pauses(reading: Reading, lag_ms: int) -> None:
+def judge_pauses(reading: Reading, model: Model, lag_ms: int, answer_ms_max: int) -> None:
     """Report what went out under a pause, what was held without one, and what nobody answered."""
     spans = _spans(reading)
     commands = {command.id: command for command in reading.commands}
     for lines in reading.by_customer.values():
-        held: dict[str, tuple[str, LogLine]] = {}
+        held: dict[str, tuple[Mapping[str, Any], LogLine]] = {}
         for line in lines:
             _judge_named(reading, line, spans, lag_ms)
             for entry in line.entries:
@@ -44,9 +45,15 @@ def judge_pauses(reading: Reading, lag_ms: int) -> None:
                     command = commands.get(entry["command"])
                     if command is not None:
                         _judge_emitted(reading, line, command, (spans, lag_ms))
-                _follow(reading, line, entry, held)
-        for enrollment, (step, line) in held.items():
-            text = f"{line.customer}: {enrollment} was held at {step} and never answered"
+                answered = _follow(reading, line, entry, held)
+                if answered is not None:
+                    scopes = _scopes(model, answered)
+                    late_ms = _free_ms(spans, scopes, line.record.timestamp_ms)
+                    if late_ms > answer_ms_max:
+                        text = f"{answered['enrollment']} was resumed {late_ms} ms before"
+                        reading.report("held", f"{line.customer}: {text}", line.record.place)
+        for enrollment, (entry, line) in held.items():
+            text = f"{line.customer}: {enrollment} was held at {entry['step']}, never answered"
             reading.report("held", text, line.record.place)
 
 
@@ -104,25 +111,44 @@ def _judge_emitted(
             reading.report("pause", text, line.record.place)
 
 
+def _scopes(model: Model, held: Mapping[str, Any]) -> set[str]:
+    """Return what has to be paused to hold somebody at this step."""
+    steps = model.journeys[held["journey"]]["steps"]
+    word = next((one.get("send", {}) for one in steps if one["id"] == held["step"]), {})
+    journey, channel = f"journey/{held['journey']}", f"channel/{held['channel']}"
+    return {"global", journey, channel, f"offer/{word.get('offer')}"}
+
+
+def _free_ms(spans: Sequence[Span], scopes: set[str], at_ms: int) -> int:
+    """Return since when nothing of this is paused any more; 0 while something is."""
+    ends = [min(span.to_ms, at_ms) for span in spans if span.scope in scopes and span.from_ms < at_ms]
+    return at_ms - max(ends, default=at_ms)
+
+
 def _follow(
     reading: Reading,
     line: LogLine,
     entry: Mapping[str, Any],
-    held: dict[str, tuple[str, LogLine]],
-) -> None:
-    """Whom a pause holds at a step is answered there: sent, refused, held otherwise, or over."""
+    held: dict[str, tuple[Mapping[str, Any], LogLine]],
+) -> Mapping[str, Any] | None:
+    """Whom a pause holds at a step is answered there: sent, refused, held otherwise, or over.
+
+    Return the entry that is answered by this one.
+    """
     kind, enrollment = entry["kind"], entry.get("enrollment", "")
     if kind == "held" and entry["reason"] == "paused":
-        held[enrollment] = (entry["step"], line)
-        return
+        held[enrollment] = (entry, line)
+        return None
     if enrollment not in held:
-        return
-    step, since = held[enrollment]
-    if kind == "ended" or (kind == "held" and entry["step"] == step):
+        return None
+    asked, since = held[enrollment]
+    step = asked["step"]
+    here = kind in {"emitted", "send_refused", "held"} and entry["step"] == step
+    if kind == "ended" or here:
         del held[enrollment]
-    elif kind in {"emitted", "send_refused"} and entry["step"] == step:
-        del held[enrollment]
-    elif kind == "moved" or (kind == "held" and entry["step"] != step):
+        return asked
+    if kind == "moved" or kind == "held":
         del held[enrollment]
         text = f"{line.customer}: {enrollment} went on from {step}, where it was held, unanswered"
         reading.report("held", text, since.record.place)
+    return None
