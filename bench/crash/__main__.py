@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from bench.crash.judge.checker import Report, judge
 from bench.crash.defects import DEFECTS, launcher
 from bench.crash.faults import NAMED, PLACED, Faults
 from bench.crash.fleet import WORKER_COMMAND, Fleet
 from bench.crash.furnish import furnish
+from bench.crash.judge.checker import Report, judge
 from bench.crash.judge.history import Names, read_history
 from bench.crash.load import Load, Senders
 from bench.crash.pausing import Pausing, script
@@ -35,7 +35,7 @@ from bench.crash.plan import STORE_PARTITIONS, Size, tell
 from orchestrator.broker import EmbeddedBroker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 CHANNELS: Final = ("email", "sms", "push", "web", "ads", "callcenter")
 PARTITIONS: Final = 8
@@ -138,6 +138,7 @@ class Stage:
     watcher: Watcher
     environment: dict[str, str]
     only: Sequence[str] | None
+    reached: Collection[str]
 
 
 def run_seed(
@@ -146,8 +147,10 @@ def run_seed(
     folder: Path,
     options: argparse.Namespace,
     only: Sequence[str] | None,
+    *,
+    reached: Collection[str] = (),
 ) -> Outcome:
-    """Run one seed from an empty broker to a judged report."""
+    """Run one seed from an empty broker to a judged report; `reached` is what others have met."""
     defect: str | None = options.defect
     if defect:
         only = DEFECTS[defect].faults
@@ -165,7 +168,7 @@ def run_seed(
         try:
             fleet.start()
             _wait_until_ready(fleet)
-            stage = Stage(seed, size, names, broker, fleet, watcher, environment, only)
+            stage = Stage(seed, size, names, broker, fleet, watcher, environment, only, reached)
             load, faults = _rage(stage)
         finally:
             watcher.stop()
@@ -197,7 +200,7 @@ def _rage(stage: Stage) -> tuple[Load, Faults]:
     lanes = [f"{names.commands_prefix}{channel}" for channel in CHANNELS]
     lanes += [f"{lane}.promotional" for lane in lanes]
     senders = Senders(load, broker.bootstrap_servers, lanes, seed)
-    faults = Faults(fleet, broker, names, seed)
+    faults = Faults(fleet, broker, names, seed, stage.reached)
     sending = threading.Thread(target=load.run, args=(started,))
     sending.start()
     senders.start()
@@ -331,7 +334,7 @@ class Series:
         _tell(f"seed {seed}: {size.events:,} events, {size.customers:,} customers")
         place = self.folder / f"seed-{seed}"
         place.mkdir()
-        outcome = run_seed(seed, size, place, self._options, only)
+        outcome = run_seed(seed, size, place, self._options, only, reached=self._hits)
         self._hits |= outcome.hits.keys()
         self._documents.append(outcome.document)
         for violation in outcome.report.violations[:20]:

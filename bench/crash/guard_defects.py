@@ -25,7 +25,7 @@ def _caps_ignored(put: Put) -> None:
 
 
 def _caps_of_the_calendar(put: Put) -> None:
-    """A cap counts by the clock, not back from now: the end of a window and the next one's begin.
+    """A cap counts by the clock, not back from now.
 
     What 23:00 and 00:01 are for days, here the last and the first second of 20 are.
     """
@@ -44,11 +44,15 @@ def _caps_of_the_calendar(put: Put) -> None:
 
 
 def _all_without_caps(put: Put) -> None:
-    """A message on all channels does not count itself. (This was in the code once.)"""
+    """A message on all channels does not count itself, as it did not once."""
     from orchestrator.core.rules.guard import checks
 
     capped = checks._capped  # noqa: SLF001
-    put(checks, "_capped", lambda draft, enrollment, attempt, _=(): capped(draft, enrollment, attempt))
+    put(
+        checks,
+        "_capped",
+        lambda draft, enrollment, attempt, _=(): capped(draft, enrollment, attempt),
+    )
 
 
 def _consent_by_default(put: Put) -> None:

@@ -109,9 +109,7 @@ class Known:
                 message.gone = message.reached_ms is None
 
 
-def judge_laws(
-    reading: Reading, model: Model, events: Mapping[Place, Occurrence | str]
-) -> None:
+def judge_laws(reading: Reading, model: Model, events: Mapping[Place, Occurrence | str]) -> None:
     """Report every entry of the log that breaks a law."""
     commands = {command.id: command for command in reading.commands}
     laws = Laws(reading, model, commands)
@@ -130,9 +128,7 @@ def judge_laws(
 class Laws:
     """The laws, and where their breaches are reported."""
 
-    def __init__(
-        self, reading: Reading, model: Model, commands: Mapping[str, CommandLine]
-    ) -> None:
+    def __init__(self, reading: Reading, model: Model, commands: Mapping[str, CommandLine]) -> None:
         self._reading = reading
         self._model = model
         self._commands = commands

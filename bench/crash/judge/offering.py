@@ -27,7 +27,9 @@ class Offering(Moment):
     def may_promise(self, name: str, channel: str | None, stay: str | None) -> Promise | str:
         """Return the promise that may be told now, or the reason why none may."""
         offer, ledger, now_ms = self.model.offers.get(name), self.person.promises, self.now_ms
-        if offer is None or (channel and offer.get("channels") and channel not in offer["channels"]):
+        if offer is None or (
+            channel and offer.get("channels") and channel not in offer["channels"]
+        ):
             return "offer_not_valid"
         held = ledger.held.get(name)
         if held is not None and held.is_open(now_ms):

@@ -121,7 +121,9 @@ def _scopes(model: Model, held: Mapping[str, Any]) -> set[str]:
 
 def _free_ms(spans: Sequence[Span], scopes: set[str], at_ms: int) -> int:
     """Return since when nothing of this is paused any more; 0 while something is."""
-    ends = [min(span.to_ms, at_ms) for span in spans if span.scope in scopes and span.from_ms < at_ms]
+    ends = [
+        min(span.to_ms, at_ms) for span in spans if span.scope in scopes and span.from_ms < at_ms
+    ]
     return at_ms - max(ends, default=at_ms)
 
 
@@ -147,7 +149,7 @@ def _follow(
     if kind == "ended" or here:
         del held[enrollment]
         return asked
-    if kind == "moved" or kind == "held":
+    if kind in {"moved", "held"}:
         del held[enrollment]
         text = f"{line.customer}: {enrollment} went on from {step}, where it was held, unanswered"
         reading.report("held", text, since.record.place)

@@ -136,7 +136,7 @@ class Permission:
             return "no_consent"
         return None
 
-    def stops(  # noqa: PLR0913 - What the guard asks about is that much.
+    def stops(
         self,
         wish: Wish,
         now_ms: int,

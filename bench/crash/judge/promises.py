@@ -34,7 +34,7 @@ class Promise:
     why: str | None = None
 
     def fate(self) -> str | None:
-        """What became of it since it was made last: `redeemed`, or why it was taken back."""
+        """Return what became of it since: `redeemed`, or why it was taken back."""
         if self.redeemed_ms is not None and self.redeemed_ms >= self.made_ms:
             return "redeemed"
         if self.taken_back_ms is not None and self.taken_back_ms >= self.made_ms:
@@ -72,7 +72,7 @@ def contradict(offers: Offers, one: str, other: str) -> bool:
     """Whether nobody may hold both."""
 
     def says(word: str, of: str, about: str) -> bool:
-        named = {of_those for of_those in offers[of].get(word, ())}
+        named = set(offers[of].get(word, ()))
         return about in named or bool(named & set(offers[about].get("groups", ())))
 
     if says("excludes", one, other) or says("excludes", other, one):

@@ -15,7 +15,6 @@ from bench.crash.judge.person import (
     Occurrence,
     Open,
     Order,
-    Person,
     Stay,
     business_key,
 )

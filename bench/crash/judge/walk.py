@@ -138,7 +138,10 @@ class Walk(Offering):
         wish = replace(wish, channel=channels[0])
         stop = self._stop(stay, name, wish, heard=when[1])
         if stop is not None:
-            return stop if stop[0] != "silent" else self._silent(stay, name, stop)
+            if stop[0] != "silent":
+                return stop
+            self._silent(stay, name, stop)
+            return None
         if patience_ms is not None:
             wish = replace(wish, expires_at_ms=min(wish.expires_at_ms, self.now_ms + patience_ms))
         until_ms = self._speak(stay, name, wish, word)

@@ -80,7 +80,7 @@ def _emitted_form(entry: Mapping[str, Any], command: CommandLine | None) -> tupl
 
 
 def _promise(data: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """What a command says of the promise that it tells."""
+    """Return what a command says of the promise that it tells."""
     if not data.get("offer"):
         return None
     said = data["promise"]
