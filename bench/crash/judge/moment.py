@@ -34,7 +34,7 @@ class Moment:
         self.known_before = dict(person.attributes)
         self.told: list[tuple[Any, ...]] = []
         self.promoted: str | None = None
-        self.waiting: list[tuple[tuple[Any, ...], Stay, int, int]] = []
+        self.waiting: list[tuple[Any, Stay, int, int, Any]] = []
         self.occurred_ms = min(event.time_ms, line.now_ms) if event is not None else line.now_ms
 
     def pause_on(

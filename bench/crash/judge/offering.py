@@ -105,7 +105,8 @@ class Offering(Moment):
             self._take_back(name, held, "rejected")
         elif offer is not None and self._is_valid(offer):
             no = held or Promise(self.now_ms, self.now_ms)
-            no.until_ms = self._until_ms(offer)
+            # From here on it is as if a promise had been made, and said no to.
+            no.made_ms, no.until_ms = self.now_ms, self._until_ms(offer)
             no.taken_back_ms, no.why = self.now_ms, "rejected"
             self.person.promises.held[name] = no
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bench.crash.judge.person import Stay
 
 Word = Mapping[str, Any]
+# Why somebody is held, where they stand, and until when.
+Standing = tuple[str | None, str | None, int | None]
 REACHING: Final = frozenset({"send", "task", "audience"})
 
 
@@ -37,13 +39,19 @@ class Walk(Offering):
         """Let one promotion of this turn out, and everybody who waited for that go on."""
         while self.waiting:
             heard, self.waiting = sorted(self.waiting, key=lambda one: one[0]), []
-            for _, stay, position, due_ms in heard:
-                self.walk(stay, position, due_ms, heard=True)
+            for _, stay, position, due_ms, before in heard:
+                self.walk(stay, position, due_ms, before=before)
 
-    def walk(self, stay: Stay, position: int, due_ms: int, *, heard: bool = False) -> None:
-        """Take steps until a wait, the end, or a step that has to stand."""
+    def walk(
+        self, stay: Stay, position: int, due_ms: int, *, before: Standing | None = None
+    ) -> None:
+        """Take steps until a wait, the end, or a step that has to stand.
+
+        `before` is how they stood before the arbitration of this decision has heard them.
+        """
         steps = stay.journey["steps"]
-        before = stay.held, stay.step, stay.wake_at_ms
+        heard = before is not None
+        before = before or (stay.held, stay.step, stay.wake_at_ms)
         while position < len(steps):
             step = steps[position]
             if "wait" in step:
@@ -58,7 +66,7 @@ class Walk(Offering):
                     self._stand(stay, step["id"], None)
                     order = -stay.journey.get("priority", 50), stop[-1]
                     who = stay.entered_ms, stay.journey["name"], stay.id
-                    self.waiting.append(((*order, *who), stay, position, due_ms))
+                    self.waiting.append(((*order, *who), stay, position, due_ms, before))
                     return
                 if stop is not None:
                     _, channel, reason, until_ms = stop
