@@ -126,7 +126,7 @@ class Watcher:
                 self._waiting.pop(key, None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stage:
     """Everything that takes part in one run."""
 
@@ -139,6 +139,8 @@ class Stage:
     environment: dict[str, str]
     only: Sequence[str] | None
     reached: Collection[str]
+    loaded_at: float = 0.0
+    """The monotonic instant at which everything was sent."""
 
 
 def run_seed(
@@ -156,6 +158,7 @@ def run_seed(
         only = DEFECTS[defect].faults
     workers = options.workers or (2 if defect else 3)
     names = Names(f"s{seed}.", "crash", PARTITIONS, ("touchpoints", "stores"))
+    began = time.monotonic()
     # Until the workers are ready; what counts is that the quiet minutes lie in the load.
     start_ms = time.time_ns() // 1_000_000 + START_SECONDS * 1_000
     journeys = furnish(folder / "journeys", start_ms)
@@ -173,14 +176,23 @@ def run_seed(
         finally:
             watcher.stop()
             fleet.close()
+        phases = [
+            ("start and load", stage.loaded_at - began),
+            ("rest", time.monotonic() - stage.loaded_at),
+        ]
+        began = time.monotonic()
         _tell("reading the topics back")
         history = read_history(broker.bootstrap_servers, names)
+    phases.append(("read", time.monotonic() - began))
+    began = time.monotonic()
     report = judge(history, journeys, acknowledged=load.acknowledged)
+    phases.append(("judge", time.monotonic() - began))
     document = {
         "seed": seed,
         "defect": defect,
         **report.as_json(),
         "load": dict(load.counts),
+        "seconds": {name: round(seconds) for name, seconds in phases},
         "failpoints": dict(sorted(fleet.diary.hits.items())),
         "broker_deaths": faults.broker_deaths,
         "worker_exit_codes": {str(code): n for code, n in fleet.diary.exit_codes.items()},
@@ -220,6 +232,7 @@ def _rage(stage: Stage) -> tuple[Load, Faults]:
     finally:
         faults.stop()
         pausing.join()
+    stage.loaded_at = time.monotonic()
     try:
         _rest(fleet, load, plan, watcher)
     finally:
