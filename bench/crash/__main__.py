@@ -231,7 +231,7 @@ def _rage(stage: Stage) -> tuple[Load, Faults]:
             sending.join(2)
     finally:
         faults.stop()
-        pausing.join()
+        pausing.finish()
     stage.loaded_at = time.monotonic()
     try:
         _rest(fleet, load, plan, watcher)

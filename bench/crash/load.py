@@ -58,7 +58,7 @@ class Load:
 
     def run(self, started: float) -> None:
         """Send everything; `started` is the monotonic instant at which the plan begins."""
-        producer = Producer(_settings(self._bootstrap))
+        producer = Producer(producing(self._bootstrap))
         lane = threading.Thread(target=self._run_transactions, name="transactions")
         lane.start()
         for planned in self.plan:
@@ -136,7 +136,7 @@ class Load:
             # The client wants to have given up a record before the broker gives up its transaction.
             "delivery.timeout.ms": 15_000,
         }
-        producer = Producer({**_settings(self._bootstrap), **own})
+        producer = Producer({**producing(self._bootstrap), **own})
         producer.init_transactions(60)
         return producer
 
@@ -185,7 +185,7 @@ class Senders:
         self._thread.join()
 
     def _run(self) -> None:
-        producer = Producer(_settings(self._bootstrap))
+        producer = Producer(producing(self._bootstrap))
         consumer = Consumer(
             {
                 "bootstrap.servers": self._bootstrap,
@@ -242,7 +242,8 @@ class Senders:
         )
 
 
-def _settings(bootstrap_servers: str) -> dict[str, object]:
+def producing(bootstrap_servers: str) -> dict[str, object]:
+    """Return the settings of a producer that loses and doubles nothing."""
     return {
         "bootstrap.servers": bootstrap_servers,
         "log_level": 0,

@@ -1,11 +1,13 @@
 """Who pauses what when, and says so: `orchestrator pause` and `resume` in the middle of a run.
 
-`script` is the seed's; `Pausing` tells it with the verbs that people use. Pauses overlap, kill or
-hold, and concern everything, a journey, a channel or an offer; at the end nothing is paused.
+`script` is the seed's; `Pausing` tells it, partly with the verbs that people use, partly as other
+programs write the topic. Pauses overlap, kill or hold, and concern everything, a journey, a channel
+or an offer; at the end nothing is paused.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -14,6 +16,11 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import Producer
+
+from bench.crash.load import producing
+from bench.crash.plan import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,10 +38,13 @@ SCOPES: Final = (
     "offer/early_look",
     "channel/sms",
 )
+BY_HAND: Final = frozenset({"global", "journey/cart_rescue"})
+"""Said with `orchestrator pause` and `resume`, each a process that takes a second of a core."""
 # A verb waits for the broker, which may be dead; then it is said again.
 ATTEMPTS: Final = 12
 ATTEMPT_SECONDS: Final = 20.0
 AGAIN_SECONDS: Final = 2.0
+DELIVERY_SECONDS: Final = 130.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +112,54 @@ class Pausing:
         self._note = note
         self._thread = threading.Thread(target=self._run, name="pausing")
         self._started = 0.0
+        self._over = threading.Event()
+        self._paused: set[str] = set()
 
     def start(self, started: float) -> None:
         """Begin; `started` is the monotonic instant at which the load begins."""
         self._started = started
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait until the last word is said."""
+    def finish(self) -> None:
+        """Pause nothing more, and wait until everything is resumed."""
+        self._over.set()
         self._thread.join()
+        if self._paused:
+            raise RuntimeError(f"still paused: {sorted(self._paused)}")
 
     def _run(self) -> None:
         for said in self._script:
-            time.sleep(max(0.0, self._started + said.at_ms / 1000 - time.monotonic()))
-            self._say(said)
+            self._over.wait(max(0.0, self._started + said.at_ms / 1000 - time.monotonic()))
+            if said.paused and not self._over.is_set():
+                self._paused.add(said.scope)
+            elif said.paused or said.scope not in self._paused:
+                continue
+            what = ("kill" if said.kill else "pause") if said.paused else "resume"
+            if said.scope in BY_HAND:
+                self._say(said, what)
+            else:
+                self._write(said)
+            if not said.paused:
+                self._paused.discard(said.scope)
+            self.told += 1
+            self._note("control", f"{what} {said.scope}")
 
-    def _say(self, said: Said) -> None:
-        what = ("kill" if said.kill else "pause") if said.paused else "resume"
+    def _write(self, said: Said) -> None:
+        """Write the record of the topic as any program may."""
+        producer = Producer(producing(self._environment["ORCHESTRATOR_BOOTSTRAP_SERVERS"]))
+        topic = f"{self._environment['ORCHESTRATOR_TOPIC_PREFIX']}control"
+        value = json.dumps(said.as_json(rfc3339(time.time_ns() // 1_000_000)))
+        refused: list[object] = []
+        producer.produce(
+            topic,
+            key=said.scope,
+            value=value,
+            on_delivery=lambda error, _: refused.append(error) if error else None,
+        )
+        if producer.flush(DELIVERY_SECONDS) or refused:
+            raise RuntimeError(f"{said.scope} could not be written: {refused}")
+
+    def _say(self, said: Said, what: str) -> None:
         for _ in range(ATTEMPTS):
             try:
                 done = subprocess.run(
@@ -133,8 +174,6 @@ class Pausing:
                 continue
             # An attempt that nobody heard the answer of may have been written.
             if done.returncode == 0 or "is not paused" in done.stderr + done.stdout:
-                self.told += 1
-                self._note("control", f"{what} {said.scope}")
                 return
             time.sleep(AGAIN_SECONDS)
         raise RuntimeError(f"{what} {said.scope} could not be said")
