@@ -99,10 +99,15 @@ class Load:
         self.keep(message)
 
     def keep(self, message: Message) -> None:
-        """Remember an acknowledgement."""
-        place = (message.topic(), message.partition(), message.offset())
+        """Remember an acknowledgement; one without a place under a number below zero."""
+        offset = message.offset()
         checksum = zlib.crc32(message.value() or b"")
         with self._lock:
+            if offset is None or offset < 0:
+                # A repeat that the broker knew already, from before it died: it says no place.
+                self.counts["acknowledged without a place"] += 1
+                offset = -self.counts["acknowledged without a place"]
+            place = (message.topic(), message.partition(), offset)
             self.acknowledged[place] = checksum
             self.counts["acknowledged"] += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -378,6 +379,16 @@ def test_what_the_broker_acknowledged_and_does_not_have_is_lost(sound):
     acknowledged = {("touchpoints", 0, 10_000_000): 0}
 
     assert judged(sound, acknowledged=acknowledged).found["lost"] == 1
+
+
+def test_what_was_acknowledged_without_a_place_is_looked_for_in_its_partition(sound):
+    """A repeat that the broker knew from before it died is acknowledged like that."""
+    record = sound.topics["touchpoints"][0][0]
+    there = {("touchpoints", 0, -1): zlib.crc32(record.value)}
+    elsewhere = {("touchpoints", 0, -1): 1}
+
+    assert judged(sound, acknowledged=there).violations == []
+    assert judged(sound, acknowledged=elsewhere).found["lost"] == 1
 
 
 def test_the_report_names_topic_partition_and_offset_of_each_violation(sound):

@@ -133,11 +133,22 @@ def _judge_broker(reading: Reading, acknowledged: Mapping[Place, int]) -> None:
     for place in reading.history.standing:
         reading.report("lost", "readers stand here, before a transaction that nobody ends", place)
     for place, checksum in acknowledged.items():
+        if place[2] < 0:
+            _judge_unplaced(reading, place, checksum)
+            continue
         record = reading.inputs.get(place)
         if record is None:
             reading.report("lost", "acknowledged by the broker, but not in the topic", place)
         elif zlib.crc32(record.value or b"") != checksum:
             reading.report("wrong", "the broker acknowledged other bytes", place)
+
+
+def _judge_unplaced(reading: Reading, place: Place, checksum: int) -> None:
+    """Find a record that was acknowledged without a place anywhere in its partition."""
+    topic, partition, _ = place
+    records = reading.history.topics.get(topic, {}).get(partition, ())
+    if not any(zlib.crc32(record.value or b"") == checksum for record in records):
+        reading.report("lost", f"acknowledged, but not in {topic}[{partition}]", place)
 
 
 def _judge_accounts(reading: Reading, events: Events, counts: Counter[str]) -> None:
