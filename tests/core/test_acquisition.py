@@ -73,6 +73,20 @@ def test_who_turns_out_to_be_loyal_is_greeted_otherwise_in_that_decision():
     assert story.standing_in == {"tells#1": "day"}
 
 
+def test_what_is_said_instead_is_held_to_the_caps():
+    shop = Shop.model_validate({"caps": [{"max": 1, "per": "1d", "class": "service"}]})
+    story = Story(shop_of(telling("welcome"), shop=shop, offers={"welcome": WELCOME}))
+    story.tell(event("seen", "e"))
+    got = {"command_id": story.commands[0].id}
+    story.tell(event("message.delivered", "d", at=START, **got))
+
+    story.tell(known(email="a@b.example", tier="gold"))
+
+    assert story.sent == ["told"]
+    (refused,) = of(story, SendRefused)
+    assert (refused.step, refused.reason) == ("otherwise", Refusal.FREQUENCY_CAP)
+
+
 def test_what_was_said_instead_is_recalled_by_an_exit_like_anything_else():
     tells = journey(
         "tells", "seen", [send("told", offer="welcome"), wait("day", "1d")], exits=["purchase"]

@@ -46,6 +46,17 @@ class TestRedemption:
 
         assert len(of(story, OfferRedeemed, RedemptionRefused)) == 1
 
+    def test_an_order_learned_late_redeems_what_held_when_it_was_placed(self):
+        """Found by the crash run's judge: it depended on what else was promised meanwhile."""
+        short = {"valid_for": "1h", "again": "always"}
+        for others in ((), (asked("free", at=START + 2 * HOUR),)):
+            story = Story(shop_of(offers={"ten": short, "free": {**FREE, **short}}))
+            story.tell(asked("ten"))
+            story.pass_time(2 * HOUR)
+            story.tell(*others, purchase("1", "tent", at=START, offer="ten"))
+
+            assert of(story, OfferRedeemed) == [OfferRedeemed("ten", "1")]
+
     @pytest.mark.parametrize(
         ("before", "reason", "detail"),
         [

@@ -27,6 +27,7 @@ from orchestrator.core.expressions.condition import Failed, Scope
 from orchestrator.core.expressions.templates import first_language
 from orchestrator.core.language.journey import After
 from orchestrator.core.offers.ledger import (
+    LATE_ORDER_MS,
     PROMISES_MAX,
     REDEMPTION_KEPT_MS,
     TELLING_MAX,
@@ -220,6 +221,8 @@ def keep(draft: Draft, name: str, promise: Promise) -> None:
     offers, now_ms = draft.journeys.offers, draft.now_ms
 
     def needed(other: str, over: Promise) -> bool:
+        if now_ms < over.expires_at_ms + LATE_ORDER_MS:
+            return True  # What was ordered before it ended is redeemed also when we hear it later.
         if over.redeemed_ms is not None and now_ms < over.redeemed_ms + REDEMPTION_KEPT_MS:
             return True  # Its order may come back.
         if became(over) == PromiseEnd.RECALLED and now_ms < over.expires_at_ms:

@@ -26,6 +26,7 @@ from orchestrator.core.rules.guard.checks import (
     ask_guard,
     count,
     may_say_farewell,
+    may_say_instead,
     refuse,
 )
 from orchestrator.core.rules.waiting import zone_of
@@ -89,7 +90,7 @@ def send_at_once(walk: Walk, step: str, otherwise: Otherwise, channel: str) -> N
     command_class = walk.plan.journey.kind
     expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms)
     attempt = Attempt(step, channel, command_class, expires_at_ms)
-    if not may_say_farewell(draft, enrollment, attempt):
+    if not may_say_instead(draft, enrollment, attempt):
         return
     promotional = command_class is CommandClass.PROMOTIONAL
     delivery = "at_most_once" if promotional else "at_least_once"
@@ -159,10 +160,10 @@ def _to_all(
 ) -> Failed | Verdict | None:
     """Emit a message on every channel that reaches the customer, or wait with all of them."""
     expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
-    going = []
+    going: list[Attempt] = []
     for channel in word.channels:
         attempt = Attempt(step, channel, command_class, expires_at_ms, offer=word.offer)
-        verdict = ask_guard(walk, attempt)
+        verdict = ask_guard(walk, attempt, going)
         if verdict in (Verdict.HELD, Verdict.CONTENDS):
             return verdict
         if verdict is Verdict.GO:
