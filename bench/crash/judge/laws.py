@@ -14,6 +14,7 @@ from bench.crash.judge.permission import ARRIVED, GRACE_MS
 from bench.crash.judge.person import Occurrence
 from bench.crash.judge.promises import contradict
 from bench.crash.judge.records import duration_ms, milliseconds
+from bench.crash.judge.walk import OF_OFFERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -131,6 +132,7 @@ class Laws:
     def __init__(self, reading: Reading, model: Model, commands: Mapping[str, CommandLine]) -> None:
         self._reading = reading
         self._model = model
+        self._journeys = {**model.journeys, "offers": OF_OFFERS}
         self._commands = commands
 
     def judge(self, known: Known, line: LogLine, entry: Mapping[str, Any]) -> None:
@@ -181,7 +183,7 @@ class Laws:
             self._report("quiet", line, f"{command.id} by {data['channel']} in quiet hours")
 
     def _keeps_quiet(self, journey: str, class_: str) -> bool:
-        says = self._model.journeys[journey].get("quiet_hours")
+        says = self._journeys[journey].get("quiet_hours")
         return class_ != "transactional" if says is None else bool(says == "keep")
 
     def _judge_caps(self, known: Known, line: LogLine, command: CommandLine) -> None:
@@ -213,7 +215,7 @@ class Laws:
                 self._report("twice", line, f"{text} by {said['channel']}")
 
     def _judge_lane(self, line: LogLine, entry: Mapping[str, Any]) -> None:
-        journey = self._model.journeys[entry["journey"]]
+        journey = self._journeys[entry["journey"]]
         word = self._step(entry["journey"], entry["step"])
         if word.get("class", journey["kind"]) != "transactional":
             return
@@ -244,7 +246,7 @@ class Laws:
 
     def _step(self, journey: str, name: str) -> Mapping[str, Any]:
         """Return what a step says; of the last word of an exit, what that says."""
-        found = self._model.journeys[journey]
+        found = self._journeys[journey]
         if name == "exit":
             return next((one["then"] for one in found["exits"] if "then" in one), {})
         step = next((one for one in found["steps"] if one["id"] == name), {})

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.crash.judge.moment import Moment
+from bench.crash.judge.permission import ARRIVED
 from bench.crash.judge.promises import KNOWN, Promise, used_up
 from bench.crash.judge.records import duration_ms, milliseconds
 
@@ -52,10 +53,13 @@ class Offering(Moment):
         """Make a promise, or tell it once more; `place` finds the message that tells it first."""
         held = self.person.promises.held
         if held.get(name) is made:
-            made.command = None
+            made.tell(place)
             return
-        made.command = place
+        made.tellers = None if place is None else {place}
         held[name] = made
+        self._tell_of(name, made)
+
+    def _tell_of(self, name: str, made: Promise) -> None:
         about = (made.channel, made.stay, made.until_ms, made.provisional)
         self.told.append(("promised", name, *about))
 
@@ -82,10 +86,48 @@ class Offering(Moment):
             if not data.get("items") or self._is_back(order):
                 self._undo(order)
         elif event.type == "message.dropped" and data.get("reason") != "duplicate":
-            for name, held in list(self.person.promises.held.items()):
-                if held.command == data["command_id"] and held.is_open(self.now_ms):
-                    self._take_back(name, held, "never_told")
+            self._not_told(data["command_id"])
+        elif event.type in ARRIVED and self._arrived(data["command_id"]):
+            return self._confirm()
         return self._confirm() if self.person.attributes != self.known_before else []
+
+    def _told_by(self, command: str) -> list[tuple[str, Promise]]:
+        """Return what a message has told, where nothing else is known to have told it."""
+        held = self.person.promises.held.items()
+        return [(name, one) for name, one in held if one.tellers and command in one.tellers]
+
+    def _not_told(self, command: str) -> None:
+        """Somebody's sender did not send what has told a promise."""
+        for name, held in self._told_by(command):
+            left = (held.tellers or set()) - {command}
+            if left:
+                held.tellers = left
+            elif held.is_open(self.now_ms):
+                self._take_back(name, held, "never_told")
+            elif held.fate() == "recalled":
+                held.why = "never_told"
+
+    def _arrived(self, command: str) -> bool:
+        """What tells a promise has arrived; return whether one counts again that was recalled."""
+        again = False
+        for name, held in self._told_by(command):
+            if held.is_open(self.now_ms):
+                held.tellers = None
+            elif held.fate() == "recalled" and self.now_ms < held.until_ms:
+                if self.person.promises.against(self.model.offers, name, self.now_ms):
+                    continue
+                held.tellers = held.taken_back_ms = held.why = None
+                self._tell_of(name, held)
+                again = True
+        return again
+
+    def forget_recalled(self, recalled: set[str]) -> None:
+        """Take back what only messages have told that the exits of this decision recall."""
+        for name, held in self.person.promises.held.items():
+            if held.tellers and held.tellers <= recalled and held.is_open(self.now_ms):
+                held.taken_back_ms, held.why = self.now_ms, "recalled"
+                about = ("recalled", held.channel, None, frozenset[str]())
+                self.told.append(("promise_ended", name, *about))
 
     def _answer(self, name: str, channel: str | None) -> None:
         if self.pause_on("", channel or "", "promotional", name) is not None:
@@ -128,6 +170,8 @@ class Offering(Moment):
             self.told.append(("redemption_refused", name, order, reason or "offer_not_valid"))
             return
         held.provisional, held.redeemed_ms, held.order = False, self.now_ms, order
+        # Who names it has read it.
+        held.tellers = held.taken_back_ms = held.why = None
         self.told.append(("offer_redeemed", name, order))
         if order is not None and self._is_back(order):
             self._undo(order)
@@ -136,7 +180,10 @@ class Offering(Moment):
         if held is None or held.made_ms == 0:
             return "offer_not_valid"
         fate = held.fate()
-        if fate is not None:
+        if fate == "recalled":
+            if self.person.promises.against(self.model.offers, name, self.now_ms):
+                return "offer_contradicted"
+        elif fate is not None:
             reasons = {"redeemed": "offer_used", "not_qualified": "offer_not_qualified"}
             return reasons.get(fate, "offer_not_valid")
         if self.occurred_ms >= held.until_ms:

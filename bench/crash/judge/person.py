@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from bench.crash.judge.history import Record
     from orchestrator.core.customer import Customer
+    from orchestrator.core.customer import Promise as Stored
 
 NESTING_MAX: Final = 64
 FINALS: Final = {
@@ -149,12 +150,12 @@ class Person:
         if attributes != {name: one.value for name, one in state.attributes.items()}:
             found.append("the profile differs")
         promised = {
-            name: (one.made_ms, one.until_ms, one.provisional, one.order)
+            name: (one.made_ms, one.until_ms, one.provisional, one.order, one.tellers)
             for name, one in self.promises.held.items()
             if one.is_open(state.now_ms)
         }
         stored = {
-            name: (one.granted_ms, one.expires_at_ms, one.provisional, one.order)
+            name: (one.granted_ms, one.expires_at_ms, one.provisional, one.order, told_by(one))
             for name, one in state.promises.items()
             if name in promised or one.expires_at_ms > state.now_ms
         }
@@ -188,6 +189,11 @@ class Person:
                 if now_ms < order.time_ms + duration_ms(lasts):
                     return True
         return False
+
+
+def told_by(promise: Stored) -> set[str] | None:
+    """Return the messages that alone have told a stored promise; None when it was told for sure."""
+    return None if promise.command is None else {promise.command, *promise.also}
 
 
 def business_key(event: Occurrence) -> str | None:

@@ -14,20 +14,25 @@ from bench.crash.judge.records import duration_ms
 Offers = Mapping[str, Mapping[str, Any]]
 DISCOUNTS: Final = ("percent_off", "amount_off", "free_shipping", "gift")
 KNOWN: Final = "has(profile.email) || has(profile.phone) || has(profile.customer_id)"
-NOT_COUNTED: Final = ("not_qualified", "never_told")
+NOT_COUNTED: Final = ("not_qualified", "never_told", "recalled")
 """What we took back ourselves does not use an offer up."""
+TELLERS_MAX: Final = 4
+"""Whom more messages have told, has read one of them."""
 
 
 @dataclass(slots=True)
 class Promise:
-    """One offer at one person. `command` is the only message that has told it."""
+    """One offer at one person. `tellers` are the messages that alone have told it, as far as known.
+
+    None: the customer has certainly heard of it.
+    """
 
     made_ms: int
     until_ms: int
     stay: str | None = None
     channel: str | None = None
     provisional: bool = False
-    command: str | None = None
+    tellers: set[str] | None = None
     redeemed_ms: int | None = None
     order: str | None = None
     taken_back_ms: int | None = None
@@ -44,6 +49,12 @@ class Promise:
     def is_open(self, now_ms: int) -> bool:
         """Whether the customer may count on it."""
         return self.fate() is None and now_ms < self.until_ms
+
+    def tell(self, teller: str | None) -> None:
+        """Let one more message tell it, or somebody who has asked."""
+        if self.tellers is not None:
+            told = self.tellers | {teller} if teller is not None else set()
+            self.tellers = told if 0 < len(told) <= TELLERS_MAX else None
 
     def over_ms(self) -> int:
         """When it was over, or will be; a no counts as long as the promise would have lasted."""

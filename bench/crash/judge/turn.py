@@ -130,15 +130,17 @@ class Turn(Walk):
                 self.go_on(stay)
 
     def _exit(self, event: Occurrence) -> None:
+        recalled: set[str] = set()
         for stay in list(self.person.stays.values()):
             if stay.entry_ms > self.occurred_ms:
                 continue
             for one in stay.journey.get("exits", ()):
                 if one["on"] == event.type and self.holds(one.get("when"), event, stay):
-                    self._end(stay, "exit")
+                    recalled |= self._end(stay, "exit")
                     if "then" in one and stay.step is not None:
                         self.farewell(stay, one["then"])
                     break
+        self.forget_recalled(recalled)
         if event.type in self.model.exit_types:
             oldest_ms = self.now_ms - REMEMBERED_MS
             if self.occurred_ms >= oldest_ms:
@@ -148,14 +150,15 @@ class Turn(Walk):
                     kept.remove(min(kept, key=lambda held: held[0]))
                 self.person.exits = kept
 
-    def _end(self, stay: Stay, reason: str) -> None:
+    def _end(self, stay: Stay, reason: str) -> frozenset[str]:
         recalled = [one for one in stay.open if not one.audience]
         self.told.append(("ended", stay.id, reason, frozenset(one.id for one in recalled)))
         del self.person.stays[stay.id]
         if stay.step is not None:
             self.remember_end(stay)
-        self.recall(stay, recalled)
+        gone = self.recall(stay, recalled)
         self.leave_audiences(stay)
+        return gone
 
     def _enter(self, event: Occurrence) -> None:
         for name, journey in sorted(self.model.journeys.items()):
@@ -281,5 +284,5 @@ class Turn(Walk):
             if stay.awaited == place:
                 stay.awaited = command
         for held in self.person.promises.held.values():
-            if held.command == place:
-                held.command = command
+            if held.tellers and place in held.tellers:
+                held.tellers = held.tellers - {place} | {command}

@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from bench.crash.judge.offering import Offering
 from bench.crash.judge.permission import GRACE_MS, Stop, Wish
+from bench.crash.judge.person import Stay
 from bench.crash.judge.promises import Promise
 from bench.crash.judge.records import duration_ms
-
-if TYPE_CHECKING:
-    from bench.crash.judge.person import Stay
 
 Word = Mapping[str, Any]
 # Why somebody is held, where they stand, and until when.
 Standing = tuple[str | None, str | None, int | None]
 REACHING: Final = frozenset({"send", "task", "audience"})
+OF_OFFERS: Final = {"name": "offers", "kind": "promotional", "steps": (), "exits": ()}
+"""The journey in whose name an offer writes itself."""
 
 
 class Walk(Offering):
@@ -308,11 +308,19 @@ class Walk(Offering):
         return {**word, "offer": None, "variables": {}, **offer["otherwise"]}
 
     def say_instead(self, name: str, made: Promise) -> None:
-        """Tell at once who turned out not to qualify what is said in place of their promise."""
+        """Tell at once who turned out not to qualify what is said in place of their promise.
+
+        Where no run has told it, or that is over, the offer itself does, if it can write.
+        """
         stay = self.person.stays.get(made.stay or "")
         otherwise = self.model.offers[name].get("otherwise")
-        if stay is None or made.channel is None or otherwise is None:
+        if made.channel is None or otherwise is None:
             return
+        if stay is None:
+            if self.model.channels.get(made.channel, {}).get("kind") != "message":
+                return
+            times = (self.now_ms, self.now_ms)
+            stay = Stay(f"offers/{name}#1", OF_OFFERS, name, *times, [], {})
         wish = self._wish(stay, "send", {"channel": made.channel}, self.now_ms)
         place = (stay.id, "otherwise", made.channel)
         paused = self.pause_on(wish.journey, wish.channel, wish.command_class)
