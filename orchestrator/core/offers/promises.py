@@ -185,16 +185,17 @@ def close(draft: Draft, name: str, promise: Promise, reason: PromiseEnd) -> None
     draft.log(PromiseEnded(name, reason, promise.channel, otherwise, cancelled))
 
 
-def restore(draft: Draft, name: str, promise: Promise) -> None:
+def restore(draft: Draft, name: str, promise: Promise) -> bool:
     """Open a promise again that was recalled, because its message has arrived all the same.
 
-    Where something else was promised meanwhile, that one stands.
+    Return whether it is: where something else was promised meanwhile, that one stands.
     """
     if draft.journeys.offers.get(name) is not None and contradicted(draft, name) is not None:
-        return
+        return False
     promise = replace(told_by(promise, ()), closed_ms=None, closed=None)
     draft.change_promises({**draft.promises, name: promise})
     _log_promised(draft, name, promise)
+    return True
 
 
 def is_greeted(draft: Draft, name: str) -> bool:

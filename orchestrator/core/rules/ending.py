@@ -155,7 +155,9 @@ def _recall(
     if draft.contact.sends:
         draft.contact = uncounted(draft.contact, (command.id for command in recalled))
     if draft.promises:
-        _take_back(draft, frozenset(command.id for command in recalled))
+        # One event may end several enrollments whose messages tell the same promise.
+        before = (command_id for command in draft.commands for command_id in command.cancels)
+        _take_back(draft, frozenset((*before, *(command.id for command in recalled))))
     for (kind, channel, promotional), commands in lanes.items():
         draft.emit(
             enrollment,

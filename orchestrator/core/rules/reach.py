@@ -121,6 +121,8 @@ def greet(draft: Draft, step: str, otherwise: Otherwise, *, channel: str, instea
     )
     word = _said_instead(otherwise, Send(channel=channel, template=otherwise.template))
     attempt = Attempt(step, channel, command_class, draft.expires_at_ms(command_class, now_ms))
+    if not may_say_instead(draft, sender, attempt):
+        return
     command = _say_at_once(draft, sender, attempt, word, delivery="at_most_once")
     if command is not None:
         count(draft, command)
@@ -312,15 +314,14 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
     expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms, word.expires_after)
     channel = word.channel
     attempt = Attempt(FAREWELL_STEP, channel, command_class, expires_at_ms, offer=word.offer)
-    _say_at_once(draft, enrollment, attempt, word, delivery=word.delivery or "at_least_once")
+    if may_say_farewell(draft, enrollment, attempt):
+        _say_at_once(draft, enrollment, attempt, word, delivery=word.delivery or "at_least_once")
 
 
 def _say_at_once(
     draft: Draft, enrollment: Enrollment, attempt: Attempt, word: Send, *, delivery: str
 ) -> Command | None:
-    """Emit a message that cannot wait and that no enrollment keeps; None when it is refused."""
-    if not may_say_farewell(draft, enrollment, attempt):
-        return None
+    """Emit a message that cannot wait and that no enrollment keeps; None without its words."""
     told = _told(draft, enrollment, word)
     filled = _filled(draft, enrollment, attempt.step, word, told)
     if filled is None:
