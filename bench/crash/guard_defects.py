@@ -101,6 +101,109 @@ def _return_unchecked(put: Put) -> None:
     put(outcomes, "contradicted", lambda *_: None)
 
 
+def _recalled_but_promised(put: Put) -> None:
+    """A promise outlives the messages that alone have told it, and holds the next one up."""
+    from orchestrator.core.rules import ending
+
+    put(ending, "_take_back", lambda *_: None)
+
+
+def _recalled_for_good(put: Put) -> None:
+    """What arrived although it was recalled counts for nothing."""
+    from orchestrator.core.offers import outcomes
+
+    put(outcomes, "restore", lambda *_: False)
+
+
+def _arrived_unchecked(put: Put) -> None:
+    """What arrived although it was recalled stands beside what was promised meanwhile."""
+    from orchestrator.core.offers import outcomes, promises
+
+    restore, asked = promises.restore, promises.contradicted
+
+    def unasked(draft: Any, name: str, promise: Any) -> bool:
+        put(promises, "contradicted", lambda *_: None)
+        try:
+            return bool(restore(draft, name, promise))
+        finally:
+            put(promises, "contradicted", asked)
+
+    put(outcomes, "restore", unasked)
+
+
+def _first_message_only(put: Put) -> None:
+    """A promise knows the first message only that has told it."""
+    from orchestrator.core.offers import promises
+
+    told = promises.grant
+
+    def once(draft: Any, name: str, promise: Any, *, command: str | None = None) -> None:
+        if draft.promises.get(name) is not promise:
+            told(draft, name, promise, command=command)
+
+    put(promises, "grant", once)
+
+
+def _orders_tell_nothing(put: Put) -> None:
+    """What an order has named may still be taken back as never told, as it was once."""
+    from orchestrator.core.offers import outcomes
+
+    put(outcomes, "_redeem", _keeping_tellers(outcomes))
+
+
+def _keeping_tellers(outcomes: Any) -> Callable[..., None]:
+    redeem = outcomes._redeem  # noqa: SLF001
+
+    def forgetful(draft: Any, *about: Any) -> None:
+        from msgspec.structs import replace
+
+        before = draft.promises
+        redeem(draft, *about)
+        after = {
+            name: replace(one, command=before[name].command, also=before[name].also)
+            if name in before
+            else one
+            for name, one in draft.promises.items()
+        }
+        draft.change_promises(after)
+
+    return forgetful
+
+
+def _greeted_in_runs_only(put: Put) -> None:
+    """Who asked on a page, and turns out to be loyal, hears nothing."""
+    from orchestrator.core.rules import reach
+
+    put(reach, "greet", lambda *_, **__: None)
+
+
+def _greeted_without_caps(put: Put) -> None:
+    """A greeting in the name of an offer asks no caps, as it did not once."""
+    from orchestrator.core.rules import reach
+
+    may = reach.may_say_instead
+
+    def leave(draft: Any, enrollment: Any, attempt: Any) -> bool:
+        ask = reach.may_say_farewell if enrollment.journey == reach.OFFER_JOURNEY else may
+        return bool(ask(draft, enrollment, attempt))
+
+    put(reach, "may_say_instead", leave)
+
+
+def _best_hour_of_the_shop(put: Put) -> None:
+    """The best hour keeps the shop's quiet hours, whatever the next message's channel says."""
+    from orchestrator.core.rules import waiting
+
+    put(waiting, "quiet_after", lambda draft, *_: [draft.journeys.shop.quiet_hours])
+
+
+def _best_hour_unexplained(put: Put) -> None:
+    """The log says which hour it is, but not why: what was named counts as learned."""
+    from orchestrator.core.rules.learning import hours
+
+    put(hours, "NAMED", hours.LEARNED)
+
+
 def _on_every_channel(put: Put) -> None:
     """A message that may take several channels takes them all."""
     from orchestrator.core.rules import reach
@@ -172,6 +275,15 @@ GUARD_DEFECTS: Final[Mapping[str, tuple[Callable[[Put], None], str]]] = {
     "morning-unchecked": (_morning_unchecked, "cap"),
     "promises-contradict": (_promises_contradict, "promise"),
     "return-unchecked": (_return_unchecked, "promise"),
+    "recalled-but-promised": (_recalled_but_promised, "lost"),
+    "recalled-for-good": (_recalled_for_good, "lost"),
+    "arrived-unchecked": (_arrived_unchecked, "promise"),
+    "first-message-only": (_first_message_only, "doubled"),
+    "orders-tell-nothing": (_orders_tell_nothing, "state"),
+    "greeted-in-runs-only": (_greeted_in_runs_only, "lost"),
+    "greeted-without-caps": (_greeted_without_caps, "cap"),
+    "best-hour-of-the-shop": (_best_hour_of_the_shop, "lost"),
+    "best-hour-unexplained": (_best_hour_unexplained, "lost"),
     "on-every-channel": (_on_every_channel, "twice"),
     "impatient": (_impatient, "twice"),
     "confirmations-ask-consent": (_confirmations_ask_consent, "lane"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.crash.furnish import ZONE
 from bench.crash.judge.history import home_of, murmur2
 
 if TYPE_CHECKING:
@@ -262,6 +263,10 @@ def _signed_up(teller: Teller, at_ms: int, customer: str) -> None:
         attributes["preferred_channel"] = teller.random.choice(("email", "sms", "push", "web"))
     if teller.random.random() < 0.2:
         attributes["zone"] = teller.random.choice(ZONES)
+    if customer.endswith(("0", "4", "8")):
+        # The hour of the run, or for who lives elsewhere one that does not come.
+        start = datetime.fromtimestamp(teller.start_ms / 1000, UTC)
+        attributes["preferred_hour"] = start.astimezone(ZONE).hour
     # Some say who they are when they have been promised something already.
     known_ms = at_ms + teller.random.choice((0, 0, 9_000, 15_000))
     if teller.random.random() < 0.9:

@@ -136,6 +136,8 @@ class Person:
     exits: list[tuple[int, Occurrence]] = field(default_factory=list)
     permission: Permission = field(default_factory=Permission)
     promises: Promises = field(default_factory=Promises)
+    answers: Counter[int] = field(default_factory=Counter)
+    """How often they have opened something, by the hour of the day."""
 
     def differences(self, state: Customer) -> list[str]:
         """Compare with the state that the changelog ends with."""

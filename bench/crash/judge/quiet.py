@@ -25,7 +25,7 @@ class Quiet:
         hours = self._channels.get(channel, self._shop)
         if hours is None or hours == "none":
             return None
-        local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(self._zone_of(zone))
+        local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(self.zone_of(zone))
         minute = local.hour * 60 + local.minute
         begin, end = _minutes(hours["from"]), _minutes(hours["to"])
         quiet = begin <= minute < end if begin < end else minute >= begin or minute < end
@@ -36,7 +36,8 @@ class Quiet:
             over += timedelta(days=1)
         return round(over.timestamp() * 1000)
 
-    def _zone_of(self, zone: object) -> ZoneInfo:
+    def zone_of(self, zone: object) -> ZoneInfo:
+        """Return where somebody is, by what their profile says; else where the shop is."""
         try:
             return ZoneInfo(str(zone)) if zone else self._zone
         except (KeyError, ValueError, OSError):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.crash.judge.hours import hour_of
 from bench.crash.judge.permission import ARRIVED
 from bench.crash.judge.person import (
     FINALS,
@@ -98,6 +99,9 @@ class Turn(Walk):
             self._learn(event)
         elif event.type in FINALS:
             self._learn(event)
+            if event.type == "message.opened":
+                zone = self.model.quiet.zone_of(person.attributes.get("zone", (None, None))[1])
+                person.answers[hour_of(self.occurred_ms, zone)] += 1
             self._finish(event.data["command_id"], FINALS[event.type])
 
     def _learn(self, event: Occurrence) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from bench.crash.judge.hours import best_hour
 from bench.crash.judge.offering import Offering
 from bench.crash.judge.permission import GRACE_MS, Stop, Wish
 from bench.crash.judge.person import Stay
@@ -55,8 +56,9 @@ class Walk(Offering):
         while position < len(steps):
             step = steps[position]
             if "wait" in step:
-                self._stand(stay, step["id"], self.now_ms + duration_ms(step["wait"]))
-                self.told.append(("moved", stay.id, stay.step, stay.wake_at_ms))
+                until_ms, why = self._over(stay, position)
+                self._stand(stay, step["id"], until_ms)
+                self.told.append(("moved", stay.id, stay.step, until_ms, why))
                 return
             if "end" in step:
                 break
@@ -80,6 +82,22 @@ class Walk(Offering):
                 position = self._branch(stay, step)
             stay.tried = ()
         self._complete(stay)
+
+    def _over(self, stay: Stay, position: int) -> tuple[int, str | None]:
+        """Return when a wait is over, and why then."""
+        word = stay.journey["steps"][position]["wait"]
+        if isinstance(word, str):
+            return self.now_ms + duration_ms(word), None
+        following = stay.journey["steps"][position + 1]["send"]
+        wish = self._wish(stay, "send", following, self.now_ms)
+        return best_hour(
+            self.now_ms,
+            duration_ms(word["within"]),
+            self.model.quiet.zone_of(self.person.attributes.get("zone", (None, None))[1]),
+            lambda at_ms: self._quiet_until_ms(stay, wish, at_ms) is not None,
+            named=self.person.attributes.get("preferred_hour", (None, None))[1],
+            answers=self.person.answers,
+        )
 
     def _stand(
         self,
@@ -234,7 +252,7 @@ class Walk(Offering):
             self.model.shop,
             first=self.promoted is None,
             going=going or [],
-            quiet_until_ms=self._quiet_until_ms(stay, wish),
+            quiet_until_ms=self._quiet_until_ms(stay, wish, self.now_ms),
         )
         if stop is not None:
             return (*stop[:3], min(stop[3], too_late_ms)) if stop[0] == "held" else stop
@@ -259,14 +277,14 @@ class Walk(Offering):
         may = self.may_promise(wish.offer, wish.channel, stay.id)
         return may if isinstance(may, str) else None
 
-    def _quiet_until_ms(self, stay: Stay, wish: Wish) -> int | None:
-        """Return when the quiet hours end that a message has come into."""
+    def _quiet_until_ms(self, stay: Stay, wish: Wish, at_ms: int) -> int | None:
+        """Return when the quiet hours end that a message comes into at an instant."""
         says = stay.journey.get("quiet_hours")
         keeps = wish.command_class != "transactional" if says is None else says == "keep"
         if not keeps:
             return None
         zone = self.person.attributes.get("zone", (None, None))[1]
-        return self.model.quiet.until_ms(wish.channel, zone, self.now_ms)
+        return self.model.quiet.until_ms(wish.channel, zone, at_ms)
 
     def _speak(self, stay: Stay, name: str, wish: Wish, word: Word) -> int | None:
         """Say it, if it can be filled in; return when that expires."""

@@ -36,7 +36,8 @@ def form(entry: Mapping[str, Any], commands: Mapping[str, CommandLine]) -> tuple
         case "entered":
             return ("entered", entry["enrollment"])
         case "moved":
-            return ("moved", entry["enrollment"], entry["step"], entry["wake_at_ms"])
+            place = (entry["enrollment"], entry["step"])
+            return ("moved", *place, entry["wake_at_ms"], entry.get("detail"))
         case "ended":
             recalled = frozenset(entry.get("cancelled", ()))
             return ("ended", entry["enrollment"], entry["reason"], recalled)
