@@ -13,7 +13,7 @@ from bench.crash.judge.checker import judge
 from tests.crash.synthetic import SHOP_LAG_MS, furnished, history_of
 
 # A bug may need a customer to whom just that happens.
-SEEDS = (7, 8, 9, 10)
+SEEDS = (7, 8, 9, 10, 12, 15, 21)
 
 
 @pytest.mark.parametrize("name", sorted(GUARD_DEFECTS))
@@ -77,6 +77,8 @@ def test_the_histories_hold_what_the_laws_are_about():
                 seen[entry["kind"]] += 1
                 seen[entry.get("reason", "")] += 1
                 seen[entry.get("step", "")] += 1
+                seen[entry.get("journey", "")] += 1
+                seen[(entry.get("detail") or "").partition(":")[0]] += 1
 
     for wanted in (
         *("resumed", "paused", "quiet_hours", "spacing", "handoff", "delivery"),
@@ -84,6 +86,7 @@ def test_the_histories_hold_what_the_laws_are_about():
         *("promised", "promise_confirmed", "promise_ended", "offer_granted", "offer_refused"),
         *("offer_contradicted", "offer_not_qualified", "offer_redeemed", "redemption_refused"),
         *("redemption_undone", "rejected", "never_told", "not_qualified", "otherwise"),
+        *("recalled", "offers", "named", "best_hours", "learned"),
     ):
         assert seen[wanted] > 0, wanted
 

@@ -108,7 +108,7 @@ class Offering(Moment):
                 held.why = "never_told"
 
     def _arrived(self, command: str) -> bool:
-        """What tells a promise has arrived; return whether one counts again that was recalled."""
+        """Note that a message has arrived; return whether a promise counts again that it tells."""
         again = False
         for name, held in self._told_by(command):
             if held.is_open(self.now_ms):
