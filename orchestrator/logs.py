@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -25,7 +26,10 @@ _PERSONAL = ("customer", "customer_id", "subject", "key")
 _NEVER = ("value", "data", "headers", "variables", "recipient", "attributes")
 
 # Libraries that tell at `info` what our own lines tell better.
-_CHATTY = ("aiokafka", "faust", "mode", "asyncio", "docker", "testcontainers", "urllib3")
+_CHATTY = (
+    *("aiokafka", "faust", "mode", "asyncio", "docker", "testcontainers", "urllib3"),
+    *("aiohttp", "aiosmtplib"),
+)
 
 
 def configure(*, level: str = "info", style: str = "auto") -> None:
@@ -63,16 +67,20 @@ def configure(*, level: str = "info", style: str = "auto") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    floor = logging.DEBUG if level == "debug" else logging.WARNING
+    # At debug a Kafka client writes down the bytes of every request: everybody's data.
+    floor = logging.INFO if level == "debug" else logging.WARNING
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(floor, root.level))
 
 
 def _renderers(*, human: bool) -> list[Processor]:
+    """Return what makes a line of an event. A traceback names places, never what they held."""
     if human:
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        plain = structlog.dev.plain_traceback
+        colors = sys.stderr.isatty()
+        return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
     return [
-        structlog.processors.dict_tracebacks,
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
         structlog.processors.JSONRenderer(serializer=_to_json),
     ]
 

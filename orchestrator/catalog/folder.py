@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from orchestrator.catalog.draft import Draft, read_journey, read_model
 from orchestrator.catalog.findings import Finding, instead, quoted, shortened
 from orchestrator.catalog.offers import OfferFile, offer_findings
+from orchestrator.catalog.rules.derived import derived_findings
 from orchestrator.catalog.rules.journeys import Surroundings, journey_findings, shop_findings
 from orchestrator.catalog.rules.pressure import pressure_findings, ring_findings
 from orchestrator.catalog.rules.promises import clash_findings, ended_findings
@@ -133,6 +134,7 @@ def _read_shop(state: _Folder) -> None:
         state.findings.extend(shop_findings(str(path), tree, state.shop))
         vocabulary = Vocabulary(state.shop)
         state.findings.extend(stage_findings(str(path), tree, state.shop, vocabulary))
+        state.findings.extend(derived_findings(str(path), tree, state.shop, vocabulary))
 
 
 def _read_channels(state: _Folder) -> None:

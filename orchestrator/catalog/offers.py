@@ -12,9 +12,11 @@ import cel
 
 from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import Finding, instead, quoted, shortened
+from orchestrator.catalog.rules.derived import unknown_names
 from orchestrator.catalog.rules.expressions import FUNCTIONS
 from orchestrator.catalog.rules.stages import unknown_stages
 from orchestrator.catalog.tree import Node
+from orchestrator.catalog.vocabulary import Vocabulary
 from orchestrator.core.language.offers import Offer
 from orchestrator.core.language.scalars import NAME_PATTERN
 from orchestrator.core.offers.terms import Offers, says_of
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from orchestrator.core.language.shop import Shop
 
 # Conditions of offers hold for a customer, whatever happens and whatever else they hold.
-QUALIFIES_SEES: Final = frozenset({"profile", "now_ms"})
-KNOWN_SEES: Final = frozenset({"profile"})
+QUALIFIES_SEES: Final = frozenset({"profile", "segments", "now_ms"})
+KNOWN_SEES: Final = frozenset({"profile", "segments"})
 OFFERS_MAX: Final = 500
 
 
@@ -79,7 +81,7 @@ def offer_findings(
         if shop is not None:
             found += _bad_times(name, offer, shop)
             found += _bad_languages(offer, shop)
-            found += _bad_stages(offer, frozenset(stage.name for stage in shop.stages))
+            found += _bad_names_of_shop(offer, Vocabulary(shop))
         for place, message in found:
             where = f"{name}: {'.'.join(place)}: "
             yield Finding(file.path, file.tree.line_of(name, *place), where + message)
@@ -136,11 +138,15 @@ def _bad_conditions(offer: Offer) -> Iterator[Found]:
         yield ("known_when",), "is asked of acquisition offers only; write `acquisition: true`"
 
 
-def _bad_stages(offer: Offer, names: frozenset[str]) -> Iterator[Found]:
+def _bad_names_of_shop(offer: Offer, vocabulary: Vocabulary) -> Iterator[Found]:
     for word in ("qualifies", "known_when"):
         condition = getattr(offer, word)
         if condition is not None:
-            yield from (((word,), message) for message in unknown_stages(condition, names))
+            named = (
+                *unknown_stages(condition, vocabulary.stages),
+                *unknown_names(condition, vocabulary),
+            )
+            yield from (((word,), message) for message in named)
 
 
 def _faults(expression: Expression, sees: frozenset[str], *, asks: bool) -> Iterator[str]:
@@ -153,7 +159,7 @@ def _faults(expression: Expression, sees: frozenset[str], *, asks: bool) -> Iter
     if not asks or expression.roots - sees:
         return
     try:
-        value = expression.evaluate(cel.Context({"profile": {}, "now_ms": 1}))
+        value = expression.evaluate(cel.Context({"profile": {}, "segments": [], "now_ms": 1}))
     except Exception:  # noqa: BLE001 - A missing attribute proves nothing.
         return
     if not isinstance(value, bool):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.catalog.rules.expressions import FUNCTIONS, MEMBERS
 from orchestrator.catalog.schema import model_schema
 from orchestrator.core.expressions.templates import FILTERS, TAGS
-from orchestrator.core.language import journey, offers, shop, stages, words
+from orchestrator.core.language import attributes, journey, offers, shop, stages, words
 from orchestrator.core.language.journey import STEP_WORDS
 
 if TYPE_CHECKING:
@@ -86,6 +86,10 @@ def _page(folder: Path) -> Iterator[str]:
     for each, one in (("of `stages`", stages.CustomerStage), ("of its `on`", stages.Way)):
         yield f"Each {each}:\n"
         yield from _fields(one)
+    yield "Each of `attributes` ([what becomes of them](profile.md)):\n"
+    yield from _fields(attributes.DerivedAttribute)
+    yield "Each of its `tiers`:\n"
+    yield from _fields(attributes.Tier)
     yield "## channels.yaml\n"
     yield "A mapping from the name of each channel to:\n"
     yield from _fields(shop.Channel)
@@ -166,6 +170,10 @@ def _text_kind(one: dict[str, Any]) -> str:
         return "time table"
     if "[01]" in one.get("pattern", ""):
         return "time of day"
+    if one.get("pattern", "").startswith("^(items"):
+        return "field of the event's data"
+    if one.get("pattern", "").startswith("^[A-Z]{3}"):
+        return "currency"
     if one.get("pattern", "").startswith("^[a-z][a-z0-9_]*("):
         return "event type"
     return "name" if "pattern" in one else "text"
@@ -247,8 +255,9 @@ def _tail() -> str:
 
 An entry sees `event` and `profile` (the profile after the event was applied to it); an exit, a goal and an event that a wait
 listens for see `event`, `profile`, `trigger` and `enrollment`; steps see `profile`, `trigger` and `enrollment`; a segment and a
-date see `profile`. All but these and the conditions of waits without an event also see `offers`, the names of the promises that
-the customer holds (`"welcome10" in offers`). `now_ms` is the decision's time in epoch milliseconds. {members}. `trigger` is the event that entered;
+date see `profile`. All of them see `segments`, the names of the shop's segments that the customer is in (`"big_spenders" in segments`);
+only a segment of `shop.yaml`, a stage and a derived attribute do not. All but a segment, a date and the conditions of waits without
+an event also see `offers`, the names of the promises that the customer holds (`"welcome10" in offers`). `now_ms` is the decision's time in epoch milliseconds. {members}. `trigger` is the event that entered;
 money is a number there. Functions: {functions}, and the macros `has`, `all`, `exists`, `exists_one`, `map`, `filter`.
 
 ## Templates
@@ -257,7 +266,7 @@ money is a number there. Functions: {functions}, and the macros `has`, `all`, `e
 [Liquid](https://shopify.github.io/liquid/). A customer's `profile.locale` chooses the language: `es-MX` is answered by `es`,
 and who names none gets the shop's. Every variable must be one that the step gives; a missing value uses its default, or the
 message is refused with a reason. `html` is escaped. `{{{{ snippets.… }}}}` are the brand's words of `shop.yaml`. Nothing in a
-template reads a clock or a file. Tags: {tags}. Filters: {filters}."""
+template reads a clock or a file. `{{{{ total | money: "EUR" }}}}` writes an amount as the customer's locale does. Tags: {tags}. Filters: {filters}."""
 
 
 if __name__ == "__main__":

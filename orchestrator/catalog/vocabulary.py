@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.core.language.attributes import AMOUNTS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.core.language.attributes import DerivedAttribute
     from orchestrator.core.language.shop import Shop
 
 
@@ -35,7 +38,7 @@ _PRODUCT: Final = {key: value for key, value in _ITEM.items() if key != "quantit
 _CART: Final = {"cart_id": "c-17", "items": [_ITEM]}
 _ORDER: Final = {"order_id": "1001"}
 _OFFER: Final = {"offer": "winter_10"}
-_TASK: Final = {"task_id": "t-1"}
+_TASK: Final = {"task_id": "t-1", "by": "eva"}
 _FEEDBACK: Final = {"command_id": "b6f1"}
 
 # An example of everything that the data of a type may hold by the contract.
@@ -76,7 +79,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "product.back_in_stock": {"sku": "tent-2"},
     "price.dropped": {"sku": "tent-2"},
     "task.claimed": _TASK,
-    "task.closed": _TASK,
+    "task.closed": {**_TASK, "outcome": "sold"},
     "enrollment.exit_requested": {"enrollment": "welcome#1"},
     "handoff.started": {},
     "handoff.ended": {},
@@ -85,7 +88,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "message.delivered": _FEEDBACK,
     "message.opened": _FEEDBACK,
     "message.clicked": _FEEDBACK,
-    "message.replied": {**_FEEDBACK, "answer": ANYTHING},
+    "message.replied": {**_FEEDBACK, "answer": ANYTHING, "text": "Yes, please"},
     "message.bounced": _FEEDBACK,
     "message.failed": _FEEDBACK,
     "message.unsubscribed": _FEEDBACK,
@@ -103,6 +106,17 @@ class Vocabulary:
         self.own: Final = frozenset(shop.events) - frozenset(EXAMPLES)
         self.types: Final = frozenset(EXAMPLES) | frozenset(shop.events)
         self.stages: Final = frozenset(stage.name for stage in shop.stages)
+        self.segments: Final = frozenset(shop.segments)
+        self.derived: Final = frozenset(shop.attributes)
+        self.tiers: Final = {
+            name: frozenset(tier.name for tier in says.tiers)
+            for name, says in shop.attributes.items()
+            if says.tiers is not None
+        }
+        # An example of what the profile holds that the shop itself declares.
+        self.profile: Final = {
+            name: _derived_example(says) for name, says in shop.attributes.items()
+        }
 
     def example(self, event_type: str) -> dict[str, Any] | None:
         """Return example data with every known field, None when any field may be there."""
@@ -116,6 +130,14 @@ class Vocabulary:
         if of_items:
             example["items"] = [{**dict.fromkeys(of_items, ANYTHING), **_ITEM}]
         return example
+
+
+def _derived_example(says: DerivedAttribute) -> Any:
+    if says.make == "count":
+        return 1
+    if says.make in AMOUNTS:
+        return 1.0
+    return ["tent-2"] if says.make == "values" else "outdoor"
 
 
 def known(value: Any) -> Any:

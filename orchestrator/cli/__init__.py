@@ -37,6 +37,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("orchestrator.cli.pause:resume", "Let go out again what is paused."),
     "simulate": ("orchestrator.cli.authoring.simulate:simulate", "Play scenarios in virtual time."),
     "explain": ("orchestrator.cli.explain:explain", "Say what a customer got or not, and why."),
+    "export": (
+        "orchestrator.cli.privacy.export:export",
+        "Tell everything known of a customer.",
+    ),
+    "erase": ("orchestrator.cli.privacy.erase:erase", "Forget customers, and prove it."),
     "replay": ("orchestrator.cli.replay:replay", "Make recorded decisions again and compare them."),
     "docs": ("orchestrator.cli.authoring.docs:docs", "Write a site about the journeys."),
     "dead-letters": (

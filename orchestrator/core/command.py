@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from orchestrator.core.customer import Cause
+from orchestrator.core.people.context import TaskContext
 
 # The CloudEvents source of everything that the orchestrator writes.
 SOURCE: Final = "/orchestrator"
@@ -53,8 +54,8 @@ class Command(Struct, frozen=True, gc=False):
     """One instruction to the senders of a channel, born once with its id and sequence.
 
     `cancels` holds command ids for `message.cancel` and `task.close`; `audience` names the
-    audience of `audience.add` and `audience.remove`; `promise` stands beside an `offer`; the other
-    fields are the contract's.
+    audience of `audience.add` and `audience.remove`; `promise` stands beside an `offer`; `queue`
+    and `context` belong to `task.create`; the other fields are the contract's.
     """
 
     id: str
@@ -83,6 +84,8 @@ class Command(Struct, frozen=True, gc=False):
     cancels: tuple[str, ...] = ()
     traceparent: str | None = None
     promise: CommandPromise | None = None
+    queue: str | None = None
+    context: TaskContext | None = None
 
     @property
     def promotional_lane(self) -> bool:

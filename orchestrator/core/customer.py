@@ -21,6 +21,8 @@ REMEMBERED_EXIT_MS: Final = 72 * 3_600_000
 ENDED_KEYS_MAX: Final = 256
 SENT_MAX: Final = 16
 ENDED_KEY_MS: Final = 30 * 86_400_000
+# What a person is told of the last messages.
+RECENT_MAX: Final = 2
 # Why an enrollment is held at a step: somebody has paused what the step would send.
 PAUSED: Final = "paused"
 
@@ -77,7 +79,7 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     """A command that was emitted and is not final: an exit has to cancel it.
 
     `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`,
-    `offer` the offer that a message tells.
+    `offer` the offer that a message tells. A task is `claimed_by` who works on it.
     """
 
     id: str
@@ -89,6 +91,8 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     expires_at_ms: int
     audience: str | None = None
     offer: str | None = None
+    claimed_by: str | None = None
+    claimed_ms: int | None = None
 
 
 class Enrollment(Struct, frozen=True, array_like=True, gc=False):
@@ -240,13 +244,26 @@ class Removal(Struct, frozen=True, array_like=True, gc=False):
     time_ms: int
 
 
+class Recent(Struct, frozen=True, array_like=True, gc=False):
+    """A message of late, and what became of it, for a person who talks to the customer next."""
+
+    id: str
+    time_ms: int
+    channel: str
+    template: str
+    journey: str
+    fate: str = "sent"
+    fate_ms: int | None = None
+
+
 class Contact(Struct, frozen=True, array_like=True, gc=False):
     """Whether and how a customer may be reached.
 
     `consents` are by channel and class (`email/promotional`); `bounced` says by channel since when
     its address is dead; `talking_until_ms` is until when one of our people talks to the customer;
     `promoted_ms` is when the newest promotional message was emitted; `responses` are by
-    channel; `removals` are those from audiences that nobody has acknowledged, oldest first.
+    channel; `removals` are those from audiences that nobody has acknowledged, oldest first;
+    `recent` are the newest messages, newest last.
     """
 
     consents: Mapping[str, Consent] = field(default_factory=dict)
@@ -256,6 +273,7 @@ class Contact(Struct, frozen=True, array_like=True, gc=False):
     promoted_ms: int = 0
     responses: Mapping[str, Response] = field(default_factory=dict)
     removals: tuple[Removal, ...] = ()
+    recent: tuple[Recent, ...] = ()
 
 
 NO_CONTACT: Final = Contact()
@@ -272,6 +290,43 @@ class AnsweredHours(Struct, frozen=True, array_like=True, gc=False):
     counts: bytes
 
 
+class Erased(Struct, frozen=True, array_like=True, gc=False):
+    """That the customer was forgotten: nothing that happened up to `at_ms` counts any more.
+
+    `entries` is the highest ordinal of an enrollment by then, so that no id is used twice;
+    `fenced_until_ms` is until when senders may still meet what was recalled.
+    """
+
+    at_ms: int
+    entries: int = 0
+    fenced_until_ms: int | None = None
+
+
+class Tally(Struct, frozen=True, array_like=True, gc=False):
+    """What was counted under one customer id for derived attributes.
+
+    `content` is MessagePack that only `core/derived/tally` reads, so that events that count for
+    nothing do not pay for it. Of two of one id, the one with the larger `version` holds everything.
+    """
+
+    version: int
+    content: bytes
+
+
+class Derived(Struct, frozen=True, array_like=True, gc=False):
+    """What derived attributes are made of.
+
+    `due_ms` is when the next event leaves a window; `tallies` are by the id they were counted
+    under.
+    """
+
+    due_ms: int | None = None
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+
+
+NO_DERIVED: Final = Derived()
+
+
 class Customer(Struct, frozen=True, array_like=True, gc=False):
     """Everything `decide` knows about one customer id.
 
@@ -281,6 +336,7 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     `promises` are by the name of the offer.
     `extensions` holds what a newer release of the same format wrote and this one keeps untouched.
     `earned` are the events that count for a stage, by stage and event type: 6 bytes each.
+    `erased` stays when the customer is forgotten, also while a new life goes on beside it.
     """
 
     id: str
@@ -301,6 +357,8 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     promises: Mapping[str, Promise] = field(default_factory=dict)
     earned: Mapping[str, bytes] = field(default_factory=dict)
     hours: AnsweredHours | None = None
+    erased: Erased | None = None
+    derived: Derived = NO_DERIVED
 
 
 _encoder = msgpack.Encoder()
@@ -364,12 +422,23 @@ def oldest_removal_ms(customer: Customer) -> int | None:
 
 def wake_at_ms(customer: Customer) -> int | None:
     """Return the customer's earliest due time, or None."""
-    return earliest_ms(customer.enrollments, customer.watches)
+    return earliest_ms(customer.enrollments, customer.watches, customer.erased, customer.derived)
 
 
-def earliest_ms(enrollments: Iterable[Enrollment], watches: Mapping[str, Watch]) -> int | None:
-    """Return the earliest time at which a wait is over or something enters, or None."""
-    earliest: int | None = None
+def earliest_ms(
+    enrollments: Iterable[Enrollment],
+    watches: Mapping[str, Watch],
+    erased: Erased | None,
+    derived: Derived,
+) -> int | None:
+    """Return the earliest time at which a wait is over, something enters or leaves a window.
+
+    The fences of who was erased have an end too.
+    """
+    earliest = derived.due_ms
+    if erased is not None and erased.fenced_until_ms is not None:
+        fenced_ms = erased.fenced_until_ms
+        earliest = fenced_ms if earliest is None else min(earliest, fenced_ms)
     for one in enrollments:
         due_ms = one.wake_at_ms
         if due_ms is not None and (earliest is None or due_ms < earliest):

@@ -4,11 +4,11 @@ The journeys, the customer, what happened, and now: no clock, no randomness, no 
 Kafka type. The same arguments give the same decision for ever. It never raises: a bad event or an
 impossible state is a decision with a reason.
 
-The descent: event → dedupe → apply → stages → promises → goals → exits → waits → entries → steps →
-arbitration. A wait that has come due (`TimerFired`), a journey that looks for customers (`Visit`)
-and the end of a pause (`Resumed`) go through the same function and take only the last part of the
-way. The rules stand in `core/rules` and `core/offers`; they write into one `Draft`, which is sealed
-at the end.
+The descent: event → erased → dedupe → apply → derived attributes → stages → promises → goals →
+exits → waits → entries → steps → arbitration. A wait that has come due (`TimerFired`), a journey
+that looks for customers (`Visit`) and the end of a pause (`Resumed`) go through the same function
+and take only the last part of the way. The rules stand in `core/rules`, `core/derived` and
+`core/offers`; they write into one `Draft`, which is sealed at the end.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ from orchestrator.core.contact import (
 )
 from orchestrator.core.customer import PAUSED, Customer, wake_at_ms
 from orchestrator.core.decision import Decision, Hold, MessageFinal, Outcome, Rejection
+from orchestrator.core.derived.follow import derive_again, follow
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.offers import outcomes
 from orchestrator.core.offers.promises import confirm
+from orchestrator.core.people.recent import fated
+from orchestrator.core.people.tasks import take_task
 from orchestrator.core.profile import attributes_after, orders_after, with_attributes
 from orchestrator.core.rules.advance import go_on, release, say_otherwise
 from orchestrator.core.rules.dedupe import (
@@ -42,6 +45,13 @@ from orchestrator.core.rules.dedupe import (
 )
 from orchestrator.core.rules.draft import Draft
 from orchestrator.core.rules.enroll import enter_at, enter_by_event, enter_segments
+from orchestrator.core.rules.erasure import (
+    CUSTOMER_ERASED,
+    after_erasure,
+    erase,
+    is_forgotten,
+    lift_fence,
+)
 from orchestrator.core.rules.exits import end_by_event, reach_goals
 from orchestrator.core.rules.guard.arbitration import arbitrate
 from orchestrator.core.rules.hearing import hear, hear_profile, hear_report
@@ -90,6 +100,10 @@ def decide(journeys: Journeys, customer: Customer, event: Input, now_ms: int) ->
 
 
 def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: int) -> Decision:
+    if customer.erased is not None:
+        decided = after_erasure(customer, event, now_ms)
+        if decided is not None:
+            return decided
     match seen_before(customer.seen, event):
         case Seen.NEW:
             pass
@@ -108,10 +122,20 @@ def _decide_event(journeys: Journeys, customer: Customer, event: Event, now_ms: 
     if key is not None:
         draft.business = remember_business(customer.business, key, now_ms)
     draft.forget_expired()
+    return _applied(draft, event)
+
+
+def _applied(draft: Draft, event: Event) -> Decision:
+    """Return the decision on an event that is new, with everything that follows from it."""
+    journeys, customer, now_ms = draft.journeys, draft.customer, draft.now_ms
     # A producer's clock may run ahead. What has reached us has happened, so it is not later than
     # now: otherwise a purchase of a minute ago would not exit an entry of "in five minutes".
     occurred_ms = min(event.time_ms, now_ms)
+    if event.type == CUSTOMER_ERASED:
+        return erase(draft, occurred_ms)
     _apply(draft, event, occurred_ms)
+    if journeys.derivations is not None:
+        follow(draft, journeys.derivations, event, occurred_ms)
     if journeys.stages is not None:
         follow_stages(draft, journeys.stages, event)
     event_type = event.type
@@ -178,9 +202,12 @@ def _decide_timer(journeys: Journeys, customer: Customer, now_ms: int) -> Decisi
         return _nothing(Outcome.APPLIED, customer, now_ms)
     draft = Draft(journeys, customer, now_ms, None)
     draft.forget_expired()
+    if (customer.derived.due_ms or now_ms + 1) <= now_ms:
+        derive_again(draft)
     _go_on(draft, due)
     if draft.watches:
         come_due(draft)
+    lift_fence(draft)
     arbitrate(draft)
     if draft.attributes is not customer.attributes:
         _settle(draft, customer.attributes)
@@ -212,7 +239,7 @@ def _go_on(draft: Draft, due: Iterable[tuple[int, Enrollment]]) -> None:
 def _decide_visit(journeys: Journeys, customer: Customer, visit: Visit, now_ms: int) -> Decision:
     """Let a journey look at somebody who is there already; the same customer when nothing comes."""
     plan = journeys.visiting.get(visit.journey)
-    if plan is None or plan.version != visit.version:
+    if plan is None or plan.version != visit.version or is_forgotten(customer):
         return _nothing(Outcome.APPLIED, customer, now_ms)
     draft = Draft(journeys, customer, now_ms, None)
     if visit.occurrence_ms is None:
@@ -238,8 +265,12 @@ def _apply(draft: Draft, event: Event, occurred_ms: int) -> None:
             draft.orders = orders_after(
                 draft.orders, event, occurred_ms=occurred_ms, kept_from_ms=kept_from_ms
             )
+        case "task.claimed":
+            take_task(draft, event)
         case "task.closed":
-            _close(draft, event.data.get("task_id"), "closed")
+            said = event.data.get("outcome")
+            outcome = said if isinstance(said, str) else None
+            _close(draft, event.data.get("task_id"), "closed", detail=outcome)
         case "consent.updated" | "message.unsubscribed" | "handoff.started" | "handoff.ended":
             _learn_of_contact(draft, event)
         case _ if event.type in FINAL_OUTCOMES:
@@ -273,6 +304,9 @@ def _channel_told(draft: Draft, event: Event) -> str | None:
 
 def _take_report(draft: Draft, event: Event, occurred_ms: int) -> None:
     """Let a sender's report count for caps, for the address, the best hour and the best channel."""
+    if draft.contact.recent:
+        about, fate = (event.data.get("command_id"),), event.type.removeprefix("message.")
+        draft.contact = fated(draft.contact, about, fate, occurred_ms)
     if event.type in WEIGHTS and draft.journeys.learns_hours:
         learn_hour(draft, event.type, occurred_ms)
     if event.type in WEIGHTS and draft.journeys.chooses_channels:
@@ -301,12 +335,12 @@ def _take_answer(draft: Draft, event: Event) -> None:
             return
 
 
-def _close(draft: Draft, command_id: object, outcome: str) -> None:
+def _close(draft: Draft, command_id: object, outcome: str, *, detail: str | None = None) -> None:
     """Let go of a message or task that is final: no exit has to recall it."""
     for enrollment in draft.enrollments:
         for command in enrollment.open_commands:
             if command.id == command_id and command.kind != "audience":
-                draft.log(MessageFinal(command.id, enrollment.id, outcome))
+                draft.log(MessageFinal(command.id, enrollment.id, outcome, detail))
                 still_open = tuple(c for c in enrollment.open_commands if c is not command)
                 draft.put_open(enrollment, still_open)
                 return

@@ -21,6 +21,7 @@ class Outcome(StrEnum):
 
     APPLIED = "applied"
     DUPLICATE = "duplicate"  # Same source and id, or same business key: nothing changes.
+    IGNORED = "ignored"  # It is not younger than the customer's erasure: nothing changes.
     REJECTED = "rejected"  # A dead letter; `Decision.rejection` says why. Nothing changes.
 
 
@@ -33,6 +34,7 @@ class EndReason(StrEnum):
     VERSION_GONE = "version_gone"  # The version it entered is no longer loaded.
     STEP_GONE = "step_gone"  # The step it stands in is no longer in its version.
     STEP_FAILED = "step_failed"  # A step could not be evaluated; it never raises.
+    ERASED = "erased"  # The customer was erased.
 
 
 class Refusal(StrEnum):
@@ -57,6 +59,7 @@ class Refusal(StrEnum):
     FREQUENCY_CAP = "frequency_cap"
     ARBITRATION = "arbitration"  # Another promotion went out instead; the detail names it.
     NO_ADDRESS = "no_address"  # Nobody knows where to reach the customer on these channels.
+    ERASED = "erased"  # The customer was erased.
     PAUSED = "paused"  # Somebody has paused it, and lets nothing wait for the resume.
 
 
@@ -77,6 +80,13 @@ class Hold(StrEnum):
     HANDOFF = "handoff"  # One of our people talks to the customer.
     PAUSED = PAUSED  # Somebody has paused it.
     DELIVERY = "delivery"  # It went out; another channel is tried when it does not arrive.
+
+
+class ClaimRefusal(StrEnum):
+    """Why a person did not get a task. A closed list."""
+
+    ALREADY_CLAIMED = "already_claimed"  # Somebody else works on it.
+    NOT_OPEN = "not_open"  # It is closed or expired, or there never was one.
 
 
 class StageReason(StrEnum):
@@ -169,12 +179,35 @@ class Held(Struct, frozen=True, tag="held", tag_field="kind", gc=False):
     detail: str | None = None
 
 
-class MessageFinal(Struct, frozen=True, tag="message_final", tag_field="kind", gc=False):
-    """A sender reported a command delivered, bounced, failed or dropped."""
+class MessageFinal(
+    Struct, frozen=True, tag="message_final", tag_field="kind", gc=False, omit_defaults=True
+):
+    """A command is final: its sender reported delivered, bounced, failed or dropped.
+
+    A task is closed or expired; `detail` is the outcome with which a person has closed it.
+    """
 
     command: str
     enrollment: str
     outcome: str
+    detail: str | None = None
+
+
+class TaskClaimed(Struct, frozen=True, tag="task_claimed", tag_field="kind", gc=False):
+    """A person took a task; nobody else can until it is closed."""
+
+    command: str
+    enrollment: str
+    by: str
+
+
+class ClaimRefused(Struct, frozen=True, tag="claim_refused", tag_field="kind", gc=False):
+    """A person wanted a task that is not theirs to take; `detail` names who has it."""
+
+    command: str
+    by: str
+    reason: ClaimRefusal
+    detail: str | None = None
 
 
 class Chosen(Struct, frozen=True, tag="chosen", tag_field="kind", gc=False):
@@ -317,6 +350,22 @@ class StageWithheld(Struct, frozen=True, tag="stage_withheld", tag_field="kind",
     missing: tuple[str, ...]
 
 
+class CustomerErased(Struct, frozen=True, tag="customer_erased", tag_field="kind", gc=False):
+    """Everything known of the customer is gone; events up to `until_ms` are ignored from here on.
+
+    What ended and what was recalled stands beside it, without the keys of the enrollments.
+    """
+
+    until_ms: int
+    enrollments: int
+
+
+class AttributesDerived(Struct, frozen=True, tag="attributes_derived", tag_field="kind", gc=False):
+    """These derived attributes have another value, or none any more; values are the profile's."""
+
+    attributes: tuple[str, ...]
+
+
 LogEntry = (
     Entered
     | Moved
@@ -340,6 +389,10 @@ LogEntry = (
     | RedemptionUndone
     | StageChanged
     | StageWithheld
+    | CustomerErased
+    | TaskClaimed
+    | ClaimRefused
+    | AttributesDerived
 )
 
 

@@ -19,8 +19,16 @@ import msgspec
 
 from orchestrator.core.command import CommandClass
 from orchestrator.core.customer import Attribute
+from orchestrator.core.derived.terms import Derivations
 from orchestrator.core.entrances import Entrances
-from orchestrator.core.expressions.condition import NO_FIELDS, NOTHING, Expression, Fields, Reads
+from orchestrator.core.expressions.condition import (
+    NO_FIELDS,
+    NOTHING,
+    Expression,
+    Fields,
+    Lens,
+    Reads,
+)
 from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
 from orchestrator.core.offers.terms import Offers
 from orchestrator.core.pauses import NO_PAUSES
@@ -30,12 +38,12 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from orchestrator.core.command import Command
     from orchestrator.core.language.journey import Exit, Journey
     from orchestrator.core.language.offers import Offer
     from orchestrator.core.language.shop import Channel, Shop
     from orchestrator.core.language.stages import CustomerStage, Way
     from orchestrator.core.language.words import Heard, Until, Wait
-    from orchestrator.core.offers.terms import Terms
     from orchestrator.core.pauses import Pauses
 
 Mode = Literal["test", "live"]
@@ -128,7 +136,8 @@ class Journeys:
     ) -> None:
         self.pauses: Pauses = NO_PAUSES
         self.shop: Final = shop
-        self.offers: Final = Offers(offers, shop.zone)
+        of_segments = _converted(shop.segments.values())
+        self.offers: Final = Offers(offers, shop.zone, seen=of_segments)
         self.templates: Final = templates
         self.channels: Final = dict(channels)
         self.recipients: Final = _recipients(self.channels)
@@ -164,23 +173,23 @@ class Journeys:
         self.exit_types: Final = frozenset(self.exit_fields)
         self.heard: Final = frozenset(chain(*map(_heard, self.versions.values())))
         # An acquisition offer may be taken back by any event that says who somebody is.
-        self.reads_set_off: Final = _reads_set_off(self.versions.values()) | self.offers.says
+        always = self.offers.says | of_segments
+        self.reads_set_off: Final = _reads_set_off(self.versions.values()) | always
         self.reads_on: Final = _reads_on(self.versions.values(), self.reads_set_off)
-        self.reads_when_due: Final = (
-            _converted(
-                expression
-                for journey in self.versions.values()
-                for expression in (*_step_expressions(journey), *_entry_expressions(journey))
-            )
-            | self.offers.says
+        self.reads_when_due: Final = always | _converted(
+            expression
+            for journey in self.versions.values()
+            for expression in (*_step_expressions(journey), *_entry_expressions(journey))
         )
-        self.reads_of_profile: Final = _converted(
+        self.reads_of_profile: Final = of_segments | _converted(
             expression for plan in current for expression in _profile_expressions(plan.journey)
         )
         self.chooses_channels: Final = any(map(_chooses_channels, self.versions.values()))
+        self.has_tasks: Final = any(map(_has_tasks, self.versions.values()))
         self.caps_ms_max: Final = max((cap.per for cap in shop.caps), default=0)
         self.stages: Final = Stages(shop.stages) if shop.stages else None
-        self._first_stage: Final = _first_stage(self)
+        self.derivations: Final = Derivations(shop) if shop.attributes else None
+        self.lens: Final = _lens(shop, self.derivations)
         self.learns_hours: Final = any(map(_waits_for_best_time, self.versions.values()))
         owned_for = shop.owned_for
         self.owned_for_ms_max: Final = max(owned_for.default, *owned_for.categories.values(), 0)
@@ -191,10 +200,10 @@ class Journeys:
         paused.pauses = pauses
         return paused
 
-    def profile(self, attributes: Mapping[str, Attribute]) -> Mapping[str, Attribute]:
-        """Return the profile as conditions see it: who has earned no stage stands in the first."""
-        first = self._first_stage
-        return attributes if first is None or STAGE in attributes else {**attributes, STAGE: first}
+    def tells_people(self, command: Command) -> bool:
+        """Whether a person may want to know of a message: there are tasks, and it is for people."""
+        channel = self.channels.get(command.channel)
+        return self.has_tasks and channel is not None and channel.kind == "message"
 
     def entered_by(self, event_type: str) -> tuple[Journey, ...]:
         """Return the current journeys that this event type enters, by name."""
@@ -206,6 +215,10 @@ def _chooses_channels(journey: Journey) -> bool:
     return any(step.send is not None and step.send.or_ for step in journey.steps)
 
 
+def _has_tasks(journey: Journey) -> bool:
+    return any(step.task is not None for step in journey.steps)
+
+
 def _recipients(channels: Mapping[str, Channel]) -> Mapping[str, Mapping[str, str]]:
     """Return what commands of a channel say of their recipient."""
     return {
@@ -215,33 +228,16 @@ def _recipients(channels: Mapping[str, Channel]) -> Mapping[str, Mapping[str, st
     }
 
 
-def _first_stage(journeys: Journeys) -> Attribute | None:
-    """Return the stage of those who have earned none; None where no condition asks for it."""
-    stages = journeys.stages
-    if stages is None:
-        return None
-    said = chain(map(_expressions, journeys.versions.values()), map(_of_offer, journeys.offers))
-    asked = _reads(chain(stages.conditions(), *said))
-    if not asked.profile.whole and STAGE not in asked.profile.names:
-        return None
-    return Attribute(stages.rules[0].name, 0, "", "")
-
-
-def _expressions(journey: Journey) -> Iterator[Expression]:
-    yield from _entry_expressions(journey)
-    yield from _goal_expressions(journey)
-    yield from _step_expressions(journey)
-    for exit_ in journey.exits:
-        yield from _exit_expressions(exit_)
-    if journey.entry.absence is not None and journey.entry.absence.when is not None:
-        yield journey.entry.absence.when
-
-
-def _of_offer(terms: Terms) -> Iterator[Expression]:
-    offer = terms.offer
-    yield from (one for one in (offer.qualifies, offer.known) if one is not None)
-    if offer.otherwise is not None:
-        yield from (variable.value for variable in offer.otherwise.variables.values())
+def _lens(shop: Shop, derivations: Derivations | None) -> Lens:
+    """Return how the shop looks at profiles: who has earned no stage stands in the first."""
+    assumed: dict[str, Attribute] = {}
+    if shop.stages:
+        assumed[STAGE] = Attribute(shop.stages[0].name, 0, "", "")
+    amounts = frozenset[str]()
+    if derivations is not None:
+        assumed.update(derivations.assumed)
+        amounts = derivations.amounts
+    return Lens(assumed, amounts, shop.segments)
 
 
 def _waits_for_best_time(journey: Journey) -> bool:

@@ -82,13 +82,23 @@ def products_in(value: Any) -> tuple[Product, ...]:
     return tuple(dict.fromkeys(product for product in found if product is not None))
 
 
+def lines_in(
+    items: Any, *, quantity_default: int
+) -> Iterable[tuple[Product, int, Mapping[str, Any]]]:
+    """Yield the product and the quantity of each line that names one, and the line itself."""
+    for item in items if isinstance(items, list | tuple) else ():
+        product = _product(item)
+        if product is not None:
+            yield product, _quantity(item.get("quantity"), quantity_default), item
+
+
 def _bought(known: Order | None, order_id: str, occurred_ms: int, items: Any) -> Order:
     if known is not None and known.cancelled:
         return Order(order_id, occurred_ms, cancelled=True)
     returned = {line.product.sku: line.returned for line in known.lines} if known else {}
     quantities: dict[str, int] = {}
     products: dict[str, Product] = {}
-    for product, quantity in _lines(items, quantity_default=1):
+    for product, quantity, _ in lines_in(items, quantity_default=1):
         products.setdefault(product.sku, product)
         quantities[product.sku] = quantities.get(product.sku, 0) + quantity
     lines = tuple(
@@ -106,18 +116,11 @@ def _brought_back(order: Order, items: Any) -> Order:
     if not items or order.cancelled:
         return Order(order.order_id, order.time_ms, cancelled=True)
     lines = {line.product.sku: line for line in order.lines}
-    for product, quantity in _lines(items, quantity_default=QUANTITY_MAX):
+    for product, quantity, _ in lines_in(items, quantity_default=QUANTITY_MAX):
         line = lines.get(product.sku) or OrderLine(product, 0)
         returned = min(line.returned + quantity, QUANTITY_MAX)
         lines[product.sku] = OrderLine(line.product, line.quantity, returned)
     return Order(order.order_id, order.time_ms, tuple(lines.values()))
-
-
-def _lines(items: Any, *, quantity_default: int) -> Iterable[tuple[Product, int]]:
-    for item in items if isinstance(items, list | tuple) else ():
-        product = _product(item)
-        if product is not None:
-            yield product, _quantity(item.get("quantity"), quantity_default)
 
 
 def _quantity(value: Any, default: int) -> int:

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal, StageReason
+from orchestrator.core.decision import (
+    ClaimRefusal,
+    EndReason,
+    Hold,
+    PromiseEnd,
+    Refusal,
+    StageReason,
+)
 
 # Each completes "… , because".
 REFUSED_BECAUSE: Final = {
@@ -31,6 +38,7 @@ REFUSED_BECAUSE: Final = {
     Refusal.FREQUENCY_CAP: "the customer has had as many as the shop allows",
     Refusal.NO_ADDRESS: "nobody knows where to reach the customer on these channels",
     Refusal.PAUSED: "somebody has stopped it",
+    Refusal.ERASED: "the customer was erased",
     Refusal.ARBITRATION: "another promotion went out at that moment",
 }
 HELD_BECAUSE: Final = {
@@ -47,6 +55,11 @@ ENDED_BECAUSE: Final = {
     EndReason.VERSION_GONE: "the version that the customer had entered is no longer loaded",
     EndReason.STEP_GONE: "the step in which the customer stood no longer exists",
     EndReason.STEP_FAILED: "its next step could not be evaluated",
+    EndReason.ERASED: "the customer was erased",
+}
+CLAIM_REFUSED_BECAUSE: Final = {
+    ClaimRefusal.ALREADY_CLAIMED: "somebody else has it",
+    ClaimRefusal.NOT_OPEN: "it is not open",
 }
 STAGE_BECAUSE: Final = {
     StageReason.EARNED: "this event earned it",
@@ -68,8 +81,9 @@ FINAL: Final = {
     "dropped": "the sender dropped it",
     "fenced": "the sender found the enrollment fenced and dropped it",
     "cancelled": "the sender saw the cancel in time and dropped it",
-    "expired": "the sender got to it too late and dropped it",
+    "expired": "nobody got to it in time",
     "duplicate": "the sender had already sent it and dropped the repeat",
+    "closed": "one of our people closed it",
     "killed": "somebody stopped all sending and the sender dropped it",
     "test": "test mode: the recipient is not on the sender's list",
 }

@@ -16,8 +16,11 @@ from msgspec import Raw, Struct, field
 
 from orchestrator.core.calendar import instant_text
 from orchestrator.core.decision import (
+    AttributesDerived,
     AttributesSet,
     Chosen,
+    ClaimRefused,
+    CustomerErased,
     Emitted,
     Ended,
     Entered,
@@ -40,8 +43,10 @@ from orchestrator.core.decision import (
     SendRefused,
     StageChanged,
     StageWithheld,
+    TaskClaimed,
 )
 from orchestrator.demo.sentences import (
+    CLAIM_REFUSED_BECAUSE,
     PROMISE_ENDED_BECAUSE,
     channel_noun,
     duration,
@@ -205,6 +210,8 @@ def explain(customer: str, records: Iterable[LogRecord]) -> Explanation:
 def _nothing(record: LogRecord) -> str:
     if record.outcome == "duplicate":
         return "already known: a repeat changes nothing"
+    if record.outcome == "ignored":
+        return "not applied: the customer was erased, and this is not of a time after it"
     match (record.cause.type or "").partition(".")[0]:
         case "audience":
             return "the ads platform has applied it"
@@ -260,6 +267,16 @@ def _fact(
             return Fact(
                 Mark.REFUSED, f"earned the stage {entry.stage}, but nobody knows their {names}"
             )
+        case TaskClaimed():
+            return Fact(Mark.MOVED, f"a task of {_journey(entry.enrollment)} is {entry.by}'s now")
+        case ClaimRefused():
+            because = CLAIM_REFUSED_BECAUSE[entry.reason]
+            text = f"{entry.by} did not get a task, because {_with_detail(because, entry.detail)}"
+            return Fact(Mark.REFUSED, text)
+        case CustomerErased():
+            return Fact(Mark.ENDED, "was erased: nothing that was known of them is left")
+        case AttributesDerived():
+            return Fact(Mark.MOVED, f"{', '.join(entry.attributes)} followed from it")
         case _:
             return _of_offer(entry, record, messages, explanation)
 

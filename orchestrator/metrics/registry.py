@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.metrics.group import GroupStats
 
 OTHER: Final = "other"
-EVENT_OUTCOMES: Final = ("applied", "duplicate", "forwarded", "dead_letter")
+EVENT_OUTCOMES: Final = ("applied", "duplicate", "ignored", "forwarded", "dead_letter")
 DEAD_LETTER_REASONS: Final = (
     "invalid_json",
     "too_large",

@@ -19,6 +19,7 @@ from orchestrator.core.command import SOURCE, Command, CommandClass, CommandType
 from orchestrator.core.decision import LogEntry, ToldEvent
 from orchestrator.core.event import Resumed
 from orchestrator.core.pauses import Pause
+from orchestrator.core.people.context import TaskContext
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import FenceEntry
@@ -40,7 +41,7 @@ Timestamp = Annotated[
 Mode = Annotated[str, Meta(extra_json_schema={"enum": ["test", "live"]})]
 Delivery = Annotated[str, Meta(extra_json_schema={"enum": ["at_most_once", "at_least_once"]})]
 Class = Annotated[str, Meta(extra_json_schema={"enum": [one.value for one in CommandClass]})]
-LogOutcome = Annotated[str, Meta(extra_json_schema={"enum": ["applied", "duplicate"]})]
+LogOutcome = Annotated[str, Meta(extra_json_schema={"enum": ["applied", "duplicate", "ignored"]})]
 SequenceNumber = Annotated[
     int, Meta(ge=1, description="Rises by one with each command of a customer id, without a gap.")
 ]
@@ -95,6 +96,13 @@ class MessageSend(CommandData, frozen=True, kw_only=True, gc=False):
     promise: PromiseData | UnsetType = UNSET
 
 
+class TaskCreate(MessageSend, frozen=True, kw_only=True, gc=False):
+    """Let a person do something: on which `queue` it waits, and what they have to know."""
+
+    queue: str
+    context: TaskContext
+
+
 class Cancel(CommandData, frozen=True, kw_only=True, gc=False):
     """Do not send, or recall, the commands whose ids are in `cancels`."""
 
@@ -121,7 +129,7 @@ COMMAND_DATA: Final[dict[CommandType, type[MessageSend | Cancel | AudienceChange
     CommandType.MESSAGE_CANCEL: Cancel,
     CommandType.AUDIENCE_ADD: AudienceChange,
     CommandType.AUDIENCE_REMOVE: AudienceChange,
-    CommandType.TASK_CREATE: MessageSend,
+    CommandType.TASK_CREATE: TaskCreate,
     CommandType.TASK_CLOSE: Cancel,
 }
 
@@ -139,7 +147,10 @@ class CommandEnvelope(Struct, frozen=True, gc=False):
 
 
 class FencedEnrollment(Struct, frozen=True, gc=False):
-    """A promotional enrollment that is over: drop its commands up to `sequence`."""
+    """A promotional enrollment that is over: drop its commands up to `sequence`.
+
+    The enrollment `*` stands for every one of the customer, who was erased.
+    """
 
     enrollment: str
     ended_at: Timestamp
@@ -297,10 +308,16 @@ def encode_command(command: Command) -> bytes:
         "sequence": command.sequence,
     }
     kind = COMMAND_DATA[command.type]
-    if kind is MessageSend:
+    if issubclass(kind, MessageSend):
         not_before_ms = command.not_before_ms
-        data = MessageSend(
+        people: dict[str, Any] = (
+            {"queue": command.queue or command.channel, "context": command.context}
+            if kind is TaskCreate
+            else {}
+        )
+        data = kind(
             **common,
+            **people,
             recipient=command.recipient,
             locale=command.locale,
             template=command.template,
@@ -310,7 +327,7 @@ def encode_command(command: Command) -> bytes:
             not_before=None if not_before_ms is None else rfc3339(not_before_ms),
             promise=_promise(command),
         )
-    elif kind is Cancel:
+    elif issubclass(kind, Cancel):
         data = Cancel(**common, cancels=command.cancels)
     else:
         data = AudienceChange(

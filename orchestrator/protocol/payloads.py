@@ -200,15 +200,18 @@ class PriceDropped(Struct, frozen=True, gc=False):
 
 
 class TaskClaimed(Struct, frozen=True, gc=False):
-    """A person took a task of the call centre."""
+    """A person took a task of the call centre; `by` names them to their colleagues."""
 
     task_id: Identifier
+    by: Identifier | None = None
 
 
 class TaskClosed(Struct, frozen=True, gc=False):
-    """A person closed a task of the call centre."""
+    """A person closed a task of the call centre; a journey may wait for its `outcome`."""
 
     task_id: Identifier
+    by: Identifier | None = None
+    outcome: Identifier | None = None
 
 
 class EnrollmentExitRequested(Struct, frozen=True, gc=False):
@@ -240,10 +243,11 @@ class Feedback(Struct, frozen=True, gc=False):
 
 
 class MessageReplied(Struct, frozen=True, gc=False):
-    """The customer answered a message; `answer` is what a question asked for."""
+    """The customer answered a message, in words; `answer` is what a question asked for."""
 
     command_id: Identifier
     answer: Any = None
+    text: str | None = None
 
 
 class MessageDropped(Struct, frozen=True, gc=False):

@@ -27,7 +27,7 @@ _OF_AUDIENCE: Final = ("channel", "step", "class", *_OF_ENROLLMENT)
 # What can be expected, and what more can be said about each. `customer` may always be.
 WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "send": _OF_MESSAGE,
-    "task": _OF_MESSAGE,
+    "task": ("queue", "context", *_OF_MESSAGE),
     "cancel": ("of", "class", *_OF_ENROLLMENT),
     "close_task": ("of", "class", *_OF_ENROLLMENT),
     "add": _OF_AUDIENCE,
@@ -38,7 +38,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "refuse_entry": ("reason", "detail"),
     "refuse_send": ("reason", "detail", "step", *_OF_ENROLLMENT),
     "hold": ("reason", "detail", "step", "for", *_OF_ENROLLMENT),
-    "final": ("of", *_OF_ENROLLMENT),
+    "final": ("of", "outcome", *_OF_ENROLLMENT),
     "fence": ("key", "enrollment", "sequence"),
     "choose": ("next", *_OF_ENROLLMENT),
     "hold_out": ("next", *_OF_ENROLLMENT),
@@ -55,6 +55,10 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "undo_redemption": ("order", "open", "detail"),
     "stage": ("from", "reason"),
     "stage_withheld": ("missing",),
+    "claim": ("of", *_OF_ENROLLMENT),
+    "refuse_claim": ("of", "reason", "detail"),
+    "forget": (),
+    "derive": (),
     "ignore": (),
     "dead_letter": ("detail",),
 }
@@ -125,7 +129,18 @@ class Expectation(BaseModel):
     """The stage that the customer comes to."""
     stage_withheld: str | None = None
     """The stage that is earned while attributes are missing."""
+    claim: str | None = None
+    """Who takes a task."""
+    refuse_claim: str | None = None
+    """Who does not get a task."""
+    outcome: str | None = None
+    """With what a person has closed a task."""
+    forget: str | None = None
+    """The customer of whom nothing stays."""
+    derive: Mapping[str, Any] | None = None
+    """The derived attributes that have another value now, with the value; null for none."""
     ignore: str | None = None
+    """`duplicate`, or `erased` when it is not younger than the customer's erasure."""
     dead_letter: str | None = None
     customer: str | None = None
     """Whom it concerns; the item's customer unless given."""
@@ -140,6 +155,9 @@ class Expectation(BaseModel):
     next: str | None = None
     attributes: Mapping[str, Any] | None = None
     data: Mapping[str, Any] | None = None
+    queue: str | None = None
+    context: Mapping[str, Any] | None = None
+    """Parts of what a person is told of the customer; those not named may be anything."""
     owed_to: str | None = None
     """The step whose message the goal is owed to."""
     offer: str | None = None

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, assert_never
 
+import msgspec
 from msgspec import Struct
 
 from orchestrator.catalog.findings import shortened
 from orchestrator.core.command import Command, CommandType
 from orchestrator.core.decision import (
+    AttributesDerived,
     AttributesSet,
     Chosen,
+    ClaimRefused,
+    CustomerErased,
     Decision,
     Emitted,
     Ended,
@@ -40,6 +44,7 @@ from orchestrator.core.decision import (
     SendRefused,
     StageChanged,
     StageWithheld,
+    TaskClaimed,
 )
 from orchestrator.core.language.scalars import duration_text
 
@@ -59,12 +64,13 @@ _SIGNS: Final = {
     "promise": "◇", "grant": "◇", "refuse_offer": "✗", "confirm": "◆", "withdraw": "✗",
     "redeem": "◆", "refuse_redemption": "✗", "undo_redemption": "◇",
     "choose": "⑂", "hold_out": "⑂", "set": "=", "tell": "⇢", "goal": "★",
-    "stage": "▲", "stage_withheld": "△",
+    "stage": "▲", "stage_withheld": "△", "derive": "=", "forget": "∅",
+    "claim": "☎", "refuse_claim": "✗",
 }  # fmt: skip
 # An enrollment's name holds its journey and key.
 _IN_ENROLLMENT: Final = frozenset({"journey", "key"})
 # A line of a timeline has no room for these.
-_UNTOLD: Final = frozenset({"version", "locale", "delivery", "expires_after", "content"})
+_UNTOLD: Final = frozenset({"version", "locale", "delivery", "expires_after", "content", "context"})
 
 
 class Fact(Struct, frozen=True):
@@ -95,7 +101,7 @@ def described(word: str, details: Mapping[str, Any]) -> str:
     for name, value in details.items():
         hidden = name in _IN_ENROLLMENT and "enrollment" in details
         # What a message says is long; differences show the part that is not as expected.
-        if name not in (word, "content") and value not in (None, [], {}) and not hidden:
+        if name not in (word, "content", "context") and value not in (None, [], {}) and not hidden:
             told.append(f"{name} {_shown(name, value)}")
     return ", ".join(told)
 
@@ -124,6 +130,8 @@ class Observer:
         self._commands |= commands
         if decision.outcome is Outcome.DUPLICATE:
             yield Fact("ignore", now_ms, customer, {"ignore": "duplicate"})
+        if decision.outcome is Outcome.IGNORED:
+            yield Fact("ignore", now_ms, customer, {"ignore": "erased"})
         if decision.rejection is not None:
             yield dead_letter(
                 customer, now_ms, decision.rejection.reason, decision.rejection.detail
@@ -137,7 +145,8 @@ class Observer:
         for fence in decision.fence or ():
             if fence.ended_at_ms == now_ms:
                 about = _enrollment(fence.enrollment)
-                details = {"fence": about.pop("journey"), **about, "sequence": fence.sequence}
+                journey = about.pop("journey") or fence.enrollment
+                details = {"fence": journey, **about, "sequence": fence.sequence}
                 yield Fact("fence", now_ms, customer, details)
 
     def last_command(self, customer: str, step: str) -> Command | None:
@@ -155,8 +164,10 @@ class Observer:
         about = {**_enrollment(command.enrollment), "class": command.command_class.value}
         match word:
             case "send" | "task":
+                people = {"queue": command.queue, "context": msgspec.to_builtins(command.context)}
                 return word, {
                     word: command.channel,
+                    **(people if word == "task" else {}),
                     "template": command.template,
                     "step": command.step,
                     "offer": command.offer,
@@ -230,25 +241,46 @@ class Observer:
                 }
             case Chosen() | AttributesSet() | EventTold() | GoalReached():
                 return self._of_step(entry, decision)
-            case StageChanged():
-                return "stage", {
-                    "stage": entry.to,
-                    "from": entry.from_,
-                    "reason": entry.reason.value,
-                }
-            case StageWithheld():
-                return "stage_withheld", {
-                    "stage_withheld": entry.stage,
-                    "missing": sorted(entry.missing),
-                }
+            case StageChanged() | StageWithheld() | AttributesDerived():
+                return _of_profile(entry, decision)
             case Emitted():
                 raise AssertionError("commands are told as such")
+            case MessageFinal() | TaskClaimed() | ClaimRefused() | CustomerErased():
+                return self._of_people(entry, decision)
+            case _:
+                return _of_offer(entry, decision)
+
+    def _of_people(
+        self,
+        entry: MessageFinal | TaskClaimed | ClaimRefused | CustomerErased,
+        decision: Decision,
+    ) -> tuple[str, dict[str, Any]]:
+        match entry:
+            case CustomerErased():
+                return "forget", {"forget": decision.customer.id}
             case MessageFinal():
                 (step,) = self._steps((entry.command,))
                 about = _enrollment(entry.enrollment)
-                return "final", {"final": entry.outcome, "of": [step], **about}
+                return "final", {
+                    "final": entry.outcome,
+                    "of": [step],
+                    "outcome": entry.detail,
+                    **about,
+                }
+            case TaskClaimed():
+                (step,) = self._steps((entry.command,))
+                about = _enrollment(entry.enrollment)
+                return "claim", {"claim": entry.by, "of": [step], **about}
+            case ClaimRefused():
+                (step,) = self._steps((entry.command,))
+                return "refuse_claim", {
+                    "refuse_claim": entry.by,
+                    "of": [step],
+                    "reason": entry.reason.value,
+                    "detail": entry.detail,
+                }
             case _:
-                return _of_offer(entry, decision)
+                assert_never(entry)
 
     def _of_step(
         self, entry: Chosen | AttributesSet | EventTold | GoalReached, decision: Decision
@@ -279,6 +311,27 @@ class Observer:
     def _steps(self, commands: tuple[str, ...]) -> list[str]:
         known = self._commands
         return sorted(known[one].step if one in known else one for one in commands)
+
+
+def _of_profile(
+    entry: StageChanged | StageWithheld | AttributesDerived, decision: Decision
+) -> tuple[str, dict[str, Any]]:
+    match entry:
+        case StageChanged():
+            return "stage", {
+                "stage": entry.to,
+                "from": entry.from_,
+                "reason": entry.reason.value,
+            }
+        case StageWithheld():
+            missing = sorted(entry.missing)
+            return "stage_withheld", {"stage_withheld": entry.stage, "missing": missing}
+        case AttributesDerived():
+            held = decision.customer.attributes
+            values = {name: held[name].value if name in held else None for name in entry.attributes}
+            return "derive", {"derive": values}
+        case _:
+            assert_never(entry)
 
 
 def _of_offer(entry: OfferEntry, decision: Decision) -> tuple[str, dict[str, Any]]:

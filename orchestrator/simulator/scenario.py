@@ -19,7 +19,14 @@ from orchestrator.catalog.draft import read_model
 from orchestrator.catalog.findings import instead, quoted
 from orchestrator.catalog.tree import FILE_BYTES_MAX, Node, read_tree
 from orchestrator.catalog.vocabulary import Vocabulary
-from orchestrator.core.decision import EndReason, Hold, PromiseEnd, Refusal, StageReason
+from orchestrator.core.decision import (
+    ClaimRefusal,
+    EndReason,
+    Hold,
+    PromiseEnd,
+    Refusal,
+    StageReason,
+)
 from orchestrator.core.language.scalars import Duration, Name, Text, parse_duration
 from orchestrator.core.pauses import GLOBAL
 from orchestrator.simulator.expectation import Expectation
@@ -255,6 +262,7 @@ class _Names:
             terms.offer.otherwise.template for terms in journeys.offers if terms.offer.otherwise
         }
         self.stages = {stage.name for stage in journeys.shop.stages}
+        self.attributes = set(journeys.shop.attributes)
         self.audiences = {name for journey in versions for name in _audiences(journey)}
 
     def asked_by(self, expectation: Expectation) -> Iterator[tuple[str, str, set[str]]]:
@@ -275,7 +283,8 @@ class _Names:
             **dict.fromkeys(("add", "remove"), self.audiences),
             **dict.fromkeys(("template", "otherwise"), self.templates),
             **dict.fromkeys(("stage", "stage_withheld", "from"), self.stages),
-            "ignore": {"duplicate"},
+            "derive": self.attributes,
+            "ignore": {"duplicate", "erased"},
             **dict.fromkeys(
                 ("offer", "promise", "grant", "confirm", "withdraw", "redeem", "undo_redemption"),
                 self.offers,
@@ -285,7 +294,7 @@ class _Names:
         }
         for name, value in expectation.wanted().items():
             if (allowed := by_name.get(name)) is not None:
-                for one in value if isinstance(value, list | tuple) else (value,):
+                for one in value if isinstance(value, Mapping | list | tuple) else (value,):
                     if one is not None:  # Said to be nobody, like what a goal is owed to.
                         yield name, one, set(allowed)
 
@@ -297,6 +306,8 @@ def _reasons(expectation: Expectation) -> type[StrEnum]:
         return PromiseEnd
     if expectation.stage is not None:
         return StageReason
+    if expectation.refuse_claim is not None:
+        return ClaimRefusal
     return Refusal if expectation.hold is None else Hold
 
 

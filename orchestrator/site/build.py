@@ -26,6 +26,7 @@ from orchestrator.protocol.commit.rounds import schedule_zone
 from orchestrator.simulator.report import timeline
 from orchestrator.site.offers import days_of, offers_of, shown_in, valid_throughout
 from orchestrator.site.picture import picture
+from orchestrator.site.profile import attributes_of, segments_of
 from orchestrator.site.sentences import (
     entry_sentence,
     goal_sentence,
@@ -70,6 +71,8 @@ def build(journeys: Journeys, results: Sequence[Result], now_ms: int) -> dict[st
         journeys=listed,
         stages=_stages(listed),
         offers=offers_of(journeys),
+        attributes=attributes_of(journeys),
+        segments=segments_of(journeys),
         weeks=_weeks(journeys, now_ms),
         open_offers=valid_throughout(journeys, first, last),
         always=[one["name"] for one in listed if one["calendar"] is None],

@@ -109,7 +109,7 @@ def test_a_shop_whose_offers_are_right_has_no_finding(shop: Path) -> None:
         ("code: TEN", "code: TEN\n  again: sometimes",
          '7: ten: again: "sometimes" is not allowed; write `once`, `always` or {after: 7d}'),
         ("code: TEN", "code: TEN\n  qualifies: event.data.x == 1",
-         '7: ten: qualifies: "event" is not known here; an offer sees now_ms, profile'),
+         '7: ten: qualifies: "event" is not known here; an offer sees now_ms, profile, segments'),
         ("code: TEN", 'code: TEN\n  qualifies: "false"',
          "7: ten: qualifies: is never true, so that nobody gets it"),
         ("code: TEN", "code: TEN\n  qualifies: now_ms + 1",
@@ -158,7 +158,7 @@ ACQUISITION = """\
          'given; did you mean "teir"?')),
         ("tier: profile.tier", "tier: trigger.data.tier",
          ('offers.yaml:9: ten: otherwise.variables.tier: "trigger" is not known here; an offer '
-         "sees now_ms, profile")),
+         "sees now_ms, profile, segments")),
     ],
 )  # fmt: skip
 def test_what_is_said_instead_is_there_and_gets_what_it_shows(
@@ -197,7 +197,7 @@ def test_what_is_said_instead_is_there_for_the_channel_that_tells_the_offer(shop
          '23: step "ways": branch[1].when: there is no offer "tenn"; did you mean "ten"?'),
         ("wait: 1h", "wait: {for: 1h, until: [{when: size(offers) > 0, next: list}]}",
          ('20: step "pause": wait.until[1].when: "offers" is not known here; a step sees '
-         "enrollment, profile, trigger")),
+         "enrollment, profile, segments, trigger")),
     ],
 )  # fmt: skip
 def test_journeys_name_offers_that_there_are(

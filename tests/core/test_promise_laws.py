@@ -27,6 +27,7 @@ from orchestrator.core.decision import (
 )
 from orchestrator.core.language.journey import Entry, Exit, Step
 from orchestrator.core.offers.ledger import PROMISES_MAX, became, is_open, merged, open_names
+from orchestrator.core.people.proposals import NotProposed, Proposal, next_best
 from tests.core.builders import HOUR, event, item, send, shop_of
 from tests.core.test_laws import LifeOfACustomer, journeys
 
@@ -49,6 +50,8 @@ OFFERS: dict[str, dict[str, Any]] = {
         "code": "W",
     },
 }
+# What the guard asks of messages on a channel; who asks for one offer is not asked it.
+NOT_ASKED_OF_PAGES = ("suppressed", "no_consent", "frequency_cap", "handoff")
 ONCE = [name for name, offer in OFFERS.items() if offer.get("again", "once") == "once"]
 NAMES = st.sampled_from([*OFFERS, *OFFERS, "nothing", "TEN"])
 ORDERS = st.sampled_from("1234")
@@ -106,10 +109,28 @@ class LifeWithOffers(LifeOfACustomer):
 
     @rule(name=NAMES, channel=st.sampled_from([None, "email", "web"]))
     def somebody_asks(self, name: str, channel: str | None) -> None:
+        best = next_best(self.shop, self.customer, self.now, channel)
         decision = self.happens("offer.requested", offer=name, channel=channel)
 
         answers = [e for e in decision.entries if isinstance(e, OfferGranted | OfferRefused)]
         assert [answer.offer for answer in answers] == [name]
+        told = {one.offer: one for one in (*best.proposed, *best.not_proposed)}
+        assert sorted(told) == sorted(OFFERS), "about an offer nothing was said, or twice"
+        match told.get(name), answers[0]:
+            case Proposal() as one, OfferGranted() as granted:
+                assert (one.expires_at_ms, one.provisional) == (
+                    granted.expires_at_ms,
+                    granted.provisional,
+                )
+            case NotProposed() as one, answer if one.reason not in NOT_ASKED_OF_PAGES:
+                assert isinstance(answer, OfferRefused)
+                assert (one.reason, one.detail, one.otherwise) == (
+                    answer.reason,
+                    answer.detail,
+                    answer.otherwise,
+                )
+            case one, answer:
+                assert one is None or isinstance(one, NotProposed), answer
 
     @rule(name=NAMES)
     def the_customer_rejects(self, name: str) -> None:

@@ -111,3 +111,44 @@ def test_a_shop_without_templates_leaves_the_words_to_its_senders():
 
     assert command.content is None
     assert command.locale == "es"
+
+
+@pytest.mark.parametrize(
+    ("locale", "text"),
+    [
+        ("es-ES", "por 1.250,50\u00a0€"),
+        ("es-MX", "por EUR1,250.50"),
+        ("en-GB", "for €1,250.50"),
+        ("de-DE", "for €1,250.50"),
+        ("no language at all", "for €1,250.50"),
+    ],
+)
+def test_money_is_written_as_the_customers_country_does_in_the_language_of_the_text(locale, text):
+    """Who gets another language than their own gets its way of writing numbers too."""
+    amount = '{{ total | money: "EUR" }}'
+    written = templates(en={"text": f"for {amount}"}, es={"text": f"por {amount}"})
+
+    story = sent(written, {"total": "trigger.data.total"}, locale=locale, data={"total": "1250.50"})
+
+    assert story.commands[0].content == {"text": text}
+
+
+def test_money_has_the_decimals_of_its_currency():
+    written = templates(en={"text": "{{ total | money: currency }}"})
+    variables = {"total": "trigger.data.total", "currency": "trigger.data.currency"}
+
+    story = sent(written, variables, data={"total": 1250, "currency": "JPY"})
+
+    assert story.commands[0].content == {"text": "¥1,250"}
+
+
+@pytest.mark.parametrize(("total", "currency"), [("a lot", "EUR"), ("12.00", "XYZ?")])
+def test_what_is_no_money_is_refused_with_a_reason(total, currency):
+    written = templates(en={"text": "{{ total | money: currency }}"})
+    variables = {"total": "trigger.data.total", "currency": "trigger.data.currency"}
+
+    story = sent(written, variables, data={"total": total, "currency": currency})
+
+    (refused,) = [one for one in story.entries if isinstance(one, SendRefused)]
+    assert refused.reason is Refusal.RENDERING_FAILED
+    assert "money" in refused.detail

@@ -152,6 +152,7 @@ def test_the_log_tells_cause_outcome_and_entries() -> None:
         "enrollment": "post/1#1",
         "step": "later",
         "wake_at_ms": NOW_MS,
+        "detail": None,
     }
     assert written == {
         "customer": "ana",

@@ -102,6 +102,23 @@ def test_a_fence_stops_promotions_of_its_enrollment_up_to_its_sequence(changes, 
 
 
 @pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"sequence": 5}, Drop("fenced")),
+        ({"sequence": 5, "enrollment": "winter_sale/#2"}, Drop("fenced")),
+        ({"sequence": 6}, Go(1)),
+        ({"sequence": 5, "subject": "ben"}, Go(1)),
+        ({"sequence": 5, "command_class": "transactional"}, Go(1)),
+    ],
+)
+def test_the_fence_of_who_was_erased_stops_every_promotion_up_to_its_sequence(changes, verdict):
+    seen = view()
+    seen.fences.apply(b"ana", fence(enrollment="*", sequence=5))
+
+    assert seen.verdict(command(**changes), NOW_MS) == verdict
+
+
+@pytest.mark.parametrize(
     ("scope", "changes", "verdict"),
     [
         ("global", {}, Hold()),

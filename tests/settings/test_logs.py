@@ -59,6 +59,16 @@ def test_a_customer_is_named_at_debug_only_and_payloads_never(capsys: pytest.Cap
     ]
 
 
+def test_what_a_client_library_would_write_down_of_records_is_not_even_there_at_debug(
+    capsys: pytest.CaptureFixture[str],
+):
+    logs.configure(level="debug")
+    for name in ("aiokafka.conn", "aiohttp.client", "aiosmtplib"):
+        logging.getLogger(name).debug("Request: %s", b"ana@shop.example")
+
+    assert told(capsys) == []
+
+
 def test_an_exception_stays_one_line(capsys: pytest.CaptureFixture[str]):
     logs.configure()
     try:
@@ -68,6 +78,26 @@ def test_an_exception_stays_one_line(capsys: pytest.CaptureFixture[str]):
 
     (line,) = told(capsys)
     assert "ValueError" in json.dumps(line["exception"])
+
+
+@pytest.mark.parametrize("style", ["json", "human"])
+def test_a_traceback_does_not_tell_what_was_in_the_variables(
+    style: str, capsys: pytest.CaptureFixture[str]
+):
+    logs.configure(style=style)
+
+    def applied(mail: str) -> None:
+        raise LookupError(f"{len(mail)} characters")
+
+    try:
+        applied("ana" + "@" + "shop.example")
+    except LookupError:
+        structlog.get_logger("x").exception("failed")
+        logging.getLogger("library").exception("failed too")
+
+    output = capsys.readouterr().err
+    assert "LookupError" in output
+    assert "shop.example" not in output.replace('"ana" + "@" + "shop.example"', "")
 
 
 def test_people_get_no_json(capsys: pytest.CaptureFixture[str]):

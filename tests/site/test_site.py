@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from orchestrator.catalog import load
 from orchestrator.cli import orchestrator
+from orchestrator.core.language.shop import Shop
 from orchestrator.site.build import PAGE, build
 from tests.core.builders import START, journey, send, shop_of
 
@@ -124,3 +125,26 @@ def test_offers_are_shown_with_what_contradicts_them_and_on_their_days():
 
 def test_a_shop_that_promises_nothing_has_no_part_about_offers():
     assert "offers" not in _Page(page_of(shop_of(journey("j", "seen", [send("a")])))).ids
+
+
+def test_derived_attributes_and_segments_are_shown_with_who_asks_for_them():
+    shop = Shop.model_validate(
+        {
+            "attributes": {
+                "spent": {"sum": "total", "on": "purchase", "currency": "EUR", "within": "365d"},
+                "tier": {"of": "spent", "tiers": [{"name": "base"}, {"name": "gold", "from": 500}]},
+            },
+            "segments": {"members": 'profile.tier == "gold"'},
+        }
+    )
+    club = journey("club", None, [send("a", variables={"t": "profile.tier"})], segment="members")
+
+    text = page_of(shop_of(club, shop=shop))
+
+    assert "the sum of total of purchase, in EUR, in the last 365d" in text
+    assert "by spent: base, gold from 500" in text
+    assert text.count('<a href="#club">club</a>') >= 2
+
+
+def test_a_shop_without_derived_attributes_has_no_part_about_them():
+    assert "profile" not in _Page(page_of(shop_of(journey("j", "seen", [send("a")])))).ids

@@ -302,6 +302,8 @@ class Walk(Offering):
             made, promise = may, self.said(wish.offer, may)
             wish = replace(wish, expires_at_ms=min(wish.expires_at_ms, may.until_ms))
         kind = "message.send" if wish.kind == "send" else "task.create"
+        if kind == "task.create":
+            self._brief(wish)
         if kind == "message.send":
             place = (stay.id, name, wish.channel)
             self.person.permission.went_out(wish, place, self.now_ms, self.model.shop)
@@ -313,6 +315,11 @@ class Walk(Offering):
         if made is not None and wish.offer is not None:
             self.promise(wish.offer, made, f"{stay.id} {name} {wish.channel}")
         return wish.expires_at_ms
+
+    def _brief(self, wish: Wish) -> None:
+        """Tell the person who takes a task which offers they may make: none that are paused."""
+        for name in self.model.offers:
+            self.pause_on("", wish.channel, "promotional", name)
 
     def _instead(self, stay: Stay, word: Word) -> Word | None:
         """Return what is said in place of an offer that is not for this customer, once."""

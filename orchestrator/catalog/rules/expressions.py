@@ -72,7 +72,8 @@ def expression_faults(use: Use, entry: Entry, vocabulary: Vocabulary) -> list[st
         "event": _example(vocabulary, use.event_type),
         "trigger": _example(vocabulary, entry.on),
     }
-    return [*_name_faults(use, entry, examples)] or [*_value_faults(use, entry, examples)]
+    faults = [*_name_faults(use, entry, examples)]
+    return faults or [*_value_faults(use, entry, examples, vocabulary)]
 
 
 def _example(vocabulary: Vocabulary, event_type: str | None) -> dict[str, Any] | None:
@@ -97,8 +98,14 @@ def _scope_faults(use: Use, entry: Entry) -> Iterator[str]:
 
 
 def _who(use: Use) -> str:
-    if use.place[0] in {"entry", "stages"}:
-        return "an entry" if use.place[0] == "entry" else "a stage"
+    named = {
+        "entry": "an entry",
+        "stages": "a stage",
+        "segments": "a segment",
+        "attributes": "a derived attribute",
+    }
+    if (who := named.get(str(use.place[0]))) is not None:
+        return who
     return "an exit" if use.place[-1] == "when" and use.place[0] == "exits" else "a step"
 
 
@@ -149,12 +156,14 @@ def _fields_named(source: str, examples: dict[str, Any]) -> Iterator[tuple[str, 
             yield root, f"items.{name}", {f"items.{field}" for field in items[0]}
 
 
-def _value_faults(use: Use, entry: Entry, examples: dict[str, Any]) -> Iterator[str]:
+def _value_faults(
+    use: Use, entry: Entry, examples: dict[str, Any], vocabulary: Vocabulary
+) -> Iterator[str]:
     """Evaluate on an example; yield a clash of types, or a value of the wrong kind."""
     if use.gives == "anything" or examples["event"] is None or examples["trigger"] is None:
         return
     try:
-        value = use.expression.evaluate(_context(use, entry, examples))
+        value = use.expression.evaluate(_context(use, entry, examples, vocabulary))
     except TypeError as error:
         reason = str(error).partition(". ")[0].partition(":")[0]
         yield f"compares or calculates with unlike things, like text with a number ({reason})"
@@ -172,7 +181,9 @@ def _value_faults(use: Use, entry: Entry, examples: dict[str, Any]) -> Iterator[
             yield f"gives {shown}; products have a sku, like event.data.items or event.data"
 
 
-def _context(use: Use, entry: Entry, examples: dict[str, Any]) -> cel.Context:
+def _context(
+    use: Use, entry: Entry, examples: dict[str, Any], vocabulary: Vocabulary
+) -> cel.Context:
     data, trigger = known(examples["event"]), known(examples["trigger"])
     event = {"data": data, "type": use.event_type, "source": "/shop", "id": "1", "time_ms": 1}
     enrollment = {
@@ -181,9 +192,14 @@ def _context(use: Use, entry: Entry, examples: dict[str, Any]) -> cel.Context:
         "skus": ["tent-2"],
         "families": ["tent"],
     }
-    roots = {"event": event, "trigger": {"data": trigger}, "profile": {}, "enrollment": enrollment}
+    roots = {
+        "event": event,
+        "trigger": {"data": trigger},
+        "profile": vocabulary.profile,
+        "enrollment": enrollment,
+    }
     seen = {root: calculable(value) for root, value in roots.items() if root in use.sees}
-    return cel.Context({**seen, "offers": ["an_offer"], "now_ms": 1})
+    return cel.Context({**seen, "offers": ["an_offer"], "segments": ["a_segment"], "now_ms": 1})
 
 
 def _example_key(entry: Entry, trigger: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.catalog.draft import Draft, Place, where
 from orchestrator.catalog.findings import Finding, instead, nearest, quoted
+from orchestrator.catalog.rules.derived import named_derived_findings
 from orchestrator.catalog.rules.expressions import expression_findings
 from orchestrator.catalog.rules.paths import path_findings
 from orchestrator.catalog.rules.promises import discount_findings, promise_findings
@@ -22,6 +23,7 @@ from orchestrator.catalog.rules.uses import messages
 from orchestrator.catalog.templates import template_findings
 from orchestrator.core.calendar import zone_named
 from orchestrator.core.command import CommandClass
+from orchestrator.core.rules.erasure import CUSTOMER_ERASED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,6 +72,7 @@ def journey_findings(draft: Draft, around: Surroundings) -> Iterator[Finding]:
     if around.vocabulary is not None:
         yield from expression_findings(draft, around.vocabulary)
         yield from named_stage_findings(draft, around.vocabulary)
+        yield from named_derived_findings(draft, around.vocabulary)
 
 
 def shop_findings(path: str, tree: Node, shop: Shop) -> Iterator[Finding]:
@@ -111,6 +114,9 @@ def _event_types(draft: Draft, vocabulary: Vocabulary | None) -> Iterator[Findin
     if vocabulary is None:
         return
     for event_type, place in _named_events(draft):
+        if event_type == CUSTOMER_ERASED:
+            text = "customer.erased enters and exits nothing: it ends every enrollment by itself"
+            yield _at(draft, text, *place)
         if event_type not in vocabulary.types:
             hint = instead(event_type, vocabulary.types)
             if "did you mean" not in hint:

@@ -27,15 +27,19 @@ if TYPE_CHECKING:
 
 Gives = Literal["condition", "key", "products", "anything"]
 
-ENTRY_SEES: Final = frozenset({"event", "profile", "offers", "now_ms"})
+ENTRY_SEES: Final = frozenset({"event", "profile", "segments", "offers", "now_ms"})
 # Nothing has happened when a time of the calendar comes.
-TIMED_ENTRY_SEES: Final = frozenset({"profile", "offers", "now_ms"})
+TIMED_ENTRY_SEES: Final = ENTRY_SEES - {"event"}
 # It is asked when the profile has changed, and neither time nor a promise changes a profile.
-SEGMENT_SEES: Final = frozenset({"profile"})
+SEGMENT_SEES: Final = frozenset({"profile", "segments"})
+# Segments follow from the profile alone, not from each other.
+NAMED_SEGMENT_SEES: Final = frozenset({"profile"})
+# The order in which events arrive must make no difference to what they amount to.
+DERIVED_SEES: Final = frozenset({"event"})
 # It is asked before anything is promised.
 STAGE_SEES: Final = frozenset({"event", "profile", "now_ms"})
-EXIT_SEES: Final = frozenset({"event", "profile", "enrollment", "trigger", "offers", "now_ms"})
-STEP_SEES: Final = frozenset({"profile", "enrollment", "trigger", "offers", "now_ms"})
+STEP_SEES: Final = frozenset({"profile", "segments", "enrollment", "trigger", "offers", "now_ms"})
+EXIT_SEES: Final = STEP_SEES | {"event"}
 WAIT_SEES: Final = STEP_SEES - {"offers", "now_ms"}
 
 

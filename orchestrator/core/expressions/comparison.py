@@ -40,6 +40,8 @@ _TERM: Final = re.compile(
     | (?P<list>{_PATH}) \s*\.\s* exists\s*\(\s* (?P<each>[a-z]\w*) \s*,\s*
       (?P=each)\s*\.\s*(?P<field>[A-Za-z_]\w*)
       (?: \s+ in \s+ enrollment\s*\.\s*(?P<among>skus|families)\b | {_COMPARED} ) \s*\)
+    | (?P<outside>!\s*\(\s*)? (?P<segment>"[a-z]\w*"|'[a-z]\w*') \s* in \s+ segments\b
+      (?(outside)\s*\))
     )\s*(?P<more>&&|\Z)""",
     re.ASCII | re.VERBOSE,
 )
@@ -147,7 +149,19 @@ class AnyItem(NamedTuple):
         return bool(value in among) if isinstance(value, str) else None
 
 
-Term = Presence | Size | Comparison | KeyTie | AnyItem
+class Membership(NamedTuple):
+    """`"name" in segments`, or with `expected` False `!("name" in segments)`."""
+
+    path: Path
+    expected: bool
+
+    def answer(self, look_up: LookUp) -> Answer:
+        """Whether the customer is in the segment, as expected."""
+        value: object = look_up(self.path)
+        return None if value is MISSING else value is self.expected
+
+
+Term = Presence | Size | Comparison | KeyTie | AnyItem | Membership
 
 
 def parse_terms(source: str) -> tuple[Term, ...] | None:
@@ -198,6 +212,8 @@ def amount(text: str) -> float | str:
 def _term(match: re.Match[str]) -> Term | None:
     if match["present"] is not None:
         return Presence(path_of(match["present"]), expected=match["not"] is None)
+    if match["segment"] is not None:
+        return Membership(("segments", match["segment"][1:-1]), expected=match["outside"] is None)
     if match["among"] is not None:
         path, among = path_of(match["list"]), ("enrollment", match["among"])
         return _unless_money(match["field"], AnyItem(path, match["field"], None, "", among))

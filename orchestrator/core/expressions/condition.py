@@ -1,15 +1,17 @@
 """CEL expressions of journeys, and what they see of one decision.
 
 `catalog` compiles an `Expression` once at load. `decide` opens one `Scope` for each decision: it
-hands out values of `event`, `profile`, `enrollment`, `trigger`, `offers` and `now_ms`. Evaluating
-against a prepared CEL context is cheap, converting values into one is not, so a scope converts a
-root only when an expression needs it, at most once, and only the fields that some journey names.
+hands out values of `event`, `profile`, `segments`, `enrollment`, `trigger`, `offers`, `now_ms`.
+Evaluating against a prepared CEL context is cheap, converting values into one is not, so a scope
+converts a root only when an expression needs it, at most once, and only the fields that some
+journey names.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import cel
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 
 SOURCE_CHARACTERS_MAX: Final = 2_000
 NO_PROMISES: Final[Mapping[str, Promise]] = {}
-ROOTS: Final = frozenset({"event", "trigger", "profile", "enrollment", "offers", "now_ms"})
+ROOTS: Final = frozenset(
+    {"event", "trigger", "profile", "segments", "enrollment", "offers", "now_ms"}
+)
 # The contract refuses events that nest deeper; the CEL binding converts recursively.
 NESTING_MAX: Final = 64
 
@@ -178,6 +182,21 @@ def _fields_read(source: str, root: str) -> Fields:
     return Fields(frozenset(names), whole=len(_MENTION[root].findall(source)) > known)
 
 
+class Lens(NamedTuple):
+    """How a shop looks at every profile.
+
+    `assumed` are attributes of those who have none of the name, `amounts` the attributes that hold
+    a number as text, `segments` the conditions of the segments by name.
+    """
+
+    assumed: Mapping[str, Attribute] = MappingProxyType({})
+    amounts: frozenset[str] = frozenset()
+    segments: Mapping[str, Expression] = MappingProxyType({})
+
+
+NO_LENS: Final = Lens()
+
+
 class Failed(Struct, frozen=True, gc=False):
     """An expression gave no value; `missing` when only because something it names is not there."""
 
@@ -198,6 +217,8 @@ class Scope:
         "_enrollment",
         "_event",
         "_in_context",
+        "_lens",
+        "_members",
         "_now_ms",
         "_promises",
         "_reads",
@@ -212,8 +233,11 @@ class Scope:
         event: Event | None,
         reads: Reads,
         promises: Mapping[str, Promise] = NO_PROMISES,
+        lens: Lens = NO_LENS,
     ) -> None:
         self._attributes = attributes
+        self._lens = lens
+        self._members: dict[str, bool] | None = None
         self._promises = promises
         self._now_ms = now_ms
         self._event = event
@@ -226,6 +250,9 @@ class Scope:
     def value(self, expression: Expression, enrollment: Enrollment | None = None) -> Any:
         """Return the expression's value, or `Failed`."""
         self._turn_to(enrollment)
+        return self._value(expression)
+
+    def _value(self, expression: Expression) -> Any:
         if expression.path is not None:
             return self._follow(expression.path)
         try:
@@ -242,12 +269,16 @@ class Scope:
         """Whether a condition is true. No condition is true; one over a missing field is false."""
         if expression is None:
             return True
+        self._turn_to(enrollment)
+        return self._decided(expression)
+
+    def _decided(self, expression: Expression) -> bool | Failed:
         if expression.terms is not None:
-            self._turn_to(enrollment)
-            holds = all_hold(expression.terms, self._look_up)
+            look_up = self._look_up_number if self._lens.amounts else self._look_up
+            holds = all_hold(expression.terms, look_up)
             if holds is not None:
                 return holds
-        value = self.value(expression, enrollment)
+        value = self._value(expression)
         if value is True or value is False:
             return bool(value)
         if isinstance(value, Failed):
@@ -274,12 +305,16 @@ class Scope:
         value: Any
         if root == "profile":
             attribute = self._attributes.get(path[1])
+            if attribute is None:
+                attribute = self._lens.assumed.get(path[1])
             value = MISSING if attribute is None or attribute.value is None else attribute.value
             below = path[2:]
         elif root == "event" and event is not None and path[1] == "data":
             value, below = event.data, path[2:]
             if len(below) == 1:  # By far the most frequent path.
                 return value.get(below[0], MISSING)
+        elif root == "segments":
+            return self._is_in(path[1])
         else:
             value, below = self._root(root), path[1:]
         for name in below:
@@ -287,6 +322,24 @@ class Scope:
                 return MISSING
             value = value[name]
         return value
+
+    def _look_up_number(self, path: tuple[str, ...]) -> Any:
+        """Look a path up as it is compared: what holds a number as text is that number."""
+        value = self._look_up(path)
+        if path[0] == "profile" and path[1] in self._lens.amounts and isinstance(value, str):
+            return amount(value)
+        return value
+
+    def _is_in(self, segment: str) -> bool:
+        """Whether the customer is in a segment; a condition that gives no answer is a no."""
+        if self._members is None:
+            self._members = {}
+        held = self._members.get(segment)
+        if held is None:
+            condition = self._lens.segments.get(segment)
+            held = condition is not None and self._decided(condition) is True
+            self._members[segment] = held
+        return held
 
     def _root(self, root: str) -> Any:
         if root not in self._roots:
@@ -298,7 +351,10 @@ class Scope:
         if root == "now_ms":
             return self._now_ms
         if root == "profile":
-            return profile_values(self._attributes, Fields(whole=True))
+            known = {**self._lens.assumed, **self._attributes}
+            return profile_values(known, Fields(whole=True))
+        if root == "segments":
+            return [name for name in self._lens.segments if self._is_in(name)]
         if root == "event" and event is not None:
             return {
                 "type": event.type,
@@ -340,7 +396,11 @@ class Scope:
             converted["data"] = calculable(reads.event.pick(value["data"]))
             return converted
         if root == "profile":
-            return calculable(reads.profile.pick(value))
+            picked = calculable(reads.profile.pick(value))
+            for name in self._lens.amounts & picked.keys():
+                if isinstance(picked[name], str):
+                    picked[name] = amount(picked[name])
+            return picked
         if root == "enrollment":
             return reads.enrollment.pick(value)
         return calculable(value)

@@ -8,14 +8,20 @@ a failure, never an empty space.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from babel import Locale, UnknownLocaleError
+from babel.numbers import format_currency, is_currency
 from liquid import Environment, Mode, StrictDefaultUndefined
-from liquid.exceptions import LiquidError
+from liquid.exceptions import FilterArgumentError, LiquidError
+from liquid.filter import with_context
 
+from orchestrator.core.derived.amounts import parse_amount
 from orchestrator.core.expressions.condition import Failed
 
 if TYPE_CHECKING:
+    from liquid import RenderContext
     from liquid.template import BoundTemplate
 
 SNIPPETS: Final = "snippets"
@@ -27,6 +33,32 @@ _TAGS_LEFT_OUT: Final = ("include", "render", "increment", "decrement", "tablero
 _FILTERS_LEFT_OUT: Final = ("date", "safe", "base64_decode", "base64_url_safe_decode")
 RENDERED_CHARACTERS_MAX: Final = 100_000
 _LOOPS_MAX: Final = 1_000
+
+
+# No variable of an author has a name like this.
+_LOCALE: Final = "its locale"
+
+
+@with_context
+def _money(value: object, currency: object, *, context: RenderContext) -> str:
+    """Write an amount as the customer's locale does: `{{ total | money: "EUR" }}`."""
+    amount = parse_amount(value)
+    if amount is None:
+        raise FilterArgumentError(f"money: {value!r:.40} is no amount", token=None)
+    if not isinstance(currency, str) or not is_currency(currency):
+        raise FilterArgumentError(f"money: {currency!r:.40} is no currency", token=None)
+    return format_currency(amount, currency, locale=_locale(str(context.resolve(_LOCALE))))
+
+
+@lru_cache(maxsize=256)
+def _locale(name: str) -> Locale:
+    """Return how a locale writes, or its language, or English. Each is read once."""
+    for one in (name, name.partition("-")[0]):
+        try:
+            return Locale.parse(one, sep="-")
+        except (ValueError, UnknownLocaleError):
+            continue
+    return Locale("en")
 
 
 class _Environment(Environment):
@@ -45,6 +77,7 @@ def _environment(*, autoescape: bool) -> Environment:
         made.tags.pop(name, None)
     for name in _FILTERS_LEFT_OUT:
         made.filters.pop(name, None)
+    made.add_filter("money", _money)
     return made
 
 
@@ -134,7 +167,11 @@ class Templates:
         if written is None:
             return None
         language = first_language(languages, written)
-        values = {**variables, SNIPPETS: self.snippets_in(language)}
+        values = {
+            **variables,
+            SNIPPETS: self.snippets_in(language),
+            _LOCALE: _spoken_in(language, languages),
+        }
         try:
             return {part: one.program.render(values) for part, one in written[language].items()}
         except LiquidError as error:
@@ -156,6 +193,12 @@ def first_language(wanted: tuple[str, ...], written: Mapping[str, Any]) -> str:
             if one in written:
                 return one
     return next(iter(written))
+
+
+def _spoken_in(language: str, wanted: tuple[str, ...]) -> str:
+    """Return the customer's own locale when the text is in its language, else the text's."""
+    spoken = language.partition("-")[0]
+    return next((one for one in wanted if one.partition("-")[0] == spoken), language)
 
 
 NO_TEMPLATES: Final = Templates({}, {})

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from orchestrator.core.calendar import parse_cron
 from orchestrator.core.command import CommandClass
+from orchestrator.core.language.attributes import Segment
 from orchestrator.core.language.scalars import (
     Condition,
     Duration,
@@ -119,8 +120,9 @@ class Entry(Model):
     """A date of the customer."""
     absence: Absence | None = None
     """Something that has not happened for a time."""
-    segment: Condition | None = None
-    """Condition over `profile`: enters whoever it becomes true for."""
+    segment: Segment | None = None
+    """A segment of `shop.yaml` by its name, or a condition over `profile`: enters whoever comes
+    into it, or for whom it becomes true."""
     when: Condition | None = None
     """Condition over `event` (with `on`) and `profile`, after the event was applied to it."""
     key: Condition | None = None

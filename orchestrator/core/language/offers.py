@@ -7,13 +7,14 @@ is the matter of `core/offers`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from orchestrator.core.calendar import parse_moment
 from orchestrator.core.expressions.condition import Expression
+from orchestrator.core.expressions.templates import first_language
 from orchestrator.core.language.journey import After
 from orchestrator.core.language.scalars import Condition, Duration, Locale, Model, Name, Text
 from orchestrator.core.language.words import Variable
@@ -122,6 +123,10 @@ class Offer(Model):
     def known(self) -> Expression:
         """The condition under which we know who this is."""
         return self.known_when or KNOWN
+
+    def text_in(self, languages: Iterable[str]) -> str:
+        """Return the promise in the first of these languages that it is written in."""
+        return self.text[first_language(tuple(languages), self.text)]
 
     @model_validator(mode="after")
     def _has_an_end(self) -> Offer:

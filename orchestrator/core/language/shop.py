@@ -8,7 +8,14 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from orchestrator.core.command import CommandClass
+from orchestrator.core.language.attributes import (
+    DERIVED_MAX,
+    SEGMENTS_MAX,
+    Currency,
+    DerivedAttribute,
+)
 from orchestrator.core.language.scalars import (
+    Condition,
     Duration,
     EventType,
     Locale,
@@ -106,6 +113,8 @@ class Shop(Model):
     """IANA zone of customers for whom neither their profile nor the journey names one."""
     locale: str = "en"
     """Language of customers who name none, like `en` or `es-ES`."""
+    currency: Currency | None = None
+    """The currency in which sums of money are made where an attribute names none: `EUR`."""
     owned_for: Ownership = Ownership()
     """How long a bought product is not promoted again to its buyer."""
     expires_after: Expiry = Expiry()
@@ -126,6 +135,16 @@ class Shop(Model):
     stages: tuple[CustomerStage, ...] = Field(default=(), max_length=STAGES_MAX)
     """The stages that customers come through, in order; conditions read `profile.stage`. What
     events say of an attribute with that name is then ignored."""
+    attributes: Mapping[Name, DerivedAttribute] = Field(
+        default_factory=dict, max_length=DERIVED_MAX
+    )
+    """Attributes that follow from events, by name: `total_spent: {sum: total, on: purchase}`.
+    Conditions and templates read `profile.total_spent`. What events say of an attribute with such
+    a name is ignored."""
+    segments: Mapping[Name, Condition] = Field(default_factory=dict, max_length=SEGMENTS_MAX)
+    """Conditions over `profile` by the name of a segment: `big_spenders: profile.total_spent >=
+    500`. A journey is entered by one (`segment: big_spenders`), and conditions ask for it
+    (`"big_spenders" in segments`)."""
     snippets: Mapping[Locale, Mapping[Name, str]] = Field(default_factory=dict)
     """The brand's own words, by language: `{{ snippets.signature }}` in a template."""
     forbidden_words: Mapping[Locale, tuple[Text, ...]] = Field(default_factory=dict)
@@ -158,8 +177,16 @@ class Channel(Model):
     """Where the sender finds the address, for example `profile.email`."""
     partitions: int = Field(default=8, ge=1, le=1000)
     """Partitions of its command topics."""
+    queue: Name | None = None
+    """Of a channel of kind `task`: the queue of tasks whose step names none. Default: its name."""
     needs_consent: bool = True
     """Whether promotional messages on it need the customer's recorded consent. `false` is for what
     people only see on your own pages."""
     quiet_hours: QuietHours | Literal["none"] | None = None
     """Its own quiet hours, or `none`. Default: the shop's, for channels of kind `message`."""
+
+    @model_validator(mode="after")
+    def _queues_tasks(self) -> Channel:
+        if self.queue is not None and self.kind != "task":
+            raise ValueError("queue: only a channel of kind task has one")
+        return self

@@ -116,6 +116,8 @@ class Task(Model):
     """A channel of `channels.yaml` with kind `task`."""
     template: Text
     """What to do: a name that the people there know."""
+    queue: Name | None = None
+    """Which of our people shall do it. Default: the channel's queue."""
     variables: Mapping[Name, Variable] = Field(default_factory=dict, max_length=64)
     """What they have to know; a bare expression is short for `{value: …}`."""
     expires_after: Duration | None = None

@@ -24,7 +24,6 @@ from orchestrator.core.decision import (
     Refusal,
 )
 from orchestrator.core.expressions.condition import Failed, Scope
-from orchestrator.core.expressions.templates import first_language
 from orchestrator.core.language.journey import After
 from orchestrator.core.offers.ledger import (
     LATE_ORDER_MS,
@@ -131,7 +130,7 @@ def answer(draft: Draft, event: Event) -> None:
     """Answer a page or an agent that asks whether it may show an offer."""
     name, channel = str(event.data.get("offer")), event.data.get("channel")
     channel = channel if isinstance(channel, str) else None
-    may = _paused(draft, name, channel) or may_promise(draft, name, channel=channel)
+    may = paused_for_asking(draft, name, channel) or may_promise(draft, name, channel=channel)
     if isinstance(may, Refused):
         otherwise = None
         if may.reason is Refusal.OFFER_NOT_QUALIFIED:
@@ -142,7 +141,7 @@ def answer(draft: Draft, event: Event) -> None:
     draft.log(OfferGranted(name, channel, may.expires_at_ms, may.provisional))
 
 
-def _paused(draft: Draft, name: str, channel: str | None) -> Refused | None:
+def paused_for_asking(draft: Draft, name: str, channel: str | None) -> Refused | None:
     """Refuse what somebody has paused: nobody waits in front of a page for a resume."""
     pause = draft.journeys.pauses.of(
         journey="", channel=channel or "", command_class=CommandClass.PROMOTIONAL, offer=name
@@ -246,9 +245,8 @@ def told(draft: Draft, name: str, promise: Promise) -> CommandPromise:
     """Return what a command says of a promise, in the customer's language."""
     terms = draft.journeys.offers.get(name)
     assert terms is not None, "what is not declared is not promised"
-    text, languages = terms.offer.text, (draft.locale(), draft.journeys.shop.locale)
     return CommandPromise(
-        text=text[first_language(languages, text)],
+        text=terms.offer.text_in((draft.locale(), draft.journeys.shop.locale)),
         code=None if promise.provisional else terms.offer.code,
         valid_until_ms=promise.expires_at_ms,
         provisional=promise.provisional,
@@ -271,8 +269,9 @@ def _holds(
     draft: Draft, condition: Expression, attributes: Mapping[str, Attribute]
 ) -> bool | Failed:
     journeys = draft.journeys
-    reads, attributes = journeys.offers.reads, journeys.profile(attributes)
-    return Scope(attributes, draft.now_ms, event=None, reads=reads).holds(condition)
+    reads, lens = journeys.offers.reads, journeys.lens
+    scope = Scope(attributes, draft.now_ms, event=None, reads=reads, lens=lens)
+    return scope.holds(condition)
 
 
 def _validity(terms: Terms, now_ms: int) -> str:

@@ -11,12 +11,12 @@ from operator import or_
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.core.calendar import DAY_MS, date_instant, first_zone
-from orchestrator.core.expressions.condition import NOTHING
+from orchestrator.core.expressions.condition import NOTHING, Reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from orchestrator.core.expressions.condition import Expression, Reads
+    from orchestrator.core.expressions.condition import Expression
     from orchestrator.core.language.offers import Offer
 
 _DAY_CHARACTERS: Final = len("2026-12-24")
@@ -47,10 +47,11 @@ class Terms(NamedTuple):
 class Offers:
     """The offers of a shop by name.
 
-    `reads` is what their conditions convert for CEL, `says` what their greetings instead do.
+    `reads` is what their conditions convert for CEL, `says` what their greetings instead do;
+    `seen` is what segments do, which conditions may name.
     """
 
-    def __init__(self, offers: Mapping[str, Offer], zone: str) -> None:
+    def __init__(self, offers: Mapping[str, Offer], zone: str, *, seen: Reads = NOTHING) -> None:
         shop_zone = first_zone((zone,))
         self._terms: Final = {
             name: Terms(
@@ -71,7 +72,7 @@ class Offers:
                 contradictions[other].add(one)
         self._contradictions: Final = contradictions
         everything = offers.values()
-        self.reads: Final = _converted(
+        self.reads: Final = seen | _converted(
             condition
             for offer in everything
             for condition in (offer.qualifies, offer.known)

@@ -24,8 +24,10 @@ from orchestrator.core.customer import (
     OpenCommand,
     earliest_ms,
 )
-from orchestrator.core.decision import Decision, Emitted, LogEntry, Outcome, ToldEvent
+from orchestrator.core.decision import Decision, Emitted, LogEntry, MessageFinal, Outcome, ToldEvent
 from orchestrator.core.expressions.condition import Scope
+from orchestrator.core.people.context import TaskContext
+from orchestrator.core.people.recent import noted
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import Attribute, Promise
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from orchestrator.core.rules.guard.checks import Attempt
 
 _ID_BYTES: Final = 16
+# What becomes of a task that nobody has closed in time.
+EXPIRED: Final = "expired"
 _encode_parts: Final = msgpack.Encoder().encode
 
 
@@ -61,6 +65,8 @@ class Instruction(Struct, frozen=True, gc=False):
     cancels: tuple[str, ...] = ()
     offer: str | None = None
     promise: CommandPromise | None = None
+    queue: str | None = None
+    context: TaskContext | None = None
 
 
 class Draft:
@@ -78,9 +84,11 @@ class Draft:
         "contact",
         "contenders",
         "customer",
+        "derived",
         "earned",
         "enrollments",
         "entries",
+        "erased",
         "event",
         "exits",
         "exits_dropped",
@@ -122,6 +130,8 @@ class Draft:
         self.contact = customer.contact
         self.earned = customer.earned
         self.hours = customer.hours
+        self.erased = customer.erased
+        self.derived = customer.derived
         # Promotions that wait for the arbitration, and the enrollment that has sent one.
         self.contenders: list[tuple[Walk, Attempt]] = []
         self.promoted: str | None = None
@@ -143,8 +153,8 @@ class Draft:
     def scope_before(self) -> Scope:
         """What expressions over the profile saw before this decision."""
         reads = self.journeys.reads_of_profile
-        attributes = self.journeys.profile(self.customer.attributes)
-        return Scope(attributes, self.now_ms, event=None, reads=reads)
+        lens = self.journeys.lens
+        return Scope(self.customer.attributes, self.now_ms, event=None, reads=reads, lens=lens)
 
     def scope_over(self, event: Event | None) -> Scope:
         """Open a scope in which `event` is this one, with the customer's present profile."""
@@ -153,8 +163,14 @@ class Draft:
             reads = journeys.reads_when_due
         else:
             reads = journeys.reads_on.get(event.type, journeys.reads_set_off)
-        attributes, promises = journeys.profile(self.attributes), self.promises
-        return Scope(attributes, self.now_ms, event=event, reads=reads, promises=promises)
+        return Scope(
+            self.attributes,
+            self.now_ms,
+            event=event,
+            reads=reads,
+            promises=self.promises,
+            lens=journeys.lens,
+        )
 
     def change_attributes(self, attributes: Mapping[str, Attribute]) -> None:
         """Replace the profile; what is evaluated from here on sees the new one."""
@@ -205,6 +221,13 @@ class Draft:
         """Remove an enrollment from the state."""
         self.enrollments = tuple(e for e in self.enrollments if e.id != enrollment.id)
 
+    def entered_before(self, journey: str) -> int:
+        """Return the last ordinal of a journey; who comes after an erasure begins behind its."""
+        memory = self.memories.get(journey)
+        if memory is not None:
+            return memory.entries
+        return 0 if self.erased is None else self.erased.entries
+
     def remember(self, journey: str, memory: JourneyMemory) -> None:
         """Replace what is known about a journey beyond its enrollments."""
         self.memories = {**self.memories, journey: memory}
@@ -212,14 +235,17 @@ class Draft:
     def forget_expired(self) -> None:
         """Let go of open commands that nobody may act on any more, and of what only they kept.
 
-        A membership of an audience does not expire.
+        A membership of an audience does not expire. That a task was not done is worth a line.
         """
         now_ms = self.now_ms
         for enrollment in self.enrollments:
+            left = _not_expired(enrollment, now_ms)
+            if len(left) == len(enrollment.open_commands):
+                continue
             for command in enrollment.open_commands:
-                if command.expires_at_ms < now_ms and command.kind != "audience":
-                    self.put_open(enrollment, _not_expired(enrollment, now_ms))
-                    break
+                if command.kind == "task" and command not in left:
+                    self.log(MessageFinal(command.id, enrollment.id, EXPIRED))
+            self.put_open(enrollment, left)
 
     def put_open(self, enrollment: Enrollment, still_open: tuple[OpenCommand, ...]) -> None:
         """Replace an enrollment's open commands; who has run to the end goes with the last."""
@@ -262,11 +288,15 @@ class Draft:
             cancels=instruction.cancels,
             offer=instruction.offer,
             promise=instruction.promise,
+            queue=instruction.queue,
+            context=instruction.context,
             traceparent=None if self.event is None else self.event.traceparent,
         )
         self.commands.append(command)
         if command.type is CommandType.AUDIENCE_REMOVE:
             self.contact = removing(self.contact, command.id, self.now_ms)
+        elif command.type is CommandType.MESSAGE_SEND and self.journeys.tells_people(command):
+            self.contact = noted(self.contact, command)
         self.log(
             Emitted(
                 command=command.id,
@@ -309,6 +339,8 @@ class Draft:
             contact=self.contact,
             earned=self.earned,
             hours=self.hours,
+            erased=self.erased,
+            derived=self.derived,
         )
         return Decision(
             outcome=Outcome.APPLIED,
@@ -317,7 +349,7 @@ class Draft:
             commands=tuple(self.commands),
             entries=tuple(self.entries),
             fence=None if self.fence is before.fence else self.fence,
-            wake_at_ms=earliest_ms(self.enrollments, self.watches),
+            wake_at_ms=earliest_ms(self.enrollments, self.watches, self.erased, self.derived),
             exits_dropped=self.exits_dropped,
             told=tuple(self.told),
             paused=tuple(self.paused[scope] for scope in sorted(self.paused)),

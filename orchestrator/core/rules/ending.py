@@ -20,6 +20,7 @@ from orchestrator.core.customer import (
 )
 from orchestrator.core.decision import Ended, EndReason, PromiseEnd, PromiseEnded
 from orchestrator.core.offers.ledger import is_open, telling
+from orchestrator.core.people.recent import CANCELLED, fated
 from orchestrator.core.rules.draft import Draft, Instruction
 
 
@@ -78,7 +79,7 @@ def end(
                 expires_at_ms=max(enrollment.longest_expires_at_ms, draft.now_ms),
             )
         )
-    _recall(draft, enrollment, recalled)
+    recall(draft, enrollment, recalled)
     leave_audiences(draft, enrollment, step=enrollment.step)
 
 
@@ -137,14 +138,14 @@ def recall_offer(draft: Draft, offer: str) -> tuple[str, ...]:
             if command.offer == offer and command.expires_at_ms >= draft.now_ms
         )
         if telling:
-            _recall(draft, enrollment, telling, note=f"offer/{offer}")
+            recall(draft, enrollment, telling, note=f"offer/{offer}")
             left = tuple(one for one in enrollment.open_commands if one not in telling)
             draft.put_open(enrollment, left)
             recalled += (command.id for command in telling)
     return tuple(recalled)
 
 
-def _recall(
+def recall(
     draft: Draft, enrollment: Enrollment, recalled: tuple[OpenCommand, ...], *, note: str = ""
 ) -> None:
     """Cancel messages and close tasks, with one command for each topic they travelled on."""
@@ -154,10 +155,12 @@ def _recall(
         lanes.setdefault((command.kind, command.channel, promotional), []).append(command)
     if draft.contact.sends:
         draft.contact = uncounted(draft.contact, (command.id for command in recalled))
+    ids = frozenset(command.id for command in recalled)
     if draft.promises:
         # One event may end several enrollments whose messages tell the same promise.
         before = (command_id for command in draft.commands for command_id in command.cancels)
-        _take_back(draft, frozenset((*before, *(command.id for command in recalled))))
+        _take_back(draft, ids.union(before))
+    draft.contact = fated(draft.contact, ids, CANCELLED, draft.now_ms)
     for (kind, channel, promotional), commands in lanes.items():
         draft.emit(
             enrollment,

@@ -63,8 +63,10 @@ def enter_segments(
     draft: Draft, before: Mapping[str, Attribute], after: Mapping[str, Attribute]
 ) -> None:
     """Enter whoever has come into a segment: its condition was not true before, and is now."""
-    reads, seen = draft.journeys.reads_of_profile, draft.journeys.profile
-    scopes = [Scope(seen(one), draft.now_ms, event=None, reads=reads) for one in (before, after)]
+    reads, lens = draft.journeys.reads_of_profile, draft.journeys.lens
+    scopes = [
+        Scope(one, draft.now_ms, event=None, reads=reads, lens=lens) for one in (before, after)
+    ]
     for plan in draft.journeys.segments:
         was_in, is_in = (scope.holds(plan.entry.segment) for scope in scopes)
         if is_in is True and was_in is not True:
@@ -94,7 +96,7 @@ def _try(draft: Draft, plan: Plan, cause: Cause, occurred_ms: int) -> bool:
 
 def _enter(draft: Draft, plan: Plan, enrollment: Enrollment) -> None:
     memory = draft.memories.get(plan.name)
-    entries = 1 if memory is None else memory.entries + 1
+    entries = draft.entered_before(plan.name) + 1
     draft.remember(
         plan.name,
         JourneyMemory(
@@ -123,8 +125,7 @@ def _enrollment(draft: Draft, plan: Plan, cause: Cause, occurred_ms: int) -> Enr
     about = () if entry.about is None else draft.scope.value(entry.about)
     if isinstance(about, Failed) and not about.missing:
         return Refused(Refusal.CONDITION_FAILED, f"about: {about.detail}")
-    memory = draft.memories.get(plan.name)
-    ordinal = 1 if memory is None else memory.entries + 1
+    ordinal = draft.entered_before(plan.name) + 1
     told = {} if draft.event is None or entry.on is None else draft.event.data
     would_be = Enrollment(
         id=f"{plan.name}#{ordinal}" if key is None else f"{plan.name}/{key}#{ordinal}",

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from orchestrator.core.contact import REACHED
 from orchestrator.core.decision import Moved
 from orchestrator.core.expressions.condition import Failed
+from orchestrator.core.people.tasks import has_task
 from orchestrator.core.rules.advance import arrive, go_on, lead
 from orchestrator.core.rules.waiting import over_at
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # Reports of senders. They are heard by the enrollment whose message they are about.
 REPORTS: Final = "message."
+# What our people report is heard by the enrollment whose task it is about.
+TASKS: Final = frozenset({"task.claimed", "task.closed"})
 # A condition is asked again when this has come; `Journeys.heard` says so of its journeys.
 PROFILE: Final = "profile.updated"
 
@@ -95,7 +98,16 @@ def _is_told(
         return False
     if event.type.startswith(REPORTS) and event.data.get("command_id") not in enrollment.sent:
         return False
+    if event.type in TASKS and not _had_task(draft, enrollment, event.data.get("task_id")):
+        return False
     return draft.scope.holds(heard.when, enrollment) is True
+
+
+def _had_task(draft: Draft, enrollment: Enrollment, task_id: object) -> bool:
+    """Whether the task was one of this enrollment; closing it has taken it out of the draft."""
+    return any(
+        one.id == enrollment.id and has_task(one, task_id) for one in draft.customer.enrollments
+    )
 
 
 def _wait_anew(draft: Draft, plan: Plan, enrollment: Enrollment, wait: Wait) -> None:

@@ -15,9 +15,11 @@ from orchestrator.core.customer import Attribute, Cause, Enrollment
 from orchestrator.core.decision import AttributesSet, EventTold, Refusal, ToldEvent
 from orchestrator.core.expressions.condition import Failed, is_empty, plain
 from orchestrator.core.expressions.templates import OFFER
-from orchestrator.core.language.words import Send
+from orchestrator.core.language.words import Send, Task
 from orchestrator.core.offers import promises
 from orchestrator.core.offers.promises import Refused
+from orchestrator.core.people.briefing import context_in
+from orchestrator.core.people.tasks import queue_of
 from orchestrator.core.rules.draft import Instruction, derived_id
 from orchestrator.core.rules.guard.channels import GRACE_MS, cut_off, in_order
 from orchestrator.core.rules.guard.checks import (
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
         Audience,
         Emit,
         Setting,
-        Task,
         Variable,
         Webhook,
     )
@@ -121,10 +122,8 @@ def greet(draft: Draft, step: str, otherwise: Otherwise, *, channel: str, instea
     )
     word = _said_instead(otherwise, Send(channel=channel, template=otherwise.template))
     attempt = Attempt(step, channel, command_class, draft.expires_at_ms(command_class, now_ms))
-    if not may_say_instead(draft, sender, attempt):
-        return
-    command = _say_at_once(draft, sender, attempt, word, delivery="at_most_once")
-    if command is not None:
+    may = may_say_instead(draft, sender, attempt)
+    if may and (command := _say_at_once(draft, sender, attempt, word, delivery="at_most_once")):
         count(draft, command)
         draft.promoted = sender.id
 
@@ -382,7 +381,7 @@ def _go_out(
     if filled is None or isinstance(filled, Failed):
         return filled
     variables, content = filled
-    task = attempt.kind == "task"
+    task = isinstance(word, Task)
     walk.emit(
         "task" if task else "message",
         Instruction(
@@ -398,6 +397,8 @@ def _go_out(
             content=content,
             offer=None if told is None else told.offer,
             promise=None if told is None else told.said,
+            queue=queue_of(walk.draft.journeys, word) if isinstance(word, Task) else None,
+            context=context_in(walk.draft, word.channel) if isinstance(word, Task) else None,
         ),
     )
     _grant(walk.draft, told)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.sender.rules.command import Command, Place
     from orchestrator.sender.rules.lane import Lane
 
+# The fence of every enrollment of a customer, who was erased.
+EVERY_ENROLLMENT: Final = "*"
 # A clock that runs behind must not forget a fence that another clock's command still needs.
 _KEPT_MS: Final = 60 * 60 * 1000
 
@@ -83,8 +85,11 @@ class Fences:
 
     def covers(self, command: Command) -> bool:
         """Whether the command's enrollment was over when, or after, the command was born."""
-        found = self._by_customer.get(command.customer, {}).get(command.enrollment)
-        return found is not None and command.sequence <= found[0]
+        fences = self._by_customer.get(command.customer)
+        if fences is None:
+            return False
+        found = (fences.get(command.enrollment), fences.get(EVERY_ENROLLMENT))
+        return any(one is not None and command.sequence <= one[0] for one in found)
 
     def forget(self, now_ms: int) -> None:
         """Drop fences that no command can meet any more."""

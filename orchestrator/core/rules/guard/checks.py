@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.core.command import Command
-    from orchestrator.core.customer import Enrollment
+    from orchestrator.core.customer import Contact, Enrollment
     from orchestrator.core.journeys import Plan
     from orchestrator.core.pauses import Pause
     from orchestrator.core.rules.advance import Walk
@@ -270,17 +270,25 @@ def _talking(draft: Draft, attempt: Attempt) -> _Held | None:
 def _capped(
     draft: Draft, enrollment: Enrollment, attempt: Attempt, beside: Sequence[Attempt] = ()
 ) -> Reason | None:
-    """Return the cap that is reached, as its author wrote it."""
-    caps = draft.journeys.shop.caps
-    if not caps:
-        return None
     contact = draft.contact
     for one in beside:
         words = (one.channel, one.command_class.value, enrollment.journey)
         sent = Sent("", draft.now_ms, *words, one.expires_at_ms)
         contact = counted(contact, sent, draft.journeys.caps_ms_max, draft.now_ms)
     about = (attempt.channel, attempt.command_class.value, enrollment.journey)
-    for cap in caps:
+    return cap_that_holds(draft, about, contact)
+
+
+def cap_that_holds(
+    draft: Draft, about: tuple[str, str, str], contact: Contact | None = None
+) -> Reason | None:
+    """Return the cap that is reached, as its author wrote it.
+
+    `about` is channel, class and journey of one more message; `contact` what counts, else what the
+    draft knows.
+    """
+    contact = draft.contact if contact is None else contact
+    for cap in draft.journeys.shop.caps:
         if cap_reached(contact, cap, about, draft.now_ms):
             only = [word for word in (cap.channel, cap.journey) if word is not None]
             detail = ", ".join((f"{cap.max} in {duration_text(cap.per)}", *only))

@@ -69,8 +69,8 @@ def _count(draft: Draft, stages: Stages, event: Event) -> frozenset[str]:
     """Keep an event for the stages for which it counts, and return these."""
     if event.type == PURCHASE and _is_gone(_order_of(draft.orders, event)):
         return frozenset()
-    attributes = draft.journeys.profile(draft.attributes)
-    scope = Scope(attributes, draft.now_ms, event=event, reads=stages.reads)
+    lens = draft.journeys.lens
+    scope = Scope(draft.attributes, draft.now_ms, event=event, reads=stages.reads, lens=lens)
     mark, counts = _mark(event), set()
     for stage, way in stages.ways[event.type]:
         key = _key(stage, way)

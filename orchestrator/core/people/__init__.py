@@ -1,0 +1,1 @@
+"""What our people need to know and do: tasks, their context, and what may be offered now."""
