@@ -91,7 +91,8 @@ def test_the_histories_hold_what_the_laws_are_about():
         assert seen[wanted] > 0, wanted
 
 
-@pytest.mark.parametrize("seed", range(20, 30))
+# In the last one an order among history uses up a promise, which nobody logs.
+@pytest.mark.parametrize("seed", (*range(20, 30), 2073))
 def test_decisions_without_a_bug_break_no_law(seed):
     journeys = furnished()
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.crash.judge.offering import named_in
 from bench.crash.judge.permission import ARRIVED, GRACE_MS
 from bench.crash.judge.person import Occurrence
-from bench.crash.judge.promises import contradict
+from bench.crash.judge.promises import Offers, contradict
 from bench.crash.judge.records import duration_ms, milliseconds
 from bench.crash.judge.walk import OF_OFFERS
 
@@ -74,6 +75,7 @@ class Known:
     """Open promises, and until when they hold."""
     until: dict[str, int] = field(default_factory=dict)
     """The same of all that were ever made: a return opens them again."""
+    made_ms: dict[str, int] = field(default_factory=dict)
 
     def hear(self, event: Occurrence, now_ms: int) -> None:
         """Take an event in."""
@@ -89,6 +91,14 @@ class Known:
                 self.zone = (version, event.data["attributes"]["zone"])
         elif event.type.startswith("message."):
             self._report(event, min(event.time_ms, now_ms))
+
+    def redeem_history(self, event: Occurrence, offers: Offers, now_ms: int) -> None:
+        """Let an order among history use up what it names; nobody logs that."""
+        codes = {one.get("code"): name for name, one in offers.items()}
+        for word in named_in(event.data):
+            name = codes.get(word, word)
+            if min(event.time_ms, now_ms) >= self.made_ms.get(name, now_ms + 1):
+                self.promises.pop(name, None)
 
     def _report(self, event: Occurrence, at_ms: int) -> None:
         message = self.messages.get(event.data["command_id"])
@@ -121,6 +131,8 @@ def judge_laws(reading: Reading, model: Model, events: Mapping[Place, Occurrence
                 event = events.get(reading.arrival(line.source))
                 if isinstance(event, Occurrence):
                     known.hear(event, line.now_ms)
+                    if event.backfill and event.type in {"purchase", "offer.redeemed"}:
+                        known.redeem_history(event, model.offers, line.now_ms)
             for entry in line.entries:
                 laws.judge(known, line, entry)
             laws.judge_promises_told(known, line)
@@ -232,6 +244,8 @@ class Laws:
             beside = other != name and other_until_ms > line.now_ms
             if beside and contradict(self._model.offers, other, name):
                 self._report("promise", line, f"{name} beside {other}")
+        if known.until.get(name) != until_ms:
+            known.made_ms[name] = line.now_ms
         known.promises[name] = known.until[name] = until_ms
 
     def judge_promises_told(self, known: Known, line: LogLine) -> None:

@@ -80,7 +80,7 @@ class Offering(Moment):
         elif event.type == "offer.redeemed":
             self._redeem(event, data["offer"], order)
         elif event.type == "purchase":
-            for word in dict.fromkeys(_named(data)):
+            for word in dict.fromkeys(named_in(data)):
                 self._redeem(event, word, order)
         elif event.type in {"order.cancelled", "order.returned"}:
             if not data.get("items") or self._is_back(order):
@@ -272,7 +272,7 @@ class Offering(Moment):
         return self.model.evaluate(when, {"profile": profile, "now_ms": self.now_ms}) is True
 
 
-def _named(data: Mapping[str, Any]) -> Iterator[str]:
+def named_in(data: Mapping[str, Any]) -> Iterator[str]:
     """Yield what an order was paid with."""
     named = data.get("offers") or ()
     yield from [word for word in named[:REDEEMED_MAX] if isinstance(word, str)]
