@@ -23,23 +23,26 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from bench.crash.checker import Report, judge
 from bench.crash.defects import DEFECTS, launcher
 from bench.crash.faults import NAMED, PLACED, Faults
 from bench.crash.fleet import WORKER_COMMAND, Fleet
-from bench.crash.history import Names, read_history
+from bench.crash.furnish import furnish
+from bench.crash.judge.checker import Report, judge
+from bench.crash.judge.history import Names, read_history
 from bench.crash.load import Load, Senders
+from bench.crash.pausing import Pausing, script
 from bench.crash.plan import STORE_PARTITIONS, Size, tell
 from orchestrator.broker import EmbeddedBroker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-JOURNEYS: Final = Path(__file__).parent / "journeys"
-CHANNELS: Final = ("email", "sms", "push", "ads", "callcenter")
+CHANNELS: Final = ("email", "sms", "push", "web", "ads", "callcenter")
 PARTITIONS: Final = 8
 SEEDS: Final = (1, 2, 3)
 QUIET_SECONDS: Final = 8.0
+START_SECONDS: Final = 15
+"""About so long the broker and the workers take to start."""
 # A cluster of one has nobody to hand its partitions to. While it shuts down in control they have no
 # leader, and its transaction coordinator then completes a commit without writing the markers: the
 # transaction stays open for ever (seen with Kafka 4.3.1, in its log of transactions).
@@ -117,11 +120,13 @@ class Watcher:
             key = (line["customer"], entry.get("enrollment", ""))
             if entry["kind"] == "moved":
                 self._waiting[key] = entry["wake_at_ms"]
+            elif entry["kind"] == "held":
+                self._waiting[key] = entry["until_ms"]
             elif entry["kind"] == "ended":
                 self._waiting.pop(key, None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stage:
     """Everything that takes part in one run."""
 
@@ -131,7 +136,11 @@ class Stage:
     broker: EmbeddedBroker
     fleet: Fleet
     watcher: Watcher
+    environment: dict[str, str]
     only: Sequence[str] | None
+    reached: Collection[str]
+    loaded_at: float = 0.0
+    """The monotonic instant at which everything was sent."""
 
 
 def run_seed(
@@ -140,15 +149,21 @@ def run_seed(
     folder: Path,
     options: argparse.Namespace,
     only: Sequence[str] | None,
+    *,
+    reached: Collection[str] = (),
 ) -> Outcome:
-    """Run one seed from an empty broker to a judged report."""
+    """Run one seed from an empty broker to a judged report; `reached` is what others have met."""
     defect: str | None = options.defect
     if defect:
         only = DEFECTS[defect].faults
     workers = options.workers or (2 if defect else 3)
     names = Names(f"s{seed}.", "crash", PARTITIONS, ("touchpoints", "stores"))
+    began = time.monotonic()
+    # Until the workers are ready; what counts is that the quiet minutes lie in the load.
+    start_ms = time.time_ns() // 1_000_000 + START_SECONDS * 1_000
+    journeys = furnish(folder / "journeys", start_ms)
     with EmbeddedBroker(folder / "broker", properties=LONELY) as broker:
-        environment = _environment(broker.bootstrap_servers, names)
+        environment = _environment(broker.bootstrap_servers, names, journeys)
         _create_topics(broker.bootstrap_servers, names, environment)
         command = launcher(defect) if defect else WORKER_COMMAND
         fleet = Fleet(folder, environment, workers, command=command, tell=_tell)
@@ -156,18 +171,28 @@ def run_seed(
         try:
             fleet.start()
             _wait_until_ready(fleet)
-            load, faults = _rage(Stage(seed, size, names, broker, fleet, watcher, only))
+            stage = Stage(seed, size, names, broker, fleet, watcher, environment, only, reached)
+            load, faults = _rage(stage)
         finally:
             watcher.stop()
             fleet.close()
+        phases = [
+            ("start and load", stage.loaded_at - began),
+            ("rest", time.monotonic() - stage.loaded_at),
+        ]
+        began = time.monotonic()
         _tell("reading the topics back")
         history = read_history(broker.bootstrap_servers, names)
-    report = judge(history, JOURNEYS, acknowledged=load.acknowledged)
+    phases.append(("read", time.monotonic() - began))
+    began = time.monotonic()
+    report = judge(history, journeys, acknowledged=load.acknowledged)
+    phases.append(("judge", time.monotonic() - began))
     document = {
         "seed": seed,
         "defect": defect,
         **report.as_json(),
         "load": dict(load.counts),
+        "seconds": {name: round(seconds) for name, seconds in phases},
         "failpoints": dict(sorted(fleet.diary.hits.items())),
         "broker_deaths": faults.broker_deaths,
         "worker_exit_codes": {str(code): n for code, n in fleet.diary.exit_codes.items()},
@@ -187,11 +212,13 @@ def _rage(stage: Stage) -> tuple[Load, Faults]:
     lanes = [f"{names.commands_prefix}{channel}" for channel in CHANNELS]
     lanes += [f"{lane}.promotional" for lane in lanes]
     senders = Senders(load, broker.bootstrap_servers, lanes, seed)
-    faults = Faults(fleet, broker, names, seed)
+    faults = Faults(fleet, broker, names, seed, stage.reached)
     sending = threading.Thread(target=load.run, args=(started,))
     sending.start()
     senders.start()
     faults.start(stage.only)
+    pausing = Pausing(stage.environment, script(seed, size), fleet.note)
+    pausing.start(started)
     pauses = [
         (part * size.seconds + number * size.pause_seconds, size.pause_seconds)
         for number, part in enumerate(size.pauses)
@@ -204,6 +231,8 @@ def _rage(stage: Stage) -> tuple[Load, Faults]:
             sending.join(2)
     finally:
         faults.stop()
+        pausing.finish()
+    stage.loaded_at = time.monotonic()
     try:
         _rest(fleet, load, plan, watcher)
     finally:
@@ -228,7 +257,7 @@ def _progress(load: Load, plan: list[Any], watcher: Watcher) -> None:
     )
 
 
-def _environment(bootstrap_servers: str, names: Names) -> dict[str, str]:
+def _environment(bootstrap_servers: str, names: Names, journeys: Path) -> dict[str, str]:
     root = str(Path(__file__).parents[2])
     return {
         "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
@@ -237,7 +266,7 @@ def _environment(bootstrap_servers: str, names: Names) -> dict[str, str]:
         "ORCHESTRATOR_APP_ID": names.app_id,
         "ORCHESTRATOR_PARTITIONS": str(names.partitions),
         "ORCHESTRATOR_INPUT_TOPICS": ",".join(names.inputs),
-        "ORCHESTRATOR_JOURNEYS": str(JOURNEYS),
+        "ORCHESTRATOR_JOURNEYS": str(journeys),
         "ORCHESTRATOR_METRICS_PORT": "0",
         "ORCHESTRATOR_LOG_FORMAT": "json",
     }
@@ -318,7 +347,7 @@ class Series:
         _tell(f"seed {seed}: {size.events:,} events, {size.customers:,} customers")
         place = self.folder / f"seed-{seed}"
         place.mkdir()
-        outcome = run_seed(seed, size, place, self._options, only)
+        outcome = run_seed(seed, size, place, self._options, only, reached=self._hits)
         self._hits |= outcome.hits.keys()
         self._documents.append(outcome.document)
         for violation in outcome.report.violations[:20]:

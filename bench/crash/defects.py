@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.crash.guard_defects import GUARD_DEFECTS
 from bench.crash.plan import Size
 
 if TYPE_CHECKING:
@@ -312,6 +313,14 @@ def _early_waits() -> None:
     _put(WaitIndex, "pop_due", lambda self, now_ms: pop_due(self, now_ms + 1_000))
 
 
+PAUSED: Final = Size(events=5_000, customers=500, rate=40, pauses=())
+"""For what needs pauses that last longer than anybody takes to hear of them."""
+
+
+def _planted(plant: Callable[[Any], None]) -> Callable[[], None]:
+    return lambda: plant(_put)
+
+
 DEFECTS: Final[Mapping[str, Defect]] = {
     "offsets-first": Defect(
         _offsets_first, STEADY, ("after_offsets:stop",), long_transactions=True
@@ -335,6 +344,7 @@ DEFECTS: Final[Mapping[str, Defect]] = {
     "dead-letters-dropped": Defect(_dead_letters_dropped),
     "sequence-not-stored": Defect(_sequence_not_stored),
     "early-waits": Defect(_early_waits),
+    **{name: Defect(_planted(plant), PAUSED) for name, (plant, _) in GUARD_DEFECTS.items()},
 }
 
 

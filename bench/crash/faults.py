@@ -14,6 +14,7 @@ import random
 import signal
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka.admin import (
@@ -25,10 +26,10 @@ from confluent_kafka.admin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from bench.crash.fleet import Fleet, Slot
-    from bench.crash.history import Names
+    from bench.crash.judge.history import Names
     from orchestrator.broker import EmbeddedBroker
 
 IN_COMMIT: Final = (
@@ -76,12 +77,21 @@ def _interleaved(one: list[str], other: list[str]) -> list[str]:
 class Faults:
     """Draws and does the faults of one run."""
 
-    def __init__(self, fleet: Fleet, broker: EmbeddedBroker, names: Names, seed: int) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        broker: EmbeddedBroker,
+        names: Names,
+        seed: int,
+        reached: Collection[str] = (),
+    ) -> None:
+        """`reached` are placed faults that earlier seeds have met: the others come first."""
         self.fleet = fleet
         self.broker = broker
         self.broker_deaths = 0
         self._names = names
         self._seed = seed
+        self._reached = frozenset(reached)
         self._over = threading.Event()
         self._pausing = threading.Event()
         self._broker_lock = threading.Lock()
@@ -132,34 +142,40 @@ class Faults:
         repeat: bool,  # noqa: FBT001 - Threads take positions.
         rest: Sequence[Slot],
     ) -> None:
-        while faults and not self._over.is_set():
-            for fault in faults:
-                self._over.wait(dice.uniform(0.3, 2.5))
-                if self._over.is_set() or not self._until(self._ready(slot), READY_SECONDS):
-                    break
-                # The others are hit too, so that nobody's partitions are always safe.
-                target = dice.choice([slot, slot, *rest]) if ":" not in fault else slot
-                self._do(fault, target, dice)
-            if not repeat:
+        queue = deque(faults)
+        while queue:
+            self._over.wait(dice.uniform(0.3, 2.5))
+            ready = self._until(self._ready(slot), READY_SECONDS)
+            if self._over.is_set():
                 return
+            if not ready:
+                continue
+            fault = queue.popleft()
+            # The others are hit too, so that nobody's partitions are always safe.
+            target = dice.choice([slot, slot, *rest]) if ":" not in fault else slot
+            if not self._do(fault, target, dice) or repeat:
+                # What was not met has another try before the end.
+                queue.append(fault)
 
     def _turned(self, ending: str) -> list[str]:
         """Return the placed faults of a kind, beginning elsewhere with each seed.
 
-        One run has not the time for all of them; three seeds in a row have.
+        One run has not the time for all of them; three seeds in a row have, each beginning with
+        what the ones before have not met.
         """
         placed = [fault for fault in PLACED if fault.endswith(ending)]
         begin = self._seed * len(placed) // 3 % len(placed)
-        return placed[begin:] + placed[:begin]
+        turned = placed[begin:] + placed[:begin]
+        return sorted(turned, key=lambda fault: fault in self._reached)
 
     def _shuffled(self, faults: Sequence[str]) -> list[str]:
         return random.Random(self._seed).sample(faults, len(faults))
 
-    def _do(self, fault: str, slot: Slot, dice: random.Random) -> None:
+    def _do(self, fault: str, slot: Slot, dice: random.Random) -> bool:
+        """Do a fault; False when it was placed and the worker did not come there."""
         name, _, action = fault.partition(":")
         if action:
-            self._placed(slot, name, action, dice)
-            return
+            return self._placed(slot, name, action, dice)
         match name:
             case "kill":
                 self.fleet.signal(slot, signal.SIGKILL, "at random")
@@ -182,8 +198,9 @@ class Faults:
                 self._broker(lambda: None, "clean restart")
             case _:
                 raise ValueError(f"no such fault: {fault}")
+        return True
 
-    def _placed(self, slot: Slot, name: str, action: str, dice: random.Random) -> None:
+    def _placed(self, slot: Slot, name: str, action: str, dice: random.Random) -> bool:
         """Restart a worker with a failpoint, and give it a reason to get there."""
         nth = dice.randrange(1, 25) if name in IN_COMMIT else 1
         if name == "revoked":
@@ -196,11 +213,19 @@ class Faults:
             # Only a change of the group takes partitions away from a living worker.
             other = dice.choice([one for one in self.fleet.slots if one is not slot])
             self.fleet.signal(other, signal.SIGTERM, "for a rebalance")
-        if not self._until(lambda: hits.get(f"{name}:{action}", 0) > before, HIT_SECONDS):
+
+        def is_over() -> bool:
+            """Whether it was met, or the process that was to meet it died of something else."""
+            met = hits.get(f"{name}:{action}", 0) > before
+            return met or failpoint not in {slot.next_failpoint, slot.failpoint}
+
+        self._until(is_over, HIT_SECONDS)
+        if hits.get(f"{name}:{action}", 0) == before:
             self.fleet.note(slot.name, f"did not reach {failpoint}")
-            return
+            return False
         # The sleeper is woken by the fleet; the next fault waits until it is back.
         self._until(lambda: slot.stopped_at is None, READY_SECONDS)
+        return True
 
     def _kill_in_rebalance(self, slot: Slot, dice: random.Random) -> None:
         other = dice.choice([one for one in self.fleet.slots if one is not slot])

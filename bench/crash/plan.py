@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.crash.history import home_of, murmur2
+from bench.crash.furnish import ZONE
+from bench.crash.judge.history import home_of, murmur2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,10 @@ TAIL_SECONDS: Final = 30
 """Stories begin this long before the end, so that most of them end inside the load."""
 CATEGORIES: Final = ("outdoor", "kitchen", "garden", "light", "accessory", "fuel", "boots", "maps")
 COUNTRIES: Final = ("ES", "PT", "FR")
+# Where it is another time of the day than in the shop; and where nobody lives.
+ZONES: Final = ("Asia/Kathmandu", "America/Bogota", "Mars/Olympus")
+OFFERS: Final = ("welcome10", "season15", "ship_free", "socks", "early_look")
+CODES: Final = ("WELCOME10", "SEASON15", "ship_free", "SOCKS", "NOBODY20")
 STRUCTURED: Final = (("content-type", b"application/cloudevents+json"),)
 
 
@@ -212,7 +217,14 @@ def _buy(teller: Teller, at_ms: int, customer: str) -> None:
 
 def _order(teller: Teller, at_ms: int, customer: str, items: list[dict[str, Any]]) -> None:
     order = teller.next_id("order")
-    data = {"order_id": order, "total": "42.00", "currency": "EUR", "items": items}
+    data: dict[str, Any] = {
+        "order_id": order,
+        "total": "42.00",
+        "currency": "EUR",
+        "items": items,
+    }
+    if teller.random.random() < 0.4:
+        data["offers"] = teller.random.sample(CODES, teller.random.choice((1, 1, 2)))
     teller.happens(at_ms, customer, "payment.pending", {"order_id": order})
     teller.happens(at_ms, customer, "purchase", data)
     if teller.random.random() < 0.04:
@@ -237,14 +249,58 @@ def _advertised(teller: Teller, at_ms: int, customer: str) -> None:
 
 
 def _signed_up(teller: Teller, at_ms: int, customer: str) -> None:
-    attributes = {
+    attributes: dict[str, Any] = {
         "first_name": customer.title(),
         "country": teller.random.choice(COUNTRIES),
         "email": f"{customer}@example.org",
+        "loyal": teller.random.random() < 0.4,
     }
-    if teller.random.random() < 0.8:
-        teller.happens(at_ms, customer, "profile.updated", {"attributes": attributes})
+    if teller.random.random() < 0.7:
+        attributes["phone"] = "+34600000000"
+    if teller.random.random() < 0.6:
+        attributes["push_token"] = f"token-{customer}"
+    if teller.random.random() < 0.3:
+        attributes["preferred_channel"] = teller.random.choice(("email", "sms", "push", "web"))
+    if teller.random.random() < 0.2:
+        attributes["zone"] = teller.random.choice(ZONES)
+    if customer.endswith(("0", "4", "8")):
+        # The hour of the run, or for who lives elsewhere one that does not come.
+        start = datetime.fromtimestamp(teller.start_ms / 1000, UTC)
+        attributes["preferred_hour"] = start.astimezone(ZONE).hour
+    # Some say who they are when they have been promised something already.
+    known_ms = at_ms + teller.random.choice((0, 0, 9_000, 15_000))
+    if teller.random.random() < 0.9:
+        teller.happens(known_ms, customer, "profile.updated", {"attributes": attributes})
     teller.happens(at_ms + 50, customer, "newsletter.subscribed", {})
+
+
+def _asked(teller: Teller, at_ms: int, customer: str) -> None:
+    """Ask for promises, in two tabs at one instant, and use them, or not, or send all back."""
+    offers = teller.random.sample((*OFFERS, *OFFERS[:3]), 2)
+    for name in offers:
+        wanted = {"offer": name, "channel": teller.random.choice(("web", "web", "email", "sms"))}
+        teller.happens(at_ms, customer, "offer.requested", wanted)
+    about, fate = {"offer": offers[0]}, teller.random.random()
+    teller.happens(at_ms + 700, customer, "offer.shown", about)
+    at_ms += teller.random.randrange(1_000, 14_000)
+    if fate < 0.2:
+        teller.happens(at_ms, customer, "offer.rejected", about)
+    elif fate < 0.65:
+        teller.happens(at_ms, customer, "offer.accepted", about)
+        # Bought with it, and sent back when the other one is promised already.
+        order = {"order_id": teller.next_id("order")}
+        bought = {**order, "total": "42.00", "currency": "EUR", "items": _products(teller, 1)}
+        teller.happens(at_ms + 500, customer, "purchase", {**bought, "offers": offers[:1]})
+        if teller.random.random() < 0.6:
+            teller.happens(at_ms + 4_000, customer, "order.cancelled", order)
+    elif fate < 0.8:
+        order = {"order_id": teller.next_id("order")}
+        teller.happens(at_ms, customer, "offer.redeemed", {**about, **order})
+        if teller.random.random() < 0.5:
+            later = at_ms + teller.random.randrange(500, 9_000)
+            teller.happens(later, customer, "order.cancelled", order)
+    again = {"offer": offers[1], "channel": "web"}
+    teller.happens(at_ms + 3_000, customer, "offer.requested", again)
 
 
 def _said_yes(teller: Teller, at_ms: int, customer: str) -> None:
@@ -275,8 +331,9 @@ STORIES: Final[tuple[Callable[[Teller, int, str], None], ...]] = (
     _signed_up,
     _wandered,
     _said_yes,
+    _asked,
 )
-STORY_WEIGHTS: Final = (26, 25, 12, 12, 9, 3, 20)
+STORY_WEIGHTS: Final = (26, 25, 12, 14, 14, 3, 20, 12)
 
 
 def _spoil(teller: Teller) -> None:

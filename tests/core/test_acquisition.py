@@ -73,6 +73,20 @@ def test_who_turns_out_to_be_loyal_is_greeted_otherwise_in_that_decision():
     assert story.standing_in == {"tells#1": "day"}
 
 
+def test_what_is_said_instead_is_held_to_the_caps():
+    shop = Shop.model_validate({"caps": [{"max": 1, "per": "1d", "class": "service"}]})
+    story = Story(shop_of(telling("welcome"), shop=shop, offers={"welcome": WELCOME}))
+    story.tell(event("seen", "e"))
+    got = {"command_id": story.commands[0].id}
+    story.tell(event("message.delivered", "d", at=START, **got))
+
+    story.tell(known(email="a@b.example", tier="gold"))
+
+    assert story.sent == ["told"]
+    (refused,) = of(story, SendRefused)
+    assert (refused.step, refused.reason) == ("otherwise", Refusal.FREQUENCY_CAP)
+
+
 def test_what_was_said_instead_is_recalled_by_an_exit_like_anything_else():
     tells = journey(
         "tells", "seen", [send("told", offer="welcome"), wait("day", "1d")], exits=["purchase"]
@@ -136,6 +150,36 @@ def test_a_greeting_without_a_run_counts_for_caps_and_asks_for_consent():
     assert guarded.refused(on_the_site) == [("card", Refusal.FREQUENCY_CAP, "1 in 1d")]
     assert by_mail.sent == ["card"]
     assert [reason for _, reason, _ in guarded.refused(by_mail)] == [Refusal.NO_CONSENT]
+
+
+def test_a_greeting_without_a_run_is_held_to_the_caps_itself():
+    shop = Shop.model_validate({"caps": [{"max": 1, "per": "1d"}]})
+    card = journey("card", "seen", [send("card", "web")])
+    channels = guarded.CHANNELS
+    story = Story(Journeys(shop, channels, [card], offers={"welcome": offer(**WELCOME)}))
+
+    story.tell(event("seen", "e"), asked("welcome", channel="web"))
+    story.tell(known(email="a@b.example", tier="gold"))
+
+    assert story.sent == ["card"]
+    (refused,) = of(story, SendRefused)
+    assert (refused.enrollment, refused.reason) == ("offers/welcome#1", Refusal.FREQUENCY_CAP)
+
+
+@pytest.mark.parametrize("tier", ["gold", "none"])
+def test_who_became_known_while_the_promise_was_recalled_is_asked_when_it_arrives(tier):
+    steps = [send("told", offer="welcome"), wait("w", "1d")]
+    tells = journey("tells", "seen", steps, exits=["x"], kind="service")
+    story = Story(shop_of(tells, offers={"welcome": WELCOME}))
+    (told,) = story.tell(event("seen", "e")).commands
+    story.tell(event("x", "x"), known(email="a@b.example", tier=tier))
+
+    arrived = story.tell(event("message.delivered", "d", command_id=told.id))
+
+    said = {"gold": ["hello_again"], "none": []}[tier]
+    assert [command.template for command in arrived.commands] == said
+    assert held(story) == ([] if said else ["welcome"])
+    assert [one.offer for one in of(story, PromiseConfirmed)] == ([] if said else ["welcome"])
 
 
 def test_who_is_known_to_be_loyal_gets_the_greeting_in_place_of_the_offer_and_once():

@@ -220,6 +220,16 @@ def test_all_is_asked_for_and_leaves_out_only_who_may_not_be_reached():
     assert went(story) == ["push", "email"]
 
 
+def test_all_count_themselves_for_a_cap():
+    """Found by the crash run's judge: three channels went out together where two were allowed."""
+    story = story_of(impatient(all=True), caps=[{"max": 2, "per": "1d"}])
+    see(story)
+
+    assert went(story) == ["push", "email"]
+    refused = [one for one in story.entries if isinstance(one, SendRefused)]
+    assert [(one.channel, one.reason) for one in refused] == [("sms", Refusal.FREQUENCY_CAP)]
+
+
 def test_all_wait_for_the_morning_together():
     story = story_of(impatient(all=True), quiet_hours={"from": "21:00", "to": "09:00"})
     story.now += 12 * HOUR

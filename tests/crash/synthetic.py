@@ -10,12 +10,19 @@ import heapq
 import itertools
 import json
 import random
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
-from bench.crash.__main__ import CHANNELS, JOURNEYS
-from bench.crash.history import History, Names, Record, murmur2
+from bench.crash.__main__ import CHANNELS
+from bench.crash.furnish import furnish
+from bench.crash.judge.history import History, Names, Record, murmur2
+from bench.crash.pausing import Said, script
 from bench.crash.plan import STRUCTURED, Planned, Size, encode, rfc3339, tell
 from orchestrator.catalog import load
+from orchestrator.core.event import Resumed
+from orchestrator.core.pauses import Pause, Pauses
 from orchestrator.protocol.commit.group import Limits, OpenGroup, Rules
 from orchestrator.protocol.commit.names import TopicNames
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
@@ -25,8 +32,21 @@ from orchestrator.protocol.commit.transaction import Output, TopicPartition
 PARTITIONS = 4
 START_MS = 1_795_000_000_000
 # So much happens that every kind of story is told, and so little that it takes one second.
-SIZE = Size(events=300, customers=25, rate=6, pauses=(0.5,), pause_seconds=9)
-REPORTED = 0.3
+SIZE = Size(events=400, customers=25, rate=5, pauses=(0.5,), pause_seconds=9)
+REPORTED = 0.4
+# A wait fires up to 40 ms after it is due, so that it may see a word on a pause later than it is.
+SHOP_LAG_MS = 50
+
+REPORTS = (
+    ("message.delivered",),
+    ("message.opened",),
+    ("message.opened",),
+    ("message.bounced",),
+    ("message.failed", "busy"),
+    ("message.failed", "unknown"),
+    ("message.dropped", "expired"),
+    ("message.dropped", "duplicate"),
+)
 
 
 class Source(NamedTuple):
@@ -42,7 +62,7 @@ class Source(NamedTuple):
 class World:
     """Topics in memory, one worker that never dies, and a clock that jumps."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, journeys: Path) -> None:
         self.names = Names("", "crash", PARTITIONS, ("touchpoints", "stores"))
         self.history = History(self.names)
         self.random = random.Random(seed)
@@ -50,7 +70,7 @@ class World:
         commands = {channel: f"commands.{channel}" for channel in CHANNELS}
         promotional = {channel: f"{topic}.promotional" for channel, topic in commands.items()}
         self.rules = Rules(
-            journeys=load(JOURNEYS, "test"),
+            journeys=load(journeys, "test"),
             names=TopicNames(
                 inputs={"touchpoints": PARTITIONS, "stores": 3, self.names.forward: PARTITIONS},
                 forward=self.names.forward,
@@ -80,8 +100,30 @@ class World:
         }
         self.offsets: dict[TopicPartition, int] = {}
         self.to_come: list[tuple[int, int, Planned]] = []
+        self.paused: dict[str, Pause] = {}
         for topic, count in (("stores", 3), ("touchpoints", 4), (self.names.forward, 4)):
             self.history.topics[topic] = {partition: [] for partition in range(count)}
+
+    def control(self, said: Said) -> None:
+        """Let somebody pause or resume when its time has come."""
+        value = json.dumps(said.as_json(rfc3339(START_MS + said.at_ms))).encode()
+        self.schedule(Planned(said.at_ms, "control", "control", 0, said.scope.encode(), value))
+
+    def follow(self, record: Record, now_ms: int) -> None:
+        """Let the workers take a word on a pause over, and visit everybody whom one holds."""
+        said = json.loads(record.value)
+        self.paused.pop(said["scope"], None)
+        if said["paused"]:
+            words = (said["kill"], said.get("transactional", False))
+            self.paused[said["scope"]] = Pause(said["scope"], said["by"], said["reason"], *words)
+        pauses = Pauses(self.paused.values(), record.offset + 1)
+        journeys = self.rules.journeys.pausing(pauses)
+        self.rules = self.rules._replace(journeys=journeys)
+        for home in self.homes.values():
+            for customer in sorted(home.paused):
+                group = OpenGroup(self.rules)
+                group.add_visit(home, customer, Resumed(pauses.revision), now_ms=now_ms)
+                self.commit(group, now_ms)
 
     def schedule(self, planned: Planned) -> None:
         """Let a producer send a record when its time has come."""
@@ -110,7 +152,10 @@ class World:
         """Put a record into its topic, and let the worker decide it."""
         said = Output(planned.key, planned.value, planned.headers)
         record = self.append(TopicPartition(planned.topic, planned.partition), now_ms, said)
-        self.decide(record, now_ms)
+        if planned.topic == self.names.control:
+            self.follow(record, now_ms)
+        else:
+            self.decide(record, now_ms)
 
     def decide(self, record: Record, now_ms: int) -> None:
         """Let the worker take one record as a group of its own."""
@@ -152,7 +197,7 @@ class World:
         value = json.loads(command.value)
         if value["type"] != "message.send" or self.random.random() > REPORTED:
             return
-        kind = self.random.choice(("message.delivered", "message.opened", "message.bounced"))
+        kind, *why = self.random.choice(REPORTS)
         at_ms = now_ms - START_MS + self.random.randrange(6_000)
         body = {
             "specversion": "1.0",
@@ -161,7 +206,7 @@ class World:
             "type": kind,
             "subject": value["subject"],
             "time": rfc3339(START_MS + at_ms),
-            "data": {"command_id": value["id"]},
+            "data": {"command_id": value["id"], **({"reason": why[0]} if why else {})},
         }
         data, _ = encode(body, binary=False)
         home = murmur2(command.key) % PARTITIONS
@@ -176,11 +221,22 @@ class World:
         return record
 
 
-def history_of(seed: int, size: Size = SIZE) -> History:
-    """Return what the topics hold after a run in which nothing went wrong."""
-    world = World(seed)
+@cache
+def furnished() -> Path:
+    """Write the shop of a run that starts at START_MS; return its folder."""
+    return furnish(Path(tempfile.mkdtemp(prefix="crash-shop-")) / "journeys", START_MS)
+
+
+def history_of(seed: int, journeys: Path, size: Size = SIZE) -> History:
+    """Return what the topics hold after a run in which nothing went wrong.
+
+    `journeys` is the shop: `furnished()`.
+    """
+    world = World(seed, journeys)
     for planned in tell(seed, size, START_MS, PARTITIONS):
         if planned.lane != "aborted":
             world.schedule(planned)
+    for said in script(seed, size):
+        world.control(said)
     world.run()
     return world.history

@@ -8,7 +8,9 @@ from aiokafka.partitioner import murmur2 as client_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.crash.history import murmur2
+from bench.crash.furnish import furnish
+from bench.crash.judge.history import murmur2
+from bench.crash.pausing import script
 from bench.crash.plan import Size, tell
 
 START_MS = 1_795_000_000_000
@@ -56,3 +58,29 @@ def test_nothing_is_sent_in_a_pause():
 @given(st.binary(max_size=40))
 def test_the_hash_of_a_key_is_the_one_that_clients_use(key):
     assert murmur2(key) == client_murmur2(key) & 0x7FFFFFFF
+
+
+def test_what_is_paused_is_resumed_in_the_end_and_some_is_killed_held_and_transactional():
+    said = [one for seed in range(1, 4) for one in script(seed, Size())]
+    for seed in range(1, 4):
+        paused = set()
+        for one in script(seed, Size()):
+            (paused.add if one.paused else paused.discard)(one.scope)
+        assert paused == set()
+
+    assert {one.scope.partition("/")[0] for one in said} == {
+        "global",
+        "channel",
+        "journey",
+        "offer",
+    }
+    assert any(one.kill for one in said)
+    assert any(one.paused and not one.kill for one in said)
+    assert any(one.transactional for one in said)
+
+
+def test_a_shop_is_quiet_in_whole_minutes_of_its_run(tmp_path):
+    shop = (furnish(tmp_path / "run", START_MS) / "shop.yaml").read_text(encoding="utf-8")
+
+    # The run starts 40 s into 11:06 UTC, 12:06 in Madrid; 20 s later a minute begins.
+    assert 'quiet_hours: {from: "12:07", to: "12:08"}' in shop

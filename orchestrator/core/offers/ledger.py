@@ -11,12 +11,14 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from orchestrator.core.customer import Promise
+from orchestrator.core.customer import REMEMBERED_EXIT_MS, Promise
 
 # An offer file of a shop has dozens of offers; a customer meets some of them.
 PROMISES_MAX: Final = 64
 # So long after it a return may still undo a redemption.
 REDEMPTION_KEPT_MS: Final = 180 * 86_400_000
+# So long after its end an order may still be learned that was placed before it.
+LATE_ORDER_MS: Final = REMEMBERED_EXIT_MS
 # What became of a promise that was kept.
 REDEEMED: Final = "redeemed"
 

@@ -69,7 +69,8 @@ def follow(draft: Draft, event: Event, occurred_ms: int) -> list[Withdrawn]:
         case "message.dropped" if event.data.get("reason") != _TOLD:
             _never_told(draft, event.data.get("command_id"))
         case event_type if event_type in REACHED:
-            _surely_told(draft, event.data.get("command_id"))
+            if _surely_told(draft, event.data.get("command_id")):
+                return confirm(draft)  # More may be known of them than when it was recalled.
         case _:
             pass
     if draft.promises and draft.attributes is not draft.customer.attributes:
@@ -115,15 +116,20 @@ def _never_told(draft: Draft, command_id: object) -> None:
             keep(draft, name, replace(promise, closed=PromiseEnd.NEVER_TOLD.value))  # Now we know.
 
 
-def _surely_told(draft: Draft, command_id: object) -> None:
-    """Note that a promise has arrived; what was recalled too late counts again."""
+def _surely_told(draft: Draft, command_id: object) -> bool:
+    """Note that a promise has arrived; what was recalled too late counts again.
+
+    Return whether something does.
+    """
+    again = False
     for name, promise in draft.promises.items():
         if command_id not in ledger.telling(promise):
             continue
         if is_open(promise, draft.now_ms):
             draft.change_promises({**draft.promises, name: ledger.told_by(promise, ())})
         elif became(promise) == PromiseEnd.RECALLED and draft.now_ms < promise.expires_at_ms:
-            restore(draft, name, promise)
+            again = restore(draft, name, promise) or again
+    return again
 
 
 def _redeem(draft: Draft, event: Event, word: Any, order_id: str | None, occurred_ms: int) -> None:
@@ -142,7 +148,8 @@ def _redeem(draft: Draft, event: Event, word: Any, order_id: str | None, occurre
         reason, detail = refused or Refused(Refusal.OFFER_NOT_VALID)
         draft.log(RedemptionRefused(name, order_id, reason, detail))
         return
-    redeemed = replace(held, provisional=False, redeemed_ms=draft.now_ms, order=order_id)
+    told = ledger.told_by(held, ())  # Who names it has read it, whatever becomes of the messages.
+    redeemed = replace(told, provisional=False, redeemed_ms=draft.now_ms, order=order_id)
     keep(draft, name, replace(redeemed, closed_ms=None, closed=None))
     draft.log(OfferRedeemed(name, order_id))
     # Topics are not ordered: the order may be back before we hear of it.

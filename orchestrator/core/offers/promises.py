@@ -26,6 +26,7 @@ from orchestrator.core.decision import (
 from orchestrator.core.expressions.condition import Failed, Scope
 from orchestrator.core.language.journey import After
 from orchestrator.core.offers.ledger import (
+    LATE_ORDER_MS,
     PROMISES_MAX,
     REDEMPTION_KEPT_MS,
     TELLING_MAX,
@@ -183,16 +184,17 @@ def close(draft: Draft, name: str, promise: Promise, reason: PromiseEnd) -> None
     draft.log(PromiseEnded(name, reason, promise.channel, otherwise, cancelled))
 
 
-def restore(draft: Draft, name: str, promise: Promise) -> None:
+def restore(draft: Draft, name: str, promise: Promise) -> bool:
     """Open a promise again that was recalled, because its message has arrived all the same.
 
-    Where something else was promised meanwhile, that one stands.
+    Return whether it is: where something else was promised meanwhile, that one stands.
     """
     if draft.journeys.offers.get(name) is not None and contradicted(draft, name) is not None:
-        return
+        return False
     promise = replace(told_by(promise, ()), closed_ms=None, closed=None)
     draft.change_promises({**draft.promises, name: promise})
     _log_promised(draft, name, promise)
+    return True
 
 
 def is_greeted(draft: Draft, name: str) -> bool:
@@ -219,6 +221,8 @@ def keep(draft: Draft, name: str, promise: Promise) -> None:
     offers, now_ms = draft.journeys.offers, draft.now_ms
 
     def needed(other: str, over: Promise) -> bool:
+        if now_ms < over.expires_at_ms + LATE_ORDER_MS:
+            return True  # What was ordered before it ended is redeemed also when we hear it later.
         if over.redeemed_ms is not None and now_ms < over.redeemed_ms + REDEMPTION_KEPT_MS:
             return True  # Its order may come back.
         if became(over) == PromiseEnd.RECALLED and now_ms < over.expires_at_ms:

@@ -157,7 +157,9 @@ def recall(
         draft.contact = uncounted(draft.contact, (command.id for command in recalled))
     ids = frozenset(command.id for command in recalled)
     if draft.promises:
-        _take_back(draft, ids)
+        # One event may end several enrollments whose messages tell the same promise.
+        before = (command_id for command in draft.commands for command_id in command.cancels)
+        _take_back(draft, ids.union(before))
     draft.contact = fated(draft.contact, ids, CANCELLED, draft.now_ms)
     for (kind, channel, promotional), commands in lanes.items():
         draft.emit(

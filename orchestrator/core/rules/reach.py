@@ -28,6 +28,7 @@ from orchestrator.core.rules.guard.checks import (
     ask_guard,
     count,
     may_say_farewell,
+    may_say_instead,
     refuse,
 )
 from orchestrator.core.rules.waiting import zone_of
@@ -90,7 +91,7 @@ def send_at_once(walk: Walk, step: str, otherwise: Otherwise, channel: str) -> N
     command_class = walk.plan.journey.kind
     expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms)
     attempt = Attempt(step, channel, command_class, expires_at_ms)
-    if not may_say_farewell(draft, enrollment, attempt):
+    if not may_say_instead(draft, enrollment, attempt):
         return
     promotional = command_class is CommandClass.PROMOTIONAL
     delivery = "at_most_once" if promotional else "at_least_once"
@@ -121,8 +122,8 @@ def greet(draft: Draft, step: str, otherwise: Otherwise, *, channel: str, instea
     )
     word = _said_instead(otherwise, Send(channel=channel, template=otherwise.template))
     attempt = Attempt(step, channel, command_class, draft.expires_at_ms(command_class, now_ms))
-    command = _say_at_once(draft, sender, attempt, word, delivery="at_most_once")
-    if command is not None:
+    may = may_say_instead(draft, sender, attempt)
+    if may and (command := _say_at_once(draft, sender, attempt, word, delivery="at_most_once")):
         count(draft, command)
         draft.promoted = sender.id
 
@@ -160,10 +161,10 @@ def _to_all(
 ) -> Failed | Verdict | None:
     """Emit a message on every channel that reaches the customer, or wait with all of them."""
     expires_at_ms = walk.draft.expires_at_ms(command_class, walk.due_ms, word.expires_after)
-    going = []
+    going: list[Attempt] = []
     for channel in word.channels:
         attempt = Attempt(step, channel, command_class, expires_at_ms, offer=word.offer)
-        verdict = ask_guard(walk, attempt)
+        verdict = ask_guard(walk, attempt, going)
         if verdict in (Verdict.HELD, Verdict.CONTENDS):
             return verdict
         if verdict is Verdict.GO:
@@ -312,15 +313,14 @@ def send_farewell(draft: Draft, enrollment: Enrollment, word: Send, *, kind: Com
     expires_at_ms = draft.expires_at_ms(command_class, draft.now_ms, word.expires_after)
     channel = word.channel
     attempt = Attempt(FAREWELL_STEP, channel, command_class, expires_at_ms, offer=word.offer)
-    _say_at_once(draft, enrollment, attempt, word, delivery=word.delivery or "at_least_once")
+    if may_say_farewell(draft, enrollment, attempt):
+        _say_at_once(draft, enrollment, attempt, word, delivery=word.delivery or "at_least_once")
 
 
 def _say_at_once(
     draft: Draft, enrollment: Enrollment, attempt: Attempt, word: Send, *, delivery: str
 ) -> Command | None:
-    """Emit a message that cannot wait and that no enrollment keeps; None when it is refused."""
-    if not may_say_farewell(draft, enrollment, attempt):
-        return None
+    """Emit a message that cannot wait and that no enrollment keeps; None without its words."""
     told = _told(draft, enrollment, word)
     filled = _filled(draft, enrollment, attempt.step, word, told)
     if filled is None:

@@ -34,8 +34,10 @@ from orchestrator.core.rules.guard.quiet import quiet_hours
 from orchestrator.core.rules.waiting import zone_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.core.command import Command
-    from orchestrator.core.customer import Enrollment
+    from orchestrator.core.customer import Contact, Enrollment
     from orchestrator.core.journeys import Plan
     from orchestrator.core.pauses import Pause
     from orchestrator.core.rules.advance import Walk
@@ -85,8 +87,11 @@ class Attempt(Struct, frozen=True, gc=False):
         return self.command_class is CommandClass.PROMOTIONAL
 
 
-def ask_guard(walk: Walk, attempt: Attempt) -> Verdict:
-    """Say whether the step may act now; what is refused or held is logged here."""
+def ask_guard(walk: Walk, attempt: Attempt, beside: Sequence[Attempt] = ()) -> Verdict:
+    """Say whether the step may act now; what is refused or held is logged here.
+
+    `beside` are the same message on other channels, which go out with this one and count for caps.
+    """
     draft, enrollment = walk.draft, walk.enrollment
     held: _Held | None = None
     pause = _pause_on(draft, enrollment, attempt)
@@ -97,7 +102,7 @@ def ask_guard(walk: Walk, attempt: Attempt) -> Verdict:
     if refused is None and held is None and attempt.kind == "message":
         held = _talking(draft, attempt)
         if held is None:
-            refused = _capped(draft, enrollment, attempt)
+            refused = _capped(draft, enrollment, attempt, beside)
         if refused is None and held is None:
             held = _quiet(draft, walk.plan, attempt) or _spacing(draft, attempt)
     if refused is not None:
@@ -121,6 +126,21 @@ def may_say_farewell(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> 
     else:
         refused = unreachable(draft, attempt.channel, attempt.command_class)
     refused = refused or _unpromised(draft, enrollment, attempt)
+    if refused is None:
+        return True
+    refuse(draft, enrollment, attempt.step, attempt.channel, reason=refused[0], detail=refused[1])
+    return False
+
+
+def may_say_instead(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> bool:
+    """Whether what is said in place of an offer may go now: like a farewell, but caps hold it too.
+
+    It answers what the customer has just done, and nothing can hold it: its enrollment may stand
+    elsewhere.
+    """
+    if not may_say_farewell(draft, enrollment, attempt):
+        return False
+    refused = _capped(draft, enrollment, attempt)
     if refused is None:
         return True
     refuse(draft, enrollment, attempt.step, attempt.channel, reason=refused[0], detail=refused[1])
@@ -247,18 +267,29 @@ def _talking(draft: Draft, attempt: Attempt) -> _Held | None:
     return None
 
 
-def _capped(draft: Draft, enrollment: Enrollment, attempt: Attempt) -> Reason | None:
+def _capped(
+    draft: Draft, enrollment: Enrollment, attempt: Attempt, beside: Sequence[Attempt] = ()
+) -> Reason | None:
+    contact = draft.contact
+    for one in beside:
+        words = (one.channel, one.command_class.value, enrollment.journey)
+        sent = Sent("", draft.now_ms, *words, one.expires_at_ms)
+        contact = counted(contact, sent, draft.journeys.caps_ms_max, draft.now_ms)
     about = (attempt.channel, attempt.command_class.value, enrollment.journey)
-    return cap_that_holds(draft, about)
+    return cap_that_holds(draft, about, contact)
 
 
-def cap_that_holds(draft: Draft, about: tuple[str, str, str]) -> Reason | None:
+def cap_that_holds(
+    draft: Draft, about: tuple[str, str, str], contact: Contact | None = None
+) -> Reason | None:
     """Return the cap that is reached, as its author wrote it.
 
-    `about` is channel, class and journey of one more message.
+    `about` is channel, class and journey of one more message; `contact` what counts, else what the
+    draft knows.
     """
+    contact = draft.contact if contact is None else contact
     for cap in draft.journeys.shop.caps:
-        if cap_reached(draft.contact, cap, about, draft.now_ms):
+        if cap_reached(contact, cap, about, draft.now_ms):
             only = [word for word in (cap.channel, cap.journey) if word is not None]
             detail = ", ".join((f"{cap.max} in {duration_text(cap.per)}", *only))
             return Refusal.FREQUENCY_CAP, detail

@@ -10,20 +10,23 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.crash.permission import Permission
-from bench.crash.records import duration_ms, milliseconds
+from bench.crash.judge.permission import Permission
+from bench.crash.judge.promises import Promises
+from bench.crash.judge.records import duration_ms, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.crash.history import Record
+    from bench.crash.judge.history import Record
     from orchestrator.core.customer import Customer
+    from orchestrator.core.customer import Promise as Stored
 
 NESTING_MAX: Final = 64
 FINALS: Final = {
     "message.delivered": "delivered",
     "message.opened": "delivered",
     "message.bounced": "bounced",
+    "message.failed": "failed",
     "message.dropped": "dropped",
 }
 REQUIRED: Final = {
@@ -39,7 +42,13 @@ REQUIRED: Final = {
     "message.delivered": ("command_id",),
     "message.opened": ("command_id",),
     "message.bounced": ("command_id",),
+    "message.failed": ("command_id",),
     "message.dropped": ("command_id", "reason"),
+    "offer.requested": ("offer",),
+    "offer.shown": ("offer",),
+    "offer.accepted": ("offer",),
+    "offer.rejected": ("offer",),
+    "offer.redeemed": ("offer",),
 }
 
 
@@ -71,6 +80,7 @@ class Open:
     promotional: bool
     expires_at_ms: int
     audience: str | None
+    offer: str | None = None
 
 
 @dataclass(slots=True)
@@ -88,6 +98,9 @@ class Stay:
     wake_at_ms: int | None = None
     held: str | None = None
     due_ms: int | None = None
+    tried: tuple[str, ...] = ()
+    awaited: str | None = None
+    """The message on whose delivery somebody waits, by its place until its id is known."""
     open: list[Open] = field(default_factory=list)
 
 
@@ -122,6 +135,9 @@ class Person:
     used: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     exits: list[tuple[int, Occurrence]] = field(default_factory=list)
     permission: Permission = field(default_factory=Permission)
+    promises: Promises = field(default_factory=Promises)
+    answers: Counter[int] = field(default_factory=Counter)
+    """How often they have opened something, by the hour of the day."""
 
     def differences(self, state: Customer) -> list[str]:
         """Compare with the state that the changelog ends with."""
@@ -135,6 +151,18 @@ class Person:
         attributes = {name: value for name, (_, value) in self.attributes.items()}
         if attributes != {name: one.value for name, one in state.attributes.items()}:
             found.append("the profile differs")
+        promised = {
+            name: (one.made_ms, one.until_ms, one.provisional, one.order, one.tellers)
+            for name, one in self.promises.held.items()
+            if one.is_open(state.now_ms)
+        }
+        stored = {
+            name: (one.granted_ms, one.expires_at_ms, one.provisional, one.order, told_by(one))
+            for name, one in state.promises.items()
+            if name in promised or one.expires_at_ms > state.now_ms
+        }
+        if any(stored.get(name) != one for name, one in promised.items()):
+            found.append(f"the promises {stored} in the state are {promised} by the log")
         return found
 
     def verdict(self, event: Occurrence) -> str:
@@ -163,6 +191,11 @@ class Person:
                 if now_ms < order.time_ms + duration_ms(lasts):
                     return True
         return False
+
+
+def told_by(promise: Stored) -> set[str] | None:
+    """Return the messages that alone have told a stored promise; None when it was told for sure."""
+    return None if promise.command is None else {promise.command, *promise.also}
 
 
 def business_key(event: Occurrence) -> str | None:

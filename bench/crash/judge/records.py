@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.crash.history import History, Place, Record
+    from bench.crash.judge.history import History, Place, Record
 
 
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -43,7 +43,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One decided input, as the journey log tells it. `source` is None when a wait came due."""
+    """One decided input, as the journey log tells it. `source` is that of an event only."""
 
     record: Record
     customer: str
@@ -53,6 +53,10 @@ class LogLine:
     event: tuple[str, str] | None
     outcome: str
     entries: tuple[Mapping[str, Any], ...]
+    paused: tuple[Mapping[str, Any], ...] = ()
+    """The pauses that the decision has met."""
+    revision: int | None = None
+    """Of what is paused, when a change of that is the cause."""
 
     def of_kind(self, kind: str) -> list[Mapping[str, Any]]:
         """Return the entries of one kind."""
@@ -92,6 +96,16 @@ class FenceLine:
     expires_at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One record of `control`: since when a scope is paused, or is not any more."""
+
+    record: Record
+    scope: str
+    paused: bool
+    said: Mapping[str, Any]
+
+
 @dataclass(slots=True)
 class Reading:
     """All topics, understood. What cannot be understood is a violation of its own."""
@@ -104,6 +118,8 @@ class Reading:
     inputs: dict[Place, Record] = field(default_factory=dict)
     forwards: dict[Place, Record] = field(default_factory=dict)
     """By the place that a record was forwarded from."""
+    controls: list[Word] = field(default_factory=list)
+    """What somebody said about pauses, in the order of the topic."""
     dead: list[tuple[Place, str, Record]] = field(default_factory=list)
     """The place a dead letter names, its reason, and the dead letter."""
     violations: list[Violation] = field(default_factory=list)
@@ -144,6 +160,7 @@ def read(history: History) -> Reading:
     _each(reading, names.dead_letters, _read_dead_letter)
     _each(reading, names.journey_log, _read_log)
     _each(reading, names.fences, _read_fence)
+    _each(reading, names.control, _read_control)
     for topic in history.command_topics():
         _each(reading, topic, _read_command)
     return reading
@@ -186,16 +203,18 @@ def _read_dead_letter(reading: Reading, record: Record) -> None:
 def _read_log(reading: Reading, record: Record) -> None:
     value = json.loads(record.value or b"")
     cause = value["cause"]
-    timer = cause["kind"] == "timer"
+    kind = cause["kind"]
     line = LogLine(
         record=record,
         customer=value["customer"],
         now_ms=milliseconds(value["now"]),
-        source=None if timer else (cause["topic"], cause["partition"], cause["offset"]),
-        due_ms=milliseconds(cause["due"]) if timer else None,
-        event=None if timer else (cause["source"], cause["id"]),
+        source=(cause["topic"], cause["partition"], cause["offset"]) if kind == "event" else None,
+        due_ms=milliseconds(cause["due"]) if kind == "timer" else None,
+        event=(cause["source"], cause["id"]) if kind == "event" else None,
         outcome=value["outcome"],
         entries=tuple(value["entries"]),
+        paused=tuple(value.get("paused", ())),
+        revision=cause["revision"] if kind == "resumed" else None,
     )
     if record.key != line.customer.encode():
         reading.report("wrong", "the log record's key is not its customer", record.place)
@@ -218,6 +237,12 @@ def _read_fence(reading: Reading, record: Record) -> None:
                 milliseconds(entry["expires_at"]),
             )
         )
+
+
+def _read_control(reading: Reading, record: Record) -> None:
+    said = json.loads(record.value or b"{}")
+    scope = (record.key or b"").decode()
+    reading.controls.append(Word(record, scope, bool(said.get("paused")), said))
 
 
 def _read_command(reading: Reading, record: Record) -> None:

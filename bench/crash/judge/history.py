@@ -78,6 +78,11 @@ class Names:
         return f"{self.prefix}dead-letters"
 
     @property
+    def control(self) -> str:
+        """What somebody has paused."""
+        return f"{self.prefix}control"
+
+    @property
     def changelog(self) -> str:
         """One record per customer."""
         return f"{self.prefix}{self.app_id}-customers-changelog"
@@ -207,6 +212,7 @@ def _topics_of(consumer: Consumer, names: Names) -> Iterator[tuple[str, int]]:
         names.fences,
         names.journey_log,
         names.dead_letters,
+        names.control,
         names.changelog,
     }
     for topic, metadata in sorted(consumer.list_topics(timeout=30).topics.items()):

@@ -11,17 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.crash.records import duration_ms
+from bench.crash.judge.records import duration_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from bench.crash.person import Occurrence
+    from bench.crash.judge.person import Occurrence
 
 Config = Mapping[str, Any]
-# What stops a step: ("silent", reason) for good, ("held", reason, until) for a while.
-Stop = tuple[str, str] | tuple[str, str, int]
+# What stops a step: ("silent", channel, reason, 0) for good, ("held", channel, reason, until) for
+# a while, ("contends", channel, "", expiry) until the other promotions of the turn are known.
+Stop = tuple[str, str, str, int]
 ARRIVED = frozenset(("message.delivered", "message.opened"))
+GRACE_MS = 300_000
+"""So long after its expiry a message may still be reported as delivered."""
+DAY_MS = 86_400_000
+HALVED_DAYS = 35
+"""What a response says of a channel fades to half in five weeks."""
 
 
 @dataclass(slots=True)
@@ -47,6 +53,7 @@ class Wish:
     command_class: str
     journey: str
     expires_at_ms: int
+    offer: str | None = None
 
     @property
     def promotional(self) -> bool:
@@ -65,6 +72,13 @@ class Permission:
     counted: list[Counted] = field(default_factory=list)
     talking_until_ms: int = 0
     promoted_ms: int = 0
+    opened_days: dict[str, list[int]] = field(default_factory=dict)
+    """The days on which messages of a channel were opened."""
+
+    def liked(self, channel: str, now_ms: int) -> float:
+        """Return how much the customer responds on a channel."""
+        days = sorted(self.opened_days.get(channel, ()))
+        return sum(0.5 ** (max(0, now_ms // DAY_MS - day) / HALVED_DAYS) for day in days)
 
     def learn(self, event: Occurrence, now_ms: int, shop: Config, channel: str | None) -> None:
         """Take an event in; `channel` is that of the message which it reports on, when known."""
@@ -88,6 +102,8 @@ class Permission:
             self.talking_until_ms = 0
         elif event.type == "message.dropped":
             self.forget([event.data["command_id"]])
+        if event.type == "message.opened" and channel is not None:
+            self.opened_days.setdefault(channel, []).append(occurred_ms // DAY_MS)
         if event.type in ARRIVED:
             for one in self.counted:
                 open_or_not = one.expires_at_ms is not None or not one.counts
@@ -120,17 +136,39 @@ class Permission:
             return "no_consent"
         return None
 
-    def stops(self, wish: Wish, now_ms: int, shop: Config, *, first: bool) -> Stop | None:
-        """Return what stops a message whose receiver can be reached; `first` in its decision."""
+    def stops(
+        self,
+        wish: Wish,
+        now_ms: int,
+        shop: Config,
+        *,
+        first: bool,
+        going: Iterable[Wish],
+        quiet_until_ms: int | None,
+    ) -> Stop | None:
+        """Return what stops a message whose receiver can be reached.
+
+        `first` in its decision; `going` says the same on other channels at once.
+        """
+        channel = wish.channel
         if wish.promotional and self.talking_until_ms > now_ms:
-            return "held", "handoff", self.talking_until_ms
-        for cap in shop.get("caps", ()):
-            if _concerns(cap, wish) and self._within(cap, now_ms) >= cap["max"]:
-                return "silent", "frequency_cap"
+            return "held", channel, "handoff", self.talking_until_ms
+        if self.capped(wish, now_ms, shop, going):
+            return "silent", channel, "frequency_cap", 0
+        if quiet_until_ms is not None:
+            return "held", channel, "quiet_hours", quiet_until_ms
         until_ms = self.promoted_ms + duration_ms(shop.get("spacing", "0s"))
         if wish.promotional and first and until_ms > now_ms:
-            return "held", "spacing", until_ms
+            return "held", channel, "spacing", until_ms
         return None
+
+    def capped(self, wish: Wish, now_ms: int, shop: Config, going: Iterable[Wish] = ()) -> bool:
+        """Whether one more would be more than a cap allows."""
+        return any(
+            _concerns(cap, wish)
+            and self._within(cap, now_ms) + sum(_concerns(cap, one) for one in going) >= cap["max"]
+            for cap in shop.get("caps", ())
+        )
 
     def went_out(self, wish: Wish, place: tuple[str, str, str], now_ms: int, shop: Config) -> None:
         """Count a message that goes out."""

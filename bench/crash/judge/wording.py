@@ -7,14 +7,27 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from bench.crash.records import milliseconds
+from bench.crash.judge.records import milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.crash.records import CommandLine
+    from bench.crash.judge.records import CommandLine
+
+
+WRONG: Final = frozenset({"refused", "silent", "offer_refused", "redemption_refused"})
+OF_OFFERS: Final = {
+    "promised": ("offer", "channel", "enrollment", "expires_at_ms", "provisional"),
+    "promise_confirmed": ("offer",),
+    "offer_granted": ("offer", "channel", "expires_at_ms", "provisional"),
+    "offer_refused": ("offer", "channel", "reason", "otherwise"),
+    "offer_redeemed": ("offer", "order"),
+    "redemption_refused": ("offer", "order", "reason"),
+    "redemption_undone": ("offer", "order", "open"),
+}
+"""What an entry about an offer must say, beside its kind."""
 
 
 def form(entry: Mapping[str, Any], commands: Mapping[str, CommandLine]) -> tuple[Any, ...]:
@@ -23,20 +36,28 @@ def form(entry: Mapping[str, Any], commands: Mapping[str, CommandLine]) -> tuple
         case "entered":
             return ("entered", entry["enrollment"])
         case "moved":
-            return ("moved", entry["enrollment"], entry["step"], entry["wake_at_ms"])
+            place = (entry["enrollment"], entry["step"])
+            return ("moved", *place, entry["wake_at_ms"], entry.get("detail"))
         case "ended":
             recalled = frozenset(entry.get("cancelled", ()))
             return ("ended", entry["enrollment"], entry["reason"], recalled)
         case "entry_refused":
             return ("refused", entry["journey"])
         case "held":
-            return ("held", entry["enrollment"], entry["step"], entry["reason"], entry["until_ms"])
+            place = (entry["enrollment"], entry["step"], entry["channel"])
+            return ("held", *place, entry["reason"], entry["until_ms"])
         case "send_refused":
-            return ("silent", entry["enrollment"], entry["step"], entry["reason"])
+            place = (entry["enrollment"], entry["step"], entry["channel"])
+            return ("silent", *place, entry["reason"])
         case "message_final":
             return ("final", entry["command"], entry["enrollment"], entry["outcome"])
         case "emitted":
             return _emitted_form(entry, commands.get(entry["command"]))
+        case kind if kind in OF_OFFERS:
+            return (kind, *(entry[name] for name in OF_OFFERS[kind]))
+        case "promise_ended":
+            about = (entry["offer"], entry["reason"], entry["channel"], entry["otherwise"])
+            return ("promise_ended", *about, frozenset(entry["cancelled"]))
         case kind:
             return (kind,)
 
@@ -55,12 +76,22 @@ def _emitted_form(entry: Mapping[str, Any], command: CommandLine | None) -> tupl
             return ("removed", stay, channel, data["audience"])
     said = (channel, entry["command_class"], entry["step"], data["template"])
     expires_at_ms = milliseconds(data["expires_at"]) if command is not None else 0
-    return (kind, stay, *said, expires_at_ms, json.dumps(data["variables"] or {}, sort_keys=True))
+    text = json.dumps(data["variables"] or {}, sort_keys=True)
+    return (kind, stay, *said, expires_at_ms, text, _promise(data))
+
+
+def _promise(data: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """Return what a command says of the promise that it tells."""
+    if not data.get("offer"):
+        return None
+    said = data["promise"]
+    until_ms = milliseconds(said["valid_until"])
+    return (data["offer"], said["text"], said["code"], until_ms, said["provisional"])
 
 
 def kind_of(told: tuple[Any, ...], otherwise: str) -> str:
     """Which of the report's kinds a missing or an additional effect belongs to."""
-    return "wrong" if told[0] in {"refused", "silent"} else otherwise
+    return "wrong" if told[0] in WRONG else otherwise
 
 
 def text_of(told: tuple[Any, ...]) -> str:

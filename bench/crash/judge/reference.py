@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 import cel
 import yaml
 
-from bench.crash.turn import Turn
+from bench.crash.judge.quiet import Quiet
+from bench.crash.judge.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bench.crash.person import (
+    from bench.crash.judge.person import (
         Occurrence,
         Person,
     )
-    from bench.crash.records import CommandLine, LogLine
+    from bench.crash.judge.records import CommandLine, LogLine
 
 
 class Model:
@@ -32,9 +33,11 @@ class Model:
         self.shop = yaml.safe_load((folder / "shop.yaml").read_text(encoding="utf-8"))
         channels = folder / "channels.yaml"
         self.channels = yaml.safe_load(channels.read_text(encoding="utf-8"))
+        self.offers = yaml.safe_load((folder / "offers.yaml").read_text(encoding="utf-8"))
+        self.quiet = Quiet(self.shop, self.channels)
         self.journeys: dict[str, Mapping[str, Any]] = {}
         for path in sorted(folder.glob("*.yaml")):
-            if path.name not in {"shop.yaml", "channels.yaml"}:
+            if path.name not in {"shop.yaml", "channels.yaml", "offers.yaml"}:
                 # Plain loaders read the word `on` as true, as YAML 1.1 has it.
                 text = path.read_text(encoding="utf-8").replace("on:", '"on":')
                 journey = yaml.safe_load(text)
@@ -62,7 +65,7 @@ class Model:
                 return [(kind, f"{event.id} is {verdict}, but the log says {line.outcome}")]
             if verdict == "duplicate":
                 return [("doubled", "a duplicate had effects")] if line.entries else []
-        turn = Turn(self, person, line.now_ms, event)
+        turn = Turn(self, person, line, event)
         turn.take()
         faults = turn.compare(line, commands)
         if not faults:

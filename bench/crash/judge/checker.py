@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.crash.history import History, Place, Record, home_of
-from bench.crash.person import Occurrence, Person, understand
-from bench.crash.records import (
+from bench.crash.judge.history import History, Place, Record, home_of
+from bench.crash.judge.laws import judge_laws
+from bench.crash.judge.pauses import PAUSE_LAG_MS, judge_pauses
+from bench.crash.judge.person import Occurrence, Person, understand
+from bench.crash.judge.records import (
     CommandLine,
     FenceLine,
     LogLine,
@@ -25,7 +27,8 @@ from bench.crash.records import (
     read,
     show,
 )
-from bench.crash.reference import Model
+from bench.crash.judge.reference import Model
+from bench.crash.judge.waits import AHEAD_MS_MAX, judge_waits
 from orchestrator.core.customer import decode_customer
 
 if TYPE_CHECKING:
@@ -41,13 +44,19 @@ KINDS: Final = {
     "late": "waits too late",
     "wrong": "wrong effects",
     "state": "state differs",
+    "cap": "over a cap",
+    "consent": "without consent",
+    "quiet": "in quiet hours",
+    "promise": "contradicting promises",
+    "twice": "on two channels",
+    "lane": "transactional refused",
+    "pause": "against a pause",
+    "held": "held and not answered once",
 }
 REACHING: Final = frozenset({"message.send", "audience.add", "task.create"})
 """Commands that reach the customer; what takes back may and must follow an exit."""
 LATENESS_MS_MAX: Final = 300_000
 """So late may a wait be in a run whose faults follow each other; a takeover is far shorter."""
-AHEAD_MS_MAX: Final = 6_000
-"""The clock of a partition follows record timestamps at most 5 s ahead of the worker's clock."""
 
 Events = Mapping[Place, Occurrence | str]
 """What each consumed record holds: an event, or the reason why there is none."""
@@ -95,6 +104,7 @@ def judge(
     acknowledged: Mapping[Place, int] | None = None,
     lateness_ms_max: int = LATENESS_MS_MAX,
     event_bytes_max: int = 1_000_000,
+    pause_lag_ms: int = PAUSE_LAG_MS,
 ) -> Report:
     """Judge a history after everything has come to rest."""
     reading = read(history)
@@ -109,7 +119,9 @@ def judge(
     _judge_order(reading)
     _judge_commands(reading, counts)
     _judge_fences(reading, model)
-    lateness = _judge_waits(reading, lateness_ms_max, counts)
+    lateness = judge_waits(reading, lateness_ms_max, counts)
+    judge_laws(reading, model, events)
+    judge_pauses(reading, model, pause_lag_ms, lateness_ms_max)
     people = _judge_effects(reading, model, events)
     _judge_reused(reading, people, events)
     _judge_state(reading, people)
@@ -121,11 +133,22 @@ def _judge_broker(reading: Reading, acknowledged: Mapping[Place, int]) -> None:
     for place in reading.history.standing:
         reading.report("lost", "readers stand here, before a transaction that nobody ends", place)
     for place, checksum in acknowledged.items():
+        if place[2] < 0:
+            _judge_unplaced(reading, place, checksum)
+            continue
         record = reading.inputs.get(place)
         if record is None:
             reading.report("lost", "acknowledged by the broker, but not in the topic", place)
         elif zlib.crc32(record.value or b"") != checksum:
             reading.report("wrong", "the broker acknowledged other bytes", place)
+
+
+def _judge_unplaced(reading: Reading, place: Place, checksum: int) -> None:
+    """Find a record that was acknowledged without a place anywhere in its partition."""
+    topic, partition, _ = place
+    records = reading.history.topics.get(topic, {}).get(partition, ())
+    if not any(zlib.crc32(record.value or b"") == checksum for record in records):
+        reading.report("lost", f"acknowledged, but not in {topic}[{partition}]", place)
 
 
 def _judge_accounts(reading: Reading, events: Events, counts: Counter[str]) -> None:
@@ -362,61 +385,6 @@ def _fenced_ends(
             emitted = [entry["sequence"] for entry in line.of_kind("emitted")]
             sequence = max([sequence, *emitted])
     return ends, turns
-
-
-def _judge_waits(reading: Reading, lateness_ms_max: int, counts: Counter[str]) -> list[int]:
-    """Every wait that the log announced came due once, not early, or its enrollment ended."""
-    lateness = []
-    for customer, lines in reading.by_customer.items():
-        pending: dict[str, tuple[int, LogLine]] = {}
-        for line in lines:
-            if line.due_ms is not None:
-                counts["waits fired"] += 1
-                late_ms = line.record.timestamp_ms - line.due_ms
-                lateness.append(late_ms)
-                _judge_fired(reading, line, pending)
-                if late_ms > lateness_ms_max:
-                    reading.report(
-                        "late", f"{customer}: {late_ms} ms after it was due", line.record.place
-                    )
-            for entry in line.entries:
-                if entry["kind"] == "moved":
-                    pending[entry["enrollment"]] = (entry["wake_at_ms"], line)
-                elif entry["kind"] == "held":
-                    pending[entry["enrollment"]] = (entry["until_ms"], line)
-                elif entry["kind"] == "ended":
-                    pending.pop(entry["enrollment"], None)
-            if line.due_ms is not None:
-                for enrollment, (wake_at_ms, since) in list(pending.items()):
-                    if wake_at_ms <= line.now_ms:
-                        reading.report(
-                            "wait",
-                            f"{enrollment} of {customer} slept on after "
-                            f"{show([line.record.place])}",
-                            since.record.place,
-                        )
-                        del pending[enrollment]
-        for enrollment, (_, since) in pending.items():
-            reading.report("wait", f"{enrollment} of {customer} never woke up", since.record.place)
-    return lateness
-
-
-def _judge_fired(
-    reading: Reading, line: LogLine, pending: Mapping[str, tuple[int, LogLine]]
-) -> None:
-    assert line.due_ms is not None
-    place = line.record.place
-    if line.now_ms < line.due_ms:
-        reading.report(
-            "wait", f"fired {line.due_ms - line.now_ms} ms early by its own clock", place
-        )
-    elif line.record.timestamp_ms < line.due_ms - AHEAD_MS_MAX:
-        reading.report("wait", "fired with a clock ahead of the worker's", place)
-    dues = sorted(wake_at_ms for wake_at_ms, _ in pending.values())
-    if line.due_ms not in dues:
-        reading.report("wait", f"{line.customer} was woken for a wait that nobody stands in", place)
-    elif line.due_ms != dues[0]:
-        reading.report("wait", f"{line.customer} was woken out of turn", place)
 
 
 def _judge_effects(reading: Reading, model: Model, events: Events) -> dict[str, Person]:

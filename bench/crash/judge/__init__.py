@@ -1,0 +1,1 @@
+"""The judge of the crash run: reads the topics back and says what must not be there."""

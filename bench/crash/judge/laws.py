@@ -1,0 +1,279 @@
+"""What must not reach a customer, whatever the journeys mean: judged entry by entry of the log.
+
+`reference` replays what should have been done; this only looks at what was done: no cap exceeded,
+nobody written to at night or without consent, no two promises that contradict each other, no
+message on two channels at once, no order confirmation kept back for a reason of advertising.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.crash.judge.offering import named_in
+from bench.crash.judge.permission import ARRIVED, GRACE_MS
+from bench.crash.judge.person import Occurrence
+from bench.crash.judge.promises import Offers, contradict
+from bench.crash.judge.records import duration_ms, milliseconds
+from bench.crash.judge.walk import OF_OFFERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bench.crash.judge.history import Place
+    from bench.crash.judge.records import CommandLine, LogLine, Reading
+    from bench.crash.judge.reference import Model
+
+AT_ONCE: Final = frozenset({"exit", "otherwise"})
+"""What answers something that the customer has just done: it does not wait for the morning."""
+ADVERTISING: Final = frozenset(
+    {
+        "no_consent",
+        "suppressed",
+        "already_owned",
+        "frequency_cap",
+        "arbitration",
+        "quiet_hours",
+        "spacing",
+        "handoff",
+    }
+)
+"""Why a promotion may not go, and an order confirmation must."""
+
+
+@dataclass(slots=True)
+class Message:
+    """One message that went out, and what its sender said of it."""
+
+    command: CommandLine
+    at_ms: int
+    expires_at_ms: int
+    reached_ms: int | None = None
+    gone: bool = False
+    """Cancelled, or reported dropped, before it had reached anybody."""
+    failed: bool = False
+
+    def counts(self, per_ms: int, now_ms: int) -> bool:
+        """Whether it is in the window that ends now; what is on its way counts as of now."""
+        if self.gone:
+            return False
+        if self.reached_ms is not None:
+            return self.reached_ms > now_ms - per_ms
+        return self.at_ms > now_ms - per_ms or self.expires_at_ms >= now_ms
+
+
+@dataclass(slots=True)
+class Known:
+    """What the topics say of one customer up to a decision."""
+
+    messages: dict[str, Message] = field(default_factory=dict)
+    consents: dict[tuple[str, str], tuple[tuple[int, bool, str, str], bool]] = field(
+        default_factory=dict
+    )
+    zone: tuple[tuple[int, str, str], Any] = ((-1, "", ""), None)
+    promises: dict[str, int] = field(default_factory=dict)
+    """Open promises, and until when they hold."""
+    until: dict[str, int] = field(default_factory=dict)
+    """The same of all that were ever made: a return opens them again."""
+    made_ms: dict[str, int] = field(default_factory=dict)
+
+    def hear(self, event: Occurrence, now_ms: int) -> None:
+        """Take an event in."""
+        version = (event.time_ms, event.source, event.id)
+        if event.type == "consent.updated":
+            granted = event.data["granted"] is True
+            key = (event.data["channel"], event.data["class"])
+            said = (event.time_ms, not granted, event.source, event.id)
+            if key not in self.consents or self.consents[key][0] < said:
+                self.consents[key] = (said, granted)
+        elif event.type == "profile.updated" and "zone" in event.data["attributes"]:
+            if self.zone[0] < version:
+                self.zone = (version, event.data["attributes"]["zone"])
+        elif event.type.startswith("message."):
+            self._report(event, min(event.time_ms, now_ms))
+
+    def redeem_history(self, event: Occurrence, offers: Offers, now_ms: int) -> None:
+        """Let an order among history use up what it names; nobody logs that."""
+        codes = {one.get("code"): name for name, one in offers.items()}
+        for word in named_in(event.data):
+            name = codes.get(word, word)
+            if min(event.time_ms, now_ms) >= self.made_ms.get(name, now_ms + 1):
+                self.promises.pop(name, None)
+
+    def _report(self, event: Occurrence, at_ms: int) -> None:
+        message = self.messages.get(event.data["command_id"])
+        if message is None:
+            return
+        if event.type in ARRIVED:
+            if message.reached_ms is None:
+                message.reached_ms, message.gone = max(message.at_ms, at_ms), False
+            return
+        message.failed = event.data.get("reason") != "unknown"
+        if event.type == "message.dropped":
+            message.gone = message.reached_ms is None
+
+    def cancel(self, ids: Iterator[str]) -> None:
+        """Let messages be taken back."""
+        for name in ids:
+            message = self.messages.get(name)
+            if message is not None:
+                message.gone = message.reached_ms is None
+
+
+def judge_laws(reading: Reading, model: Model, events: Mapping[Place, Occurrence | str]) -> None:
+    """Report every entry of the log that breaks a law."""
+    commands = {command.id: command for command in reading.commands}
+    laws = Laws(reading, model, commands)
+    for lines in reading.by_customer.values():
+        known = Known()
+        for line in lines:
+            if line.source is not None and line.outcome == "applied":
+                event = events.get(reading.arrival(line.source))
+                if isinstance(event, Occurrence):
+                    known.hear(event, line.now_ms)
+                    if event.backfill and event.type in {"purchase", "offer.redeemed"}:
+                        known.redeem_history(event, model.offers, line.now_ms)
+            for entry in line.entries:
+                laws.judge(known, line, entry)
+            laws.judge_promises_told(known, line)
+
+
+class Laws:
+    """The laws, and where their breaches are reported."""
+
+    def __init__(self, reading: Reading, model: Model, commands: Mapping[str, CommandLine]) -> None:
+        self._reading = reading
+        self._model = model
+        self._journeys = {**model.journeys, "offers": OF_OFFERS}
+        self._commands = commands
+
+    def judge(self, known: Known, line: LogLine, entry: Mapping[str, Any]) -> None:
+        """Judge one entry, and take it in."""
+        kind = entry["kind"]
+        if kind == "emitted":
+            command = self._commands.get(entry["command"])
+            if command is not None:
+                self._emitted(known, line, command)
+        elif kind in {"send_refused", "held"}:
+            self._judge_lane(line, entry)
+        elif kind == "promised" or (kind == "redemption_undone" and entry["open"]):
+            self._judge_promise(known, line, entry)
+        elif kind in {"promise_ended", "offer_redeemed"}:
+            known.promises.pop(entry["offer"], None)
+
+    def _emitted(self, known: Known, line: LogLine, command: CommandLine) -> None:
+        if command.type == "message.cancel":
+            known.cancel(iter(command.data["cancels"]))
+        if command.type == "audience.add":
+            self._judge_consent(known, line, command)
+        if command.type != "message.send":
+            return
+        self._judge_consent(known, line, command)
+        self._judge_night(known, line, command)
+        if command.data["step"] != "exit":
+            self._judge_caps(known, line, command)
+        self._judge_channels(known, line, command)
+        expires_at_ms = milliseconds(command.data["expires_at"])
+        known.messages[command.id] = Message(command, line.now_ms, expires_at_ms)
+
+    def _judge_consent(self, known: Known, line: LogLine, command: CommandLine) -> None:
+        channel, class_ = command.data["channel"], command.data["class"]
+        if class_ == "transactional" or not self._model.channels[channel].get(
+            "needs_consent", True
+        ):
+            return
+        granted = known.consents.get((channel, class_), (None, None))[1]
+        if not (granted or (granted is None and class_ == "service")):
+            self._report("consent", line, f"{command.id} by {channel}: nobody has agreed")
+
+    def _judge_night(self, known: Known, line: LogLine, command: CommandLine) -> None:
+        data = command.data
+        if data["step"] in AT_ONCE or not self._keeps_quiet(data["journey"], data["class"]):
+            return
+        until_ms = self._model.quiet.until_ms(data["channel"], known.zone[1], line.now_ms)
+        if until_ms is not None:
+            self._report("quiet", line, f"{command.id} by {data['channel']} in quiet hours")
+
+    def _keeps_quiet(self, journey: str, class_: str) -> bool:
+        says = self._journeys[journey].get("quiet_hours")
+        return class_ != "transactional" if says is None else bool(says == "keep")
+
+    def _judge_caps(self, known: Known, line: LogLine, command: CommandLine) -> None:
+        for cap in self._model.shop["caps"]:
+            if not _concerns(cap, command):
+                continue
+            per_ms = duration_ms(cap["per"])
+            found = sum(
+                _concerns(cap, one.command) and one.counts(per_ms, line.now_ms)
+                for one in known.messages.values()
+                if one.command.data["step"] != "exit"
+            )
+            if found >= cap["max"]:
+                self._report("cap", line, f"{command.id} is number {found + 1} of {cap}")
+
+    def _judge_channels(self, known: Known, line: LogLine, command: CommandLine) -> None:
+        data = command.data
+        word = self._step(data["journey"], data["step"])
+        for before in known.messages.values():
+            said = before.command.data
+            if (said["enrollment"], said["step"]) != (data["enrollment"], data["step"]):
+                continue
+            if said["channel"] == data["channel"]:
+                self._report("twice", line, f"{command.id} is {before.command.id} once more")
+            elif not word.get("all") and not (
+                before.failed or before.gone or line.now_ms >= before.expires_at_ms + GRACE_MS
+            ):
+                text = f"{command.id} by {data['channel']}, while {before.command.id} is on its way"
+                self._report("twice", line, f"{text} by {said['channel']}")
+
+    def _judge_lane(self, line: LogLine, entry: Mapping[str, Any]) -> None:
+        journey = self._journeys[entry["journey"]]
+        word = self._step(entry["journey"], entry["step"])
+        if word.get("class", journey["kind"]) != "transactional":
+            return
+        if entry["reason"] == "quiet_hours" and journey.get("quiet_hours") == "keep":
+            return
+        if entry["reason"] in ADVERTISING:
+            text = f"{entry['enrollment']} {entry['step']} is transactional: {entry['reason']}"
+            self._report("lane", line, text)
+
+    def _judge_promise(self, known: Known, line: LogLine, entry: Mapping[str, Any]) -> None:
+        name = entry["offer"]
+        until_ms = entry.get("expires_at_ms", known.until.get(name, 0))
+        for other, other_until_ms in known.promises.items():
+            beside = other != name and other_until_ms > line.now_ms
+            if beside and contradict(self._model.offers, other, name):
+                self._report("promise", line, f"{name} beside {other}")
+        if known.until.get(name) != until_ms:
+            known.made_ms[name] = line.now_ms
+        known.promises[name] = known.until[name] = until_ms
+
+    def judge_promises_told(self, known: Known, line: LogLine) -> None:
+        """Judge that the offers which a decision tells are promised when it is over."""
+        for entry in line.entries:
+            offer = entry.get("offer") if entry["kind"] == "offer_granted" else None
+            if entry["kind"] == "emitted" and entry["type"] == "message.send":
+                command = self._commands.get(entry["command"])
+                offer = command.data.get("offer") if command is not None else None
+            if offer and known.promises.get(offer, 0) <= line.now_ms:
+                self._report("promise", line, f"{offer} is told, but not promised")
+
+    def _step(self, journey: str, name: str) -> Mapping[str, Any]:
+        """Return what a step says; of the last word of an exit, what that says."""
+        found = self._journeys[journey]
+        if name == "exit":
+            return next((one["then"] for one in found["exits"] if "then" in one), {})
+        step = next((one for one in found["steps"] if one["id"] == name), {})
+        return next((step[word] for word in ("send", "task", "audience") if word in step), {})
+
+    def _report(self, kind: str, line: LogLine, what: str) -> None:
+        self._reading.report(kind, f"{line.customer}: {what}", line.record.place)
+
+
+def _concerns(cap: Mapping[str, Any], command: CommandLine) -> bool:
+    data = command.data
+    return (
+        cap.get("class", "promotional") == data["class"]
+        and cap.get("channel", data["channel"]) == data["channel"]
+        and cap.get("journey", data["journey"]) == data["journey"]
+    )
