@@ -13,7 +13,7 @@ from bench.crash.judge.checker import judge
 from tests.crash.synthetic import SHOP_LAG_MS, furnished, history_of
 
 # A bug may need a customer to whom just that happens.
-SEEDS = (7, 8, 9, 10, 12, 21, 30, 82)
+SEEDS = (7, 8, 9, 10, 12, 21, 30, 344)
 
 
 @pytest.mark.parametrize("name", sorted(GUARD_DEFECTS))
@@ -92,7 +92,7 @@ def test_the_histories_hold_what_the_laws_are_about():
 
 
 # In the last one an order among history uses up a promise, which nobody logs.
-@pytest.mark.parametrize("seed", (*range(20, 30), 2073))
+@pytest.mark.parametrize("seed", [*range(20, 30), 2073])
 def test_decisions_without_a_bug_break_no_law(seed):
     journeys = furnished()
 
