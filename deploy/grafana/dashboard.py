@@ -320,6 +320,15 @@ TROUBLE = Row(
             rates("merges", "side"),
         ),
         Panel(
+            "Other teams' records",
+            "Left alone by the rules of an input, and waiting for the schema registry.",
+            "short",
+            (
+                *rates("inputs_ignored", "input"),
+                ("waiting", f"sum(orchestrator_inputs_waiting_records{{{PICKED}}})"),
+            ),
+        ),
+        Panel(
             "Accounts with one address",
             "Known ids found to share an e-mail address or a phone number.",
             "short",

@@ -113,7 +113,8 @@ class Metrics:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._near_limit_bytes = int(state_bytes_max * NEAR_LIMIT)
-        self._declare_counts(tuple(event_types), tuple(channels), tuple(journeys), tuple(inputs))
+        self._declare_counts(tuple(event_types), tuple(channels), tuple(journeys))
+        self._declare_ways(tuple(inputs))
         self._declare_group()
         self._declare_worker()
 
@@ -122,7 +123,6 @@ class Metrics:
         event_types: tuple[str, ...],
         channels: tuple[str, ...],
         journeys: tuple[str, ...],
-        inputs: tuple[str, ...],
     ) -> None:
         self._events = _CountedBy(
             self._counter("events", "Records taken in.", "type", "outcome"),
@@ -159,6 +159,24 @@ class Metrics:
             ),
             *(REFUSED_AT, tuple(Refusal)),
         )
+        self._transactions = _CountedBy(
+            self._counter("transactions", "Kafka transactions ended.", "result"),
+            TRANSACTION_RESULTS,
+            start=True,
+        )
+        self._capped = self._counter(
+            "clock_capped_records",
+            "Batches whose newest record was stamped too far ahead; its time was capped.",
+        )
+        self._exits_dropped = self._counter(
+            "remembered_exits_dropped", "Remembered exits pushed out by their bound."
+        )
+        self._near_limit = self._counter(
+            "state_records_near_limit", "Customer records written above 80 % of their bound."
+        )
+
+    def _declare_ways(self, inputs: tuple[str, ...]) -> None:
+        """Declare what becomes of records that nobody decides where they stand."""
         self._dead_letters = _CountedBy(
             self._counter("dead_letters", "Records put aside.", "reason"),
             DEAD_LETTER_REASONS,
@@ -177,21 +195,6 @@ class Metrics:
             "orchestrator_inputs_waiting_records",
             "Records that wait until the schema registry answers.",
             registry=self.registry,
-        )
-        self._transactions = _CountedBy(
-            self._counter("transactions", "Kafka transactions ended.", "result"),
-            TRANSACTION_RESULTS,
-            start=True,
-        )
-        self._capped = self._counter(
-            "clock_capped_records",
-            "Batches whose newest record was stamped too far ahead; its time was capped.",
-        )
-        self._exits_dropped = self._counter(
-            "remembered_exits_dropped", "Remembered exits pushed out by their bound."
-        )
-        self._near_limit = self._counter(
-            "state_records_near_limit", "Customer records written above 80 % of their bound."
         )
 
     def _declare_group(self) -> None:
