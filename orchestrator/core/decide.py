@@ -33,7 +33,7 @@ from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.identity.addresses import claim, note_shared
 from orchestrator.core.identity.asking import ask_to_merge
 from orchestrator.core.identity.handing import hand_over
-from orchestrator.core.identity.joining import is_known, take_over
+from orchestrator.core.identity.joining import is_forbidden, is_known, take_over
 from orchestrator.core.identity.notices import AddressShared, MergeAsked, StateMoved
 from orchestrator.core.offers import outcomes
 from orchestrator.core.offers.promises import confirm
@@ -104,10 +104,9 @@ def decide(journeys: Journeys, customer: Customer, event: Input, now_ms: int) ->
             return _decide_visit(journeys, customer, event, now_ms)
         case Resumed():
             return _decide_resumed(journeys, customer, now_ms)
-        case MergeAsked() | StateMoved() if is_forgotten(customer):
-            # Nobody is there who could be one with somebody else.
-            return _nothing(Outcome.IGNORED, customer, now_ms)
         case MergeAsked():
+            if is_forgotten(customer):  # Nobody comes back by a merge.
+                return _nothing(Outcome.IGNORED, customer, now_ms)
             return hand_over(Draft(journeys, customer, now_ms, None, event.cause), event)
         case StateMoved():
             return _decide_moved(journeys, customer, event, now_ms)
@@ -286,6 +285,8 @@ def _decide_moved(
     """Take over what was known of an id that this customer turned out to be."""
     if is_known(customer, moved):
         return _nothing(Outcome.DUPLICATE, customer, now_ms)
+    if is_forbidden(customer, moved):
+        return _nothing(Outcome.IGNORED, customer, now_ms)
     # Their clocks are those of two partitions; the customer's time does not go back.
     now_ms = max(now_ms, moved.state.now_ms)
     draft = Draft(journeys, customer, now_ms, None, moved.cause)
@@ -307,7 +308,13 @@ def _decide_shared(
 
 
 def _decide_absorbed(customer: Customer, event: Input, now_ms: int) -> Decision:
-    """Say that this is for somebody else to decide; to be absorbed once more changes nothing."""
+    """Say that this is for somebody else to decide; to be absorbed once more changes nothing.
+
+    What is not younger than an erasure of the id goes nowhere.
+    """
+    forgotten_ms = -1 if customer.erased is None else customer.erased.at_ms
+    if isinstance(event, Event) and min(event.time_ms, now_ms) <= forgotten_ms:
+        return _nothing(Outcome.IGNORED, customer, now_ms)
     asked_again = isinstance(event, MergeAsked) and event.survivor == customer.merged_into
     return _nothing(Outcome.DUPLICATE if asked_again else Outcome.MOVED, customer, now_ms)
 

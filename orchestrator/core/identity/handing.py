@@ -39,6 +39,8 @@ def hand_over(draft: Draft, asked: MergeAsked) -> Decision:
         id=draft.customer.id,
         sequence=draft.sequence,
         now_ms=draft.now_ms,
+        # What is older than an erasure of this id must not reach the survivor either.
+        erased=None if draft.erased is None else replace(draft.erased, fenced_until_ms=None),
         kin=Kin(merged_into=asked.survivor),
     )
     return replace(draft.seal(), customer=pointer, wake_at_ms=None)
@@ -101,5 +103,6 @@ def _leaving(draft: Draft, enrollments: tuple[Enrollment, ...]) -> Customer:
         hours=None,
         contact=replace(contact, responses={}),
         promises=promises,
+        erased=None,
         kin=Kin(absorbed={**kin.absorbed, customer.id: draft.now_ms}, habits=habits),
     )

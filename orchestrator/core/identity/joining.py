@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from orchestrator.core.customer import Cause, RememberedExit
 from orchestrator.core.decision import Absorbed, EndReason, PromiseEnd, TakenOver
 from orchestrator.core.derived.follow import derive_again
-from orchestrator.core.identity.merge import united
+from orchestrator.core.identity.merge import began_at_ms, united
 from orchestrator.core.offers.ledger import is_open
 from orchestrator.core.offers.promises import close, confirm
 from orchestrator.core.rules.advance import say_otherwise
@@ -42,6 +44,17 @@ def is_known(customer: Customer, moved: StateMoved) -> bool:
     return customer.absorbed.get(moved.state.id, -1) >= moved.state.now_ms
 
 
+def is_forbidden(customer: Customer, moved: StateMoved) -> bool:
+    """Whether an erasure of the survivor is about this state too: it began before it.
+
+    An id whose whole life is younger comes with the new life of its customer.
+    """
+    if customer.erased is None:
+        return False
+    began_ms = began_at_ms(moved.state)
+    return began_ms is None or began_ms <= customer.erased.at_ms
+
+
 def take_over(draft: Draft, moved: StateMoved) -> None:
     """Unite what is known, and let the enrollments of both ids be those of one customer."""
     own, state = draft.customer, moved.state
@@ -52,6 +65,7 @@ def take_over(draft: Draft, moved: StateMoved) -> None:
     draft.enrollments = (*own.enrollments, *taken)
     for one in taken:
         draft.log(TakenOver(one.id, one.journey, one.version, one.step, one.wake_at_ms))
+    derive_again(draft)
     _end_exited(draft, own.enrollments, (*state.exits, *_bought(state.orders, own.orders)))
     _end_exited(draft, taken, (*own.exits, *_bought(own.orders, state.orders)))
     for enrollment in taken:
@@ -72,10 +86,15 @@ def _unite(draft: Draft, state: Customer) -> None:
         draft.change_attributes(whole.attributes)
     draft.orders, draft.memories, draft.exits = whole.orders, whole.memories, whole.exits
     draft.watches, draft.asked, draft.contact = whole.watches, whole.asked, whole.contact
-    draft.earned, draft.kin, draft.erased = whole.earned, whole.kin, whole.erased
+    draft.earned, draft.derived, draft.kin = whole.earned, whole.derived, whole.kin
+    if own.erased is not None:
+        # What was forgotten had numbers too; none of them is used twice.
+        least = own.erased.entries
+        draft.memories = {
+            name: replace(memory, entries=max(memory.entries, least))
+            for name, memory in whole.memories.items()
+        }
     draft.change_promises(whole.promises)
-    draft.derived = whole.derived
-    derive_again(draft)
 
 
 def _bought(orders: Iterable[Order], known: Iterable[Order]) -> list[RememberedExit]:

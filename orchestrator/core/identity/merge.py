@@ -27,7 +27,6 @@ from orchestrator.core.customer import (
     Consent,
     Contact,
     Customer,
-    Erased,
     Habits,
     JourneyMemory,
     Kin,
@@ -79,9 +78,8 @@ def united(one: Customer, other: Customer) -> Customer:
         contact=_contact(one.contact, other.contact),
         promises=ledger.merged(one.promises, other.promises),
         earned=_joined(one.earned, other.earned, _marks),
-        kin=_kin(one.kin, other.kin),
-        erased=_erased(one.erased, other.erased),
         derived=tally.merged(one.derived, other.derived),
+        kin=_kin(one.kin, other.kin),
     )
 
 
@@ -125,6 +123,15 @@ def _slots(customer: Customer) -> Iterable[tuple[bytes, tuple[bytes, bytes]]]:
         body_at = at + IDENTITY_BYTES
         seconds = times[slot * SECONDS_BYTES : (slot + 1) * SECONDS_BYTES]
         yield seen[at:body_at], (seconds, seen[body_at : body_at + BODY_BYTES])
+
+
+def began_at_ms(customer: Customer) -> int | None:
+    """Return when the first event of an id was decided; None when nobody remembers."""
+    slots = len(customer.seen) // SEEN_SLOT_BYTES
+    times = customer.seen_times
+    if slots == SEEN_EVENTS_MAX or len(times) < slots * SECONDS_BYTES or not slots:
+        return None
+    return int.from_bytes(times[:SECONDS_BYTES], "big") * 1_000
 
 
 def _business(one: bytes, other: bytes) -> bytes:
@@ -232,38 +239,30 @@ def _contact(one: Contact, other: Contact) -> Contact:
         talking_until_ms=max(one.talking_until_ms, other.talking_until_ms),
         promoted_ms=max(one.promoted_ms, other.promoted_ms),
         removals=tuple(oldest[:REMOVALS_MAX]),
-        recent=_recent(one, other),
+        recent=_recent(one.recent, other.recent),
     )
-
-
-def _recent(one: Contact, other: Contact) -> tuple[Recent, ...]:
-    """Return the newest messages of both; of one message what says most of it."""
-    held = _greatest(
-        {told.id: told for told in one.recent},
-        {told.id: told for told in other.recent},
-        lambda told: (says_more(told.fate), told.fate_ms or 0, told.time_ms, told.channel),
-    )
-    return tuple(sorted(held.values(), key=lambda told: (told.time_ms, told.id))[-RECENT_MAX:])
-
-
-def _erased(one: Erased | None, other: Erased | None) -> Erased | None:
-    """Return until when nothing counts: what either id was made to forget stays forgotten.
-
-    The fence of an erasure stands under its own id, and so does its end.
-    """
-    if other is None:
-        return one
-    entries = max(other.entries, 0 if one is None else one.entries)
-    at_ms = max(other.at_ms, 0 if one is None else one.at_ms)
-    return Erased(at_ms, entries, None if one is None else one.fenced_until_ms)
 
 
 def _by_id(sends: tuple[Sent, ...]) -> dict[str, Sent]:
     return {sent.id: sent for sent in sends}
 
 
+def _fate(told: Recent) -> tuple[Any, ...]:
+    at_ms = -1 if told.fate_ms is None else told.fate_ms
+    return says_more(told.fate), told.fate, at_ms, told.channel, told.template, told.journey
+
+
 def _by_command(contact: Contact) -> dict[str, Removal]:
     return {removal.command: removal for removal in contact.removals}
+
+
+def _recent(one: tuple[Recent, ...], other: tuple[Recent, ...]) -> tuple[Recent, ...]:
+    both = _greatest(
+        {(told.time_ms, told.id): told for told in one},
+        {(told.time_ms, told.id): told for told in other},
+        _fate,
+    )
+    return tuple(both.values())[-RECENT_MAX:]
 
 
 def _sent(sent: Sent) -> tuple[Any, ...]:

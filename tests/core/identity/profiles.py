@@ -17,7 +17,6 @@ from orchestrator.core.customer import (
     Contact,
     Customer,
     Derived,
-    Erased,
     Habits,
     JourneyMemory,
     Kin,
@@ -25,6 +24,7 @@ from orchestrator.core.customer import (
     OrderLine,
     Product,
     Promise,
+    Recent,
     RememberedExit,
     Removal,
     Response,
@@ -95,7 +95,17 @@ class Chance(random.Random):
             talking_until_ms=self.time(),
             promoted_ms=self.time(),
             removals=self.each(lambda name: Removal(name, self.time())),
+            recent=self.each(self.recent)[:2],
         )
+
+    def recent(self, name: str) -> Recent:
+        fate = self.choice(("sent", "cancelled", "opened", "dropped"))
+        about = (self.name(), self.name(), self.name())
+        return Recent(name, self.time(), *about, fate, self.maybe_time())
+
+    def derived(self) -> Derived:
+        tallies = self.mapping(lambda: Tally(self.time(), self.randbytes(self.randrange(3))))
+        return Derived(self.maybe_time(), tallies)
 
     def promise(self) -> Promise:
         return Promise(
@@ -149,10 +159,7 @@ class Chance(random.Random):
             contact=self.contact(),
             promises=self.mapping(self.promise),
             earned=self.mapping(self.marks),
-            erased=self.choice((None, Erased(self.time(), self.time()))),
-            derived=Derived(
-                self.maybe_time(), self.mapping(lambda: Tally(self.time(), self.marks()))
-            ),
+            derived=self.derived(),
             kin=self.choice((None, Kin(None, self.mapping(self.time), self.mapping(self.habits)))),
         )
 

@@ -245,6 +245,17 @@ def test_habits_of_both_ids_count_and_none_twice():
     assert ana.customer.hours is not None
 
 
+def test_what_is_counted_under_both_ids_adds_up_and_nothing_counts_twice():
+    counted = {"attributes": {"orders": {"count": "events", "on": "purchase"}}}
+    web, ana = both(shop=Shop.model_validate(counted))
+    web.tell(purchase("1", "tent"), purchase("2", "mug"))
+    # The till has told the second order of the account, too.
+    ana.tell(purchase("2", "mug"), purchase("3", "rope"))
+    merge(web, ana)
+
+    assert ana.customer.attributes["orders"].value == 3
+
+
 def test_spellings_of_one_address_have_one_hash():
     def hashed(**attributes):
         story = Story(shop_of())
