@@ -19,6 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -435,6 +436,15 @@ def carry_out(plan: list[list[str]], kafka: SecureKafka) -> None:
             ]
     for done in (*admin.create_topics(topics).values(), *admin.create_acls(rights).values()):
         done.result(30)
+    # The controller has accepted them; the broker, which is asked here, learns of them after that.
+    everything = AclBindingFilter(
+        ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY,
+        AclPermissionType.ANY,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not set(rights) <= set(admin.describe_acls(everything).result(30)):
+        assert time.monotonic() < deadline, "the broker does not learn of the rights"
+        time.sleep(0.05)
 
 
 ACL_OPERATIONS = {
