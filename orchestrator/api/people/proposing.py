@@ -14,9 +14,12 @@ from pydantic import BaseModel, Field
 
 from orchestrator.core.customer import Customer, decode_customer
 from orchestrator.core.people.proposals import NextBest, next_best
+from orchestrator.protocol.commit.group import HOPS_MAX
 from orchestrator.protocol.outputs import rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.core.journeys import Journeys
 
 # An answer may be this old; what a visitor gets is said by the owner, not here.
@@ -84,14 +87,42 @@ class Proposals:
         customer_id: str,
         channel: str | None,
         *,
-        state: bytes | None,
+        state_of: Callable[[str], bytes | None],
         journeys: Journeys,
         now_ms: int,
     ) -> bytes:
-        """Return the answer about a customer as JSON; `state` None is who is not known yet.
+        """Return the answer about a customer, by any of their ids, as JSON.
 
-        Raises UnknownStateFormat for a state that a newer release has written.
+        `state_of` returns the newest state of an id, None for one that nobody knows. Raises
+        UnknownStateFormat for a state that a newer release has written.
         """
+        for _ in range(HOPS_MAX):
+            state = state_of(customer_id)
+            kept = self._fresh(customer_id, channel, state, journeys, now_ms)
+            if kept is not None:
+                return kept
+            customer = Customer(customer_id) if state is None else decode_customer(state)
+            if customer.merged_into is None:
+                break
+            # Who has come on a new laptop is who they are, not a stranger.
+            customer_id = customer.merged_into
+        found = next_best(journeys, customer, now_ms, channel)
+        about = {"customer": customer_id, "channel": channel, "as_of": rfc3339(now_ms)}
+        body = msgspec.json.encode(about | _offers(found))
+        self._forget(now_ms)
+        key = (customer_id, channel)
+        self._kept[key] = _Kept(state, journeys, now_ms, body)
+        self._kept.move_to_end(key)
+        return body
+
+    def _fresh(
+        self,
+        customer_id: str,
+        channel: str | None,
+        state: bytes | None,
+        journeys: Journeys,
+        now_ms: int,
+    ) -> bytes | None:
         key = (customer_id, channel)
         kept = self._kept.get(key)
         if (
@@ -101,14 +132,7 @@ class Proposals:
             and kept.state == state
         ):
             return kept.body
-        customer = Customer(customer_id) if state is None else decode_customer(state)
-        found = next_best(journeys, customer, now_ms, channel)
-        about = {"customer": customer_id, "channel": channel, "as_of": rfc3339(now_ms)}
-        body = msgspec.json.encode(about | _offers(found))
-        self._forget(now_ms)
-        self._kept[key] = _Kept(state, journeys, now_ms, body)
-        self._kept.move_to_end(key)
-        return body
+        return None
 
     def _forget(self, now_ms: int) -> None:
         """Let go of what is too old to be given: a state here must not outlive an erasure."""

@@ -69,7 +69,7 @@ async def _next_best(request: Request) -> Response:
         body = api.proposals.answer(
             customer_id,
             channel,
-            state=model.state(customer_id),
+            state_of=model.state,
             journeys=journeys,
             now_ms=model.now_ms(),
         )
