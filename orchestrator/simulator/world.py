@@ -147,10 +147,10 @@ class World:
 
     def _take(self, event: Event, now_ms: int) -> Decision:
         """Decide an event for who its subject is by now."""
-        customer_id = event.subject
-        while (survivor := self.customer(customer_id).merged_into) is not None:
-            customer_id = survivor
-        return self._decide(customer_id.encode(), event, now_ms)
+        decision = self._decide(event.subject.encode(), event, now_ms)
+        while decision.outcome is Outcome.MOVED and decision.customer.merged_into is not None:
+            decision = self._decide(decision.customer.merged_into.encode(), event, now_ms)
+        return decision
 
     def _claim(self, notice: AddressClaimed, now_ms: int) -> None:
         claims = self._claims.get(notice.key, ())

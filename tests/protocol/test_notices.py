@@ -5,7 +5,15 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from orchestrator.core.customer import Attribute, Cause, Customer, decode_customer, encode_customer
+from orchestrator.core.customer import (
+    Attribute,
+    Cause,
+    Customer,
+    Erased,
+    Kin,
+    decode_customer,
+    encode_customer,
+)
 from orchestrator.core.event import Visit
 from orchestrator.core.identity.notices import (
     INDEX_BYTE,
@@ -137,6 +145,17 @@ def test_an_event_for_an_absorbed_id_goes_on_under_the_survivors_key_with_its_ow
     (log,) = ana.sent(NAMES.journey_log)
     document = orjson.loads(log.value)
     assert (document["customer"], document["cause"]["subject"]) == ("ana", "web-1")
+
+
+def test_an_event_that_an_absorbed_id_was_made_to_forget_is_sent_to_nobody():
+    erased = Erased(at_ms=START)
+    home = Home("web-1", [Customer("web-1", sequence=3, kin=Kin("ana"), erased=erased)])
+
+    home.take(b"web-1", viewed("web-1"), topic="touchpoints")
+
+    assert home.sent(NAMES.forward) == []
+    (noted,) = home.sent(NAMES.journey_log)
+    assert orjson.loads(noted.value)["outcome"] == "ignored"
 
 
 def test_an_event_is_not_sent_on_for_ever():

@@ -254,10 +254,10 @@ class OpenGroup:
     ) -> None:
         started = self._rules.stopwatch()
         customer = self._customer(home, customer_id)
-        if customer.merged_into is not None:
+        decision = decide(self._rules.journeys, customer, event, intake.now_ms)
+        if decision.outcome is Outcome.MOVED and customer.merged_into is not None:
             self._send_on(intake, event, customer.merged_into.encode())
             return
-        decision = decide(self._rules.journeys, customer, event, intake.now_ms)
         seconds = self._rules.stopwatch() - started
         if decision.rejection is not None:
             reason, detail = decision.rejection.reason, decision.rejection.detail
