@@ -13,7 +13,7 @@ import orjson
 from bench.crash.judge.history import History, Names
 from bench.crash.judge.history import Record as Judged
 from bench.simulation.kafka import Broker, RefusedError
-from bench.simulation.worker import Worker, show
+from bench.simulation.worker import ACTIONS, Worker, show
 from orchestrator.core.pauses import NO_PAUSES, Pauses
 from orchestrator.protocol.commit.transaction import TopicPartition
 from orchestrator.protocol.home import home_partition
@@ -32,6 +32,8 @@ PROCESSES: Final = 2 * SLOTS
 # So long may it take to come to rest; more is a loop.
 REST_STEPS_MAX: Final = 60_000
 REST_JUMPS_MAX: Final = 3_000
+KINDS: Final = len(ACTIONS) // 2
+COMMIT_STEPS_MAX: Final = 60
 NEVER_MS: Final = 1 << 60
 CONTROL: Final = TopicPartition("control", 0)
 
@@ -62,6 +64,10 @@ class Cluster:
             at_ms = self.broker.now_ms - self.shop.start_ms
             self._tell(f"{at_ms / 1000:9.3f}s  {who:9} {what}")
 
+    def be_patient(self, milliseconds: int) -> None:
+        """Let transactions stay open for so long, as a deployment may have it."""
+        self.broker.transaction_timeout_ms = milliseconds
+
     # -- Processes ----------------------------------------------------------------------------
 
     def start(self, number: int) -> None:
@@ -77,11 +83,11 @@ class Cluster:
         running = sorted(self.awake)
         worker = self.awake[running[choice % len(running)]]
         choice //= len(running)
-        actions = worker.possible()
-        if not actions:
-            return False
-        self.step(worker, actions[choice % len(actions)], choice // len(actions))
-        return True
+        begin = choice % KINDS
+        action = worker.next_of(ACTIONS[begin : begin + KINDS])
+        if action is not None:
+            self.step(worker, action, choice // KINDS)
+        return action is not None
 
     def step(self, worker: Worker, action: str, amount: int) -> None:
         """Let a process do this. Whatever fails ends it, and only a refusal is no surprise."""
@@ -128,10 +134,9 @@ class Cluster:
                 words = f"{words}, refused: {error}"
             self.say("network", f"delivers late: {words}")
 
-    def finish(self, writer: str) -> None:
-        """Write the markers for which somebody waits."""
-        if self.broker.is_committing(writer):
-            self.broker.write_marker(0)
+    def finish(self, writer: str) -> bool:
+        """Write a marker for which somebody waits; return whether there was one to write."""
+        return self.broker.is_committing(writer) and self.broker.write_marker(0) is not None
 
     def marker(self, choice: int) -> None:
         """Write the next marker of a transaction."""
@@ -139,8 +144,18 @@ class Cluster:
         if place is not None:
             self.say("broker", f"writes a marker to {show(place)}")
 
+    def live(self, milliseconds: int) -> None:
+        """Let time go by in which the living do not stand still: what is decided is committed."""
+        for number in sorted(self.awake):
+            worker = self.awake[number]
+            for _ in range(COMMIT_STEPS_MAX):
+                if number not in self.awake or not worker.can_commit():
+                    break
+                self.step(worker, "commit", 3)
+        self.pass_time(milliseconds)
+
     def pass_time(self, milliseconds: int) -> None:
-        """Let time go by; members that work send their heartbeats meanwhile."""
+        """Let time go by, and workers be as slow; the living send their heartbeats meanwhile."""
         for writer in self.broker.pass_time(milliseconds):
             self.say("broker", f"aborts the transaction of {writer}: it took too long")
         beating = [one.member for one in self.awake.values() if one.member is not None]
@@ -270,11 +285,10 @@ class Cluster:
             busy = False
             for number in sorted(self.awake):
                 worker = self.awake.get(number)
-                actions = worker.possible() if worker is not None else ()
-                if worker is not None and actions:
-                    # Reading and deciding come before sealing: groups get large, and rest near.
-                    best = next((one for one in REST_ORDER if one in actions), actions[0])
-                    self.step(worker, best, 3 + 7 * 8)
+                # Reading and deciding come before sealing: groups get large, and rest near.
+                action = worker.next_of(REST_ORDER) if worker is not None else None
+                if worker is not None and action is not None:
+                    self.step(worker, action, 3 + 7 * 8)
                     busy = True
                     steps += 1
             if not busy or len(self.broken) > SLOTS:
@@ -287,7 +301,7 @@ class Cluster:
         # Who finds another worker in its slot waits, and ends at last; nobody waits for that.
         members = [one for one in self.awake.values() if one.member is not None]
         stuck = not members or any(not one.positioned for one in members)
-        if stuck or len(group.members) > len(members):
+        if stuck or len(group.members) > len(members) or self.broker.is_ending:
             return 2_000
         pending = [
             home
@@ -296,7 +310,8 @@ class Cluster:
             if len(home.waits) or home.rounds.left
         ]
         if not pending:
-            return None
+            left_ms = self.shop.until_ms - self.broker.now_ms
+            return left_ms if left_ms > 0 else None
         due = [worker.machine.next_due_in_ms(worker.clocks()[1]) for worker in self.awake.values()]
         return min((one for one in due if one is not None), default=NEVER_MS)
 

@@ -50,7 +50,8 @@ class Ongoing:
     state: str = OPEN
     places: list[TopicPartition] = field(default_factory=list)
     """Where it has no marker yet, in the order in which it came there."""
-    offsets: dict[TopicPartition, int] = field(default_factory=dict)
+    offsets: dict[TopicPartition, tuple[int, int]] = field(default_factory=dict)
+    """When each was told, as a running number, and the offset."""
 
 
 class Log:
@@ -100,9 +101,11 @@ class Broker:
 
     def __init__(self, now_ms: int, homes: int, elsewhere: Iterable[TopicPartition]) -> None:
         self.now_ms = now_ms
+        self.transaction_timeout_ms = TRANSACTION_TIMEOUT_MS
         self.logs: defaultdict[TopicPartition, Log] = defaultdict(Log)
         self.group = Group(homes, tuple(elsewhere))
-        self.offsets: dict[TopicPartition, int] = {}
+        self._offsets: dict[TopicPartition, tuple[int, int]] = {}
+        self._offsets_told = 0
         self._epochs: dict[str, int] = {}
         self._ongoing: dict[str, Ongoing] = {}
 
@@ -114,12 +117,17 @@ class Broker:
         late = [
             one
             for one in self._ongoing.values()
-            if one.state == OPEN and self.now_ms - one.began_ms > TRANSACTION_TIMEOUT_MS
+            if one.state == OPEN and self.now_ms - one.began_ms > self.transaction_timeout_ms
         ]
         for one in late:
             self._epochs[one.writer] = self._epochs.get(one.writer, 0) + 1
             self._abort(one)
         return [one.writer for one in late]
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether some transaction is still open, or wants markers."""
+        return any(one.state in {OPEN, COMMITTING} for one in self._ongoing.values())
 
     # -- Transactions -------------------------------------------------------------------------
 
@@ -167,7 +175,13 @@ class Broker:
             raise RefusedError("illegal generation or unknown member")
         if OFFSETS not in ongoing.places:
             ongoing.places.append(OFFSETS)
-        ongoing.offsets |= offsets
+        self._offsets_told += 1
+        told = self._offsets_told
+        ongoing.offsets |= {place: (told, offset) for place, offset in offsets.items()}
+
+    def committed_offset(self, place: TopicPartition) -> int:
+        """Return the group's offset of a partition; 0 without one."""
+        return self._offsets.get(place, (0, 0))[1]
 
     def end(self, writer: str, epoch: int) -> None:
         """Decide that a transaction is committed. Its markers follow."""
@@ -212,7 +226,9 @@ class Broker:
         place = ongoing.places.pop(choice % len(ongoing.places))
         if place == OFFSETS:
             if ongoing.state == COMMITTING:
-                self.offsets.update(ongoing.offsets)
+                # Markers may come in another order than the offsets did; the later told one stays.
+                for one, told in ongoing.offsets.items():
+                    self._offsets[one] = max(told, self._offsets.get(one, told))
         else:
             self.logs[place].mark(ongoing)
         if not ongoing.places and ongoing.state == COMMITTING:

@@ -10,7 +10,7 @@ import json
 import random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from bench.crash.pausing import script
+from bench.crash.pausing import SCOPES as PAUSED
 from bench.crash.plan import STORE_PARTITIONS, Size, tell
 from bench.simulation.cluster import PROCESSES, SLOTS, Cluster
 from bench.simulation.shops import PARTITIONS, guarded, people
@@ -44,7 +44,7 @@ def plan_of(seed: int) -> Plan:
     chance = random.Random(seed)
     flavour = FLAVOURS[seed % len(FLAVOURS)]
     happens = _guarded(seed, chance) if flavour == "guarded" else _people(flavour, chance)
-    return Plan(seed, flavour, tuple(_among_faults(chance, happens)))
+    return Plan(seed, flavour, tuple(_among_faults(chance, happens, slow=flavour != "guarded")))
 
 
 # -- What customers do ------------------------------------------------------------------------
@@ -54,30 +54,42 @@ GROUPS: Final = (("ana", "web-1", "web-2", "anabel"), ("ben", "web-4"), ("dora",
 PAIRS: Final = (("web-1", "ana"), ("web-1", "web-2"), ("ana", "anabel"), ("ben", "web-4"))
 FLAVOURS: Final = ("guarded", "merges", "erasures", "guarded", "merges", "both")
 SCOPES: Final = ("global", "channel/push", "channel/email", "journey/cart", "journey/season")
+WAYS: Final = ("home", "astray", "stores", "open", "aborted")
+# What ends a story is not taken back by its producer.
+SURELY: Final = 900
 REPORTS: Final = ("message.delivered", "message.opened", "message.bounced", "message.dropped")
 
 
 def _guarded(seed: int, chance: random.Random) -> Iterator[list[Act]]:
     """Yield the story of the crash run, cut down to a few customers of one minute."""
-    size = Size(events=30, customers=3, rate=1.2, pauses=(), pause_seconds=0)
+    size = Size(events=30, customers=3, rate=1.0, pauses=(), pause_seconds=0)
     now_ms = 0
-    words = script(seed, size) if seed % 2 else []
-    happenings: list[tuple[int, Act]] = [
-        (one.at_ms, Act("say", (one.scope, one.paused, one.kill, one.transactional, one.reason)))
-        for one in words
-        if chance.random() < 0.5 or not one.paused
-    ]
+    happenings = list(_words(chance, int(size.seconds * 1_000))) if seed % 2 else []
     for one in tell(seed, size, guarded().start_ms, PARTITIONS):
         about = (one.topic, one.partition, one.key, one.value, one.headers, one.lane)
         happenings.append((one.at_ms, Act("record", about)))
     for at_ms, act in sorted(happenings, key=lambda one: one[0]):
-        acts = [Act("pass_time", (at_ms - now_ms,))] if at_ms > now_ms else []
+        acts = [Act("live", (at_ms - now_ms,))] if at_ms > now_ms else []
         now_ms = max(now_ms, at_ms)
         acts.append(act)
         if chance.random() < 0.3:
             kind = chance.choice((*REPORTS, "message.failed", "message.failed"))
             acts.append(Act("report", (chance.randrange(1000), kind)))
         yield acts
+
+
+def _words(chance: random.Random, length_ms: int) -> Iterator[tuple[int, Act]]:
+    """Yield who pauses what when: holding or dropping, and resumed before the end."""
+    for scope in chance.sample(PAUSED, chance.choice((1, 2, 3))):
+        begin_ms = int(length_ms * chance.uniform(0, 0.6))
+        end_ms = begin_ms + int(length_ms * chance.uniform(0.1, 0.6))
+        kill, wide = chance.random() < 0.3, scope.startswith(("global", "channel"))
+        words = (kill, wide and chance.random() < 0.5, f"wrong at {begin_ms} ms")
+        yield begin_ms, Act("say", (scope, True, *words))
+        if not kill and chance.random() < 0.25:
+            # What held first drops now.
+            yield (begin_ms + end_ms) // 2, Act("say", (scope, True, True, *words[1:]))
+        yield end_ms, Act("say", (scope, False, *words))
 
 
 def _people(flavour: str, chance: random.Random) -> Iterator[list[Act]]:
@@ -134,7 +146,7 @@ def _event(
     """Return an event, now and then late, astray, or in its producer's own transaction."""
     dice = chance.random()
     age_ms = chance.randrange(300) if dice < 0.85 else chance.choice((2_000, 8_000, 3_600_000))
-    way = chance.choices(("home", "astray", "stores", "aborted", "open"), (80, 6, 8, 3, 3))[0]
+    way = chance.choices(WAYS, (80, 6, 8, 3, 0 if number >= SURELY else 3))[0]
     about = (f"{name}{number}", kind, customer, json.dumps(data), age_ms, way, chance.randrange(99))
     return Act("event", about)
 
@@ -161,8 +173,12 @@ def _share(number: int, customer: str, chance: random.Random) -> Act:
 # -- What goes wrong --------------------------------------------------------------------------
 
 
-def _among_faults(chance: random.Random, happens: Iterator[list[Act]]) -> Iterator[Act]:
+def _among_faults(
+    chance: random.Random, happens: Iterator[list[Act]], *, slow: bool
+) -> Iterator[Act]:
     """Let workers work between what happens, and die, sleep, wake and start."""
+    if chance.random() < 0.4:
+        yield Act("be_patient", (60_000,))
     yield Act("start", (0,))
     faults = chance.choice((0.3, 0.6, 1.0))
     for acts in happens:
@@ -174,10 +190,10 @@ def _among_faults(chance: random.Random, happens: Iterator[list[Act]]) -> Iterat
             if chance.random() < 0.1:
                 yield Act("pass_time", (chance.choice((1, 3, 20)),))
         if chance.random() < faults * 0.7:
-            yield from _fault(chance)
+            yield from _fault(chance, "pass_time" if slow else "live")
 
 
-def _fault(chance: random.Random) -> Iterator[Act]:
+def _fault(chance: random.Random, passing: str) -> Iterator[Act]:
     number = chance.randrange(SLOTS)
     dice = chance.random()
     if dice < 0.3:
@@ -189,7 +205,7 @@ def _fault(chance: random.Random) -> Iterator[Act]:
     elif dice < 0.7:
         yield Act("sleep", (number,))
         if chance.random() < 0.7:
-            yield Act("pass_time", (6_100,))
+            yield Act(passing, (6_100,))
     elif dice < 0.85:
         yield Act("wake", (number,))
     elif dice < 0.9:
@@ -197,7 +213,7 @@ def _fault(chance: random.Random) -> Iterator[Act]:
     elif dice < 0.95:
         yield Act("end_foreign")
     else:
-        yield Act("pass_time", (6_100,))
+        yield Act(passing, (6_100,))
 
 
 # -- Letting it happen ------------------------------------------------------------------------

@@ -39,6 +39,8 @@ class Shop(NamedTuple):
     rules: Rules
     start_ms: int
     folder: Path
+    until_ms: int = 0
+    """No history is at rest before."""
 
     @property
     def names(self) -> TopicNames:
@@ -87,7 +89,8 @@ def shop_of(name: str, journeys: Journeys, folder: Path) -> Shop:
         partitions=PARTITIONS,
     )
     limits = Limits(event_bytes_max=EVENT_BYTES_MAX, state_bytes_max=100_000)
-    return Shop(name, Rules(journeys, names, limits, lambda: 0.0), START_MS, folder)
+    until_ms = START_MS + 22_000 if journeys.scheduled else 0
+    return Shop(name, Rules(journeys, names, limits, lambda: 0.0), START_MS, folder, until_ms)
 
 
 @cache

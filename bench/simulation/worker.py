@@ -36,6 +36,10 @@ QUEUED_MAX: Final = 20
 SKEW_MS: Final = (0, 350, -400)
 
 
+# In whatever order: where a choice begins to look is the choice.
+ACTIONS: Final = ("commit", "fetch", "decide", "group", "control") * 2
+
+
 class GaveUpError(Exception):
     """A worker finds that something cannot be; no fault of a history may lead to that."""
 
@@ -64,6 +68,7 @@ class Worker:
         self.revoked = True
         self.positioned = False
         self.to_load: list[int] | None = None
+        self.waits_ms = -1
         self.elsewhere: list[TopicPartition] = []
         self.read: dict[TopicPartition, int] = {}
         self.commits = 0
@@ -78,43 +83,54 @@ class Worker:
 
     # -- What can be done next ----------------------------------------------------------------
 
-    def possible(self) -> list[str]:
-        """Return the actions that would do something now."""
-        machine = self.machine
-        found = []
-        if self.transaction is not None or (machine.group_open and machine.in_flight is None):
-            found.append("commit")
-        if self.pauses is not self.cluster.pauses and not machine.group_open:
-            found.append("control")
-        if self.may_decide():
-            found.append("decide")
-        if self.positioned and machine.queued_records < QUEUED_MAX and self.unread():
-            found.append("fetch")
-        if self.has_group_work():
-            found.append("group")
-        return found
+    def next_of(self, order: tuple[str, ...]) -> str | None:
+        """Return the first of these actions that would do something now."""
+        for action in order:
+            if getattr(self, f"can_{action}")():
+                return action
+        return None
 
-    def may_decide(self) -> bool:
+    def can_commit(self) -> bool:
+        """Whether a transaction is under way, or wants to be sealed."""
+        machine = self.machine
+        return self.transaction is not None or (machine.group_open and machine.in_flight is None)
+
+    def can_control(self) -> bool:
+        """Whether what is paused has changed, and may be taken over now."""
+        return self.pauses is not self.cluster.pauses and not self.machine.group_open
+
+    def can_fetch(self) -> bool:
+        """Whether something can be read."""
+        if not self.positioned or self.machine.queued_records >= QUEUED_MAX:
+            return False
+        return any(map(self.is_unread, self.read))
+
+    def can_decide(self) -> bool:
         """Whether there is an input to decide, and room for it."""
         machine = self.machine
         if self.revoked or machine.group_full:
             return False
+        if machine.group_open and self.is_deaf():
+            return False  # First that group goes, and a word is heard.
         if machine.queued_records:
             return True
         # Visits have a bound of their own; what is due beyond it waits for the next transaction.
         asked_already = self.idle == (self.broker.now_ms, self.commits)
         return not asked_already and machine.next_due_in_ms(self.clocks()[1]) == 0
 
-    def unread(self) -> list[TopicPartition]:
-        """Return the partitions from which something can be read."""
-        logs = self.broker.logs
-        return [
-            place
-            for place, position in self.read.items()
-            if place in logs and next(logs[place].committed(position), None) is not None
-        ]
+    def is_deaf(self) -> bool:
+        """Whether what is paused has changed some time ago, unheard."""
+        late_ms = self.broker.now_ms - self.cluster.paused_ms
+        return self.pauses is not self.cluster.pauses and late_ms > CONTROL_LAG_MS
 
-    def has_group_work(self) -> bool:
+    def is_unread(self, place: TopicPartition) -> bool:
+        """Whether a partition has committed records behind our position."""
+        log, position = self.broker.logs[place], self.read[place]
+        if position >= len(log.records):
+            return False
+        return next(log.committed(position), None) is not None
+
+    def can_group(self) -> bool:
         """Whether joining, letting go or taking over can go on."""
         group = self.broker.group
         if self.member is None:
@@ -129,6 +145,8 @@ class Worker:
             return self.machine.drained
         if self.to_load is None or self.transaction is not None:
             return False
+        if self.waits_ms == self.broker.now_ms:
+            return False
         return self.machine.in_flight is None or bool(self.to_load)
 
     def act(self, action: str, amount: int) -> str:
@@ -139,7 +157,7 @@ class Worker:
 
     def do_fetch(self, amount: int) -> str:
         """Read a few records of one partition into the queue."""
-        places = self.unread()
+        places = [place for place in self.read if self.is_unread(place)]
         place = places[amount % len(places)]
         start, wanted = self.read[place], 1 + amount // len(places) % 9
         log = self.broker.logs[place]
@@ -157,7 +175,7 @@ class Worker:
 
     def do_decide(self, amount: int) -> str:
         """Decide a few inputs."""
-        if self.broker.now_ms - self.cluster.paused_ms > CONTROL_LAG_MS:
+        if self.is_deaf():
             self.read_control()
         count = self.machine.decide(1 + amount % 5, self.clocks())
         if count == 0:
@@ -189,7 +207,8 @@ class Worker:
         words, call = self.calls.popleft()
         call()
         for _ in range(amount % 4):
-            if not (self.calls and self.calls[0][0].startswith("produces")):
+            both = (words, self.calls[0][0]) if self.calls else ("",)
+            if not all(one.startswith("produces") for one in both):
                 break
             also, call = self.calls.popleft()
             words = f"{words}, {also.removeprefix('produces ')}"
@@ -298,8 +317,8 @@ class Worker:
             self.broker.initialise(writer)
         if dead:
             return f"ends the transactions of {', '.join(dead)} on {show(place)}"
-        for writer in writers:
-            self.cluster.finish(writer)
+        if not any([self.cluster.finish(writer) for writer in writers]):
+            self.waits_ms = self.broker.now_ms  # Until it ends that, or has taken too long.
         return f"waits for {', '.join(writers)} on {show(place)}"
 
     def assemble(self, index: int, log: Log) -> Loaded:
@@ -332,7 +351,7 @@ class Worker:
             waits_for = self.stand_before(OFFSETS, self.broker.pending_writers(place))
             if waits_for is not None:
                 return waits_for
-            machine.on_position(machine.generation, place, self.broker.offsets.get(place, 0))
+            machine.on_position(machine.generation, place, self.broker.committed_offset(place))
         self.elsewhere = []
         takeover = machine.seal_takeover(self.clocks())
         if takeover is None:

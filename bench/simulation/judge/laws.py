@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.simulation.judge.topics import millis
+from orchestrator.protocol.commit.meta import META_KEY, decode_meta
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -191,8 +194,6 @@ def waits(topics: Topics) -> Iterator[str]:
 
 
 def _fired(customer: str, line: Line) -> Iterator[str]:
-    from bench.simulation.judge.topics import millis  # noqa: PLC0415 - A cycle of types only.
-
     due_ms = millis(line.cause["due"])
     if line.now_ms < due_ms:
         yield f"{customer} was woken {due_ms - line.now_ms} ms early"
@@ -266,30 +267,45 @@ def repeats(topics: Topics) -> Iterator[str]:
 def visits(topics: Topics) -> Iterator[str]:
     """A time table visits everybody who is there once, and nobody twice (I6)."""
     scheduled = [plan.name for plan in topics.shop.rules.journeys.scheduled]
-    at_ms = topics.shop.start_ms + 20_000  # Ten o'clock.
+    ten_ms = topics.shop.start_ms + 20_000
+    begun = _begun_before(topics, ten_ms)
     for customer, lines in topics.lines.items():
-        causes = Counter(
-            (line.cause["journey"], line.cause.get("occurrence"))
-            for line in lines
-            if line.kind == "visit"
-        )
-        for (journey, _), times in causes.items():
+        entered: Counter[tuple[str, str]] = Counter()
+        for line in lines:
+            if line.kind != "visit" or line.cause["occurrence"] is None:
+                continue
+            about = (line.cause["journey"], line.cause["occurrence"])
+            entered[about] += sum(
+                one["kind"] == "entered" and one["journey"] == about[0] for one in line.entries
+            )
+        for (journey, occurrence), times in entered.items():
             if times > 1:
-                yield f"{journey} visited {customer} {times} times"
-        moved = any(
+                yield f"{customer} entered {journey} of {occurrence} {times} times"
+        came_and_went = any(
             one["kind"] in {"customer_erased", "merged_into", "absorbed"}
             for line in lines
             for one in line.entries
         )
-        was_there = any(line.now_ms < at_ms - 3_000 for line in lines) and not moved
-        for journey in scheduled if was_there and topics.states.get(customer) else ():
-            times = sum(
-                one["kind"] == "entered" and one["journey"] == journey
-                for line in lines
-                for one in line.entries
+        was_there = lines[0].outcome == "applied" and lines[0].now_ms < ten_ms - AHEAD_MS_MAX
+        for journey in scheduled if was_there and not came_and_went else ():
+            at_ten = sum(
+                times for (name, at), times in entered.items() if (name, millis(at)) == (journey, ten_ms)
             )
-            if times != 1:
-                yield f"{customer} entered {journey} {times} times"
+            if lines[0].record.partition in begun[journey] and at_ten != 1:
+                yield f"{customer} entered {journey} {at_ten} times"
+
+
+def _begun_before(topics: Topics, at_ms: int) -> dict[str, set[int]]:
+    """Return where an owner has looked at a time table before: nobody makes up for what was earlier.
+
+    By journey, the partitions.
+    """
+    begun: dict[str, set[int]] = defaultdict(set)
+    for record in topics.history.of(topics.names.changelog):
+        if record.key == META_KEY and record.timestamp_ms < at_ms - AHEAD_MS_MAX:
+            for journey in decode_meta(record.value or b"", where="").rounds:
+                begun[journey].add(record.partition)
+    return begun
 
 
 def erasures(topics: Topics) -> Iterator[str]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 checker.Model = cache(checker.Model)  # type: ignore[misc]
 # Everybody may be dead for a while, and time goes by in jumps: nobody is late by a clock.
 PATIENCE_MS = 600_000
-HEARD_MS = 20_000
+# What is decided is committed by then, or never: a worker that sleeps longer is given up.
+HEARD_MS = 9_000
 
 
 def differences(history: History, shop: Shop) -> Iterator[tuple[str, str]]:
