@@ -12,7 +12,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run broker test check fmt bench crash fanout kill schemas install kafka lock clean
+.PHONY: help demo run broker test check fmt bench crash simulate fanout kill schemas install kafka lock clean
 
 help: ## Show this help
 	@echo "Journey orchestrator. Needs Python 3.11+ and make; brings its own Kafka. Targets:"
@@ -49,6 +49,9 @@ bench: $(VENV)/.development kafka ## Measure latency and throughput beside the f
 
 crash: $(VENV)/.development kafka ## Kill workers and the broker under load, then check every promise
 	$(BIN)/python -m bench.crash $(ARGS)
+
+simulate: $(VENV)/.development ## Crash a simulated cluster thousands of times: SEED=7 plays one history again
+	@$(BIN)/python -m bench.simulation $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fanout: $(VENV)/.development kafka ## Measure order confirmations beside a fan-out of 200,000 promotions
 	$(BIN)/python -m bench.senders fanout $(ARGS)

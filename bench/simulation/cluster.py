@@ -7,6 +7,7 @@ There is no chance in here: the same plan gives the same bytes.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import orjson
 
@@ -220,7 +221,7 @@ class Cluster:
         data = {"command_id": command["id"]}
         if kind in REASONS:
             # Of the command's own: the same report again says the same.
-            data["reason"] = REASONS[kind][int(command["id"][:2], 16) % 2]
+            data["reason"] = REASONS[kind][crc32(command["id"].encode()) % 2]
         self.put_home(
             {
                 "specversion": "1.0",
@@ -265,7 +266,7 @@ class Cluster:
             self.arrive()
         steps = 0
         for _ in range(REST_JUMPS_MAX):
-            steps += self._work_on()
+            steps += self.work_on()
             if steps > REST_STEPS_MAX or len(self.broken) > SLOTS:
                 break
             left_ms = self._next_ms()
@@ -274,7 +275,7 @@ class Cluster:
             self.pass_time(max(1, left_ms))
         self.broken.append("there is no rest")
 
-    def _work_on(self) -> int:
+    def work_on(self) -> int:
         """Let everybody work until nobody can."""
         steps = 0
         for _ in range(REST_STEPS_MAX):

@@ -22,11 +22,14 @@ from orchestrator.protocol.commit.names import TopicNames
 from orchestrator.protocol.commit.transaction import TopicPartition
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchestrator.core.journeys import Journeys
 
 PARTITIONS: Final = 4
 APP_ID: Final = "simulated"
 EVENT_BYTES_MAX: Final = 100_000
+LIMITS: Final = Limits(event_bytes_max=EVENT_BYTES_MAX, state_bytes_max=100_000)
 # Twenty seconds before ten o'clock of a Sunday, UTC, so that a time table comes in the middle.
 START_MS: Final = 1_795_341_600_000 - 20_000
 JOURNEYS: Final = Path(__file__).parent / "journeys"
@@ -67,17 +70,14 @@ class Shop(NamedTuple):
         return counts | dict(names.command_partitions)
 
 
-def shop_of(name: str, journeys: Journeys, folder: Path) -> Shop:
-    """Return a shop with these journeys, whose topics are named as those of a deployment."""
-    commands = {channel: f"commands.{channel}" for channel in journeys.channels}
+def names_of(channels: Iterable[str]) -> TopicNames:
+    """Return the topics of a deployment with these channels."""
+    commands = {channel: f"commands.{channel}" for channel in channels}
     promotional = {channel: f"{topic}.promotional" for channel, topic in commands.items()}
-    names = TopicNames(
-        inputs={
-            "touchpoints": PARTITIONS,
-            "stores": STORE_PARTITIONS,
-            f"{APP_ID}-forward": PARTITIONS,
-        },
-        forward=f"{APP_ID}-forward",
+    forward = f"{APP_ID}-forward"
+    return TopicNames(
+        inputs={"touchpoints": PARTITIONS, "stores": STORE_PARTITIONS, forward: PARTITIONS},
+        forward=forward,
         changelog=f"{APP_ID}-customers-changelog",
         journey_log="journey-log",
         fences="fences",
@@ -88,9 +88,14 @@ def shop_of(name: str, journeys: Journeys, folder: Path) -> Shop:
         command_partitions=dict.fromkeys((*commands.values(), *promotional.values()), 1),
         partitions=PARTITIONS,
     )
-    limits = Limits(event_bytes_max=EVENT_BYTES_MAX, state_bytes_max=100_000)
+
+
+def shop_of(name: str, journeys: Journeys, folder: Path) -> Shop:
+    """Return a shop with these journeys."""
+    names = names_of(journeys.channels)
+    rules = Rules(journeys, names, LIMITS, lambda: 0.0)
     until_ms = START_MS + 22_000 if journeys.scheduled else 0
-    return Shop(name, Rules(journeys, names, limits, lambda: 0.0), START_MS, folder, until_ms)
+    return Shop(name, rules, START_MS, folder, until_ms)
 
 
 @cache

@@ -21,6 +21,11 @@ def room_of(name: str) -> str:
     return next(room for room, bugs in ROOMS.items() if name in bugs)
 
 
+def meaning_of(name: str) -> str:
+    """Return what a bug does, in a sentence."""
+    return " ".join((PLANTED[name].__doc__ or name).split("\n\n")[0].split())
+
+
 @contextmanager
 def planted(name: str) -> Iterator[None]:
     """Have this bug in the running process for a while."""

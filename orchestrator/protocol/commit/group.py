@@ -40,7 +40,7 @@ from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.outputs import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.core.event import Resumed
     from orchestrator.core.identity.notices import AddressShared, MergeAsked, Notice, StateMoved
@@ -220,6 +220,15 @@ class OpenGroup:
             return
         effects = effects_of(self._rules, home.index, decision, outputs.visit_cause(visit))
         self._keep(home, customer_id, decision, effects)
+
+    def customers(self, home: CustomerPartition) -> Iterator[bytes]:
+        """Yield who is known on a partition, those included who have come in this group."""
+        yield from home.states
+        yield from (
+            customer_id
+            for index, customer_id in self._customers
+            if index == home.index and customer_id not in home.states
+        )
 
     def seal_states(self, homes: Mapping[int, CustomerPartition]) -> None:
         """Encode every changed customer once, into its partition and into the changelog."""
