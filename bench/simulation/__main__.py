@@ -44,8 +44,9 @@ def _one(seed: int, *, full: bool) -> int:
     if full:
         _tell(*story(plan))
     found = judged(plan)
-    actions = play(plan).actions
-    _tell(f"seed {seed} ({plan.flavour}): {len(plan.acts)} acts, {actions} actions of workers")
+    cluster = play(plan)
+    about = f"{len(plan.acts)} acts, {cluster.actions} actions of workers"
+    _tell(f"seed {seed} ({plan.flavour}): {about}, topics {cluster.digest()}")
     if not found:
         _tell("nothing is wrong")
         return 0
