@@ -91,7 +91,9 @@ def _hunt_all(names: Sequence[str], *, record: bool) -> int:
     """Plant bugs one after the other; print a table of what has found each."""
     known = json.loads(KNOWN.read_text(encoding="utf-8")) if KNOWN.exists() else {}
     missed = []
-    _tell("| bug | planted in | found by | histories | seconds | seed |", "|---|---|---|---|---|---|")
+    _tell(
+        "| bug | planted in | found by | histories | seconds | seed |", "|---|---|---|---|---|---|"
+    )
     for name in names:
         found = hunt_defect(name, count())
         if found is None:

@@ -52,7 +52,9 @@ def hunt(
     return None
 
 
-def hunt_defect(name: str, seeds: Iterable[int], seconds_max: float = DEFECT_SECONDS_MAX) -> Found | None:
+def hunt_defect(
+    name: str, seeds: Iterable[int], seconds_max: float = DEFECT_SECONDS_MAX
+) -> Found | None:
     """Plant a bug and look for it."""
     with planted(name):
         return hunt(seeds, seconds_max=seconds_max)

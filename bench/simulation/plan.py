@@ -1,7 +1,7 @@
 """What a seed lets happen: a list of acts, each of which stands for itself.
 
 `plan_of` is the only place where chance has a say. Any act may be left out of a plan and the rest
-still means something: that is how `shrink` works. `play` lets a plan happen, to its end and to rest.
+still means something: that is how `shrink` works. `play` lets a plan happen, and come to rest.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def _guarded(seed: int, chance: random.Random) -> Iterator[list[Act]]:
     now_ms = 0
     happenings = list(_words(chance, int(size.seconds * 1_000))) if seed % 2 else []
     for one in tell(seed, size, guarded().start_ms, PARTITIONS):
-        about = (one.topic, one.partition, one.key, one.value, one.headers, one.lane)
+        output = (one.key, one.value, one.headers)
+        about = (one.topic, one.partition, output, one.lane)
         happenings.append((one.at_ms, Act("record", about)))
     for at_ms, act in sorted(happenings, key=lambda one: one[0]):
         acts = [Act("live", (at_ms - now_ms,))] if at_ms > now_ms else []
@@ -147,8 +148,8 @@ def _event(
     dice = chance.random()
     age_ms = chance.randrange(300) if dice < 0.85 else chance.choice((2_000, 8_000, 3_600_000))
     way = chance.choices(WAYS, (80, 6, 8, 3, 0 if number >= SURELY else 3))[0]
-    about = (f"{name}{number}", kind, customer, json.dumps(data), age_ms, way, chance.randrange(99))
-    return Act("event", about)
+    sent = (age_ms, way, chance.randrange(99))
+    return Act("event", (f"{name}{number}", kind, customer, json.dumps(data), sent))
 
 
 def _buys(number: int, customer: str, chance: random.Random) -> Act:
@@ -226,16 +227,15 @@ class Playing:
         self.cluster = Cluster(shop, tell)
         self.held: dict[str, Pause] = {}
 
-    def record(
-        self, topic: str, partition: int, key: bytes, value: bytes, headers: tuple, lane: str
-    ) -> None:
+    def record(self, topic: str, partition: int, output: tuple, lane: str) -> None:
         """Produce a record as it is."""
-        self.cluster.put(TopicPartition(topic, partition), key, value, headers, lane=lane)
+        self.cluster.put(TopicPartition(topic, partition), *output, lane=lane)
 
     def event(
-        self, name: str, kind: str, customer: str, data: str, age_ms: int, way: str, number: int
+        self, name: str, kind: str, customer: str, data: str, sent: tuple[int, str, int]
     ) -> None:
-        """Produce an event of now, or of some time ago."""
+        """Produce an event of now, or of some time ago, on one of the ways that there are."""
+        age_ms, way, number = sent
         cluster = self.cluster
         body = {
             "specversion": "1.0",

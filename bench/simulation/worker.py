@@ -1,8 +1,8 @@
 """One worker: the real state machine, and the least of a driver around it.
 
-It does what `orchestrator/runtime` does, one action at a time, so that `cluster` can stop it between
-any two: read, decide, seal, each request of a commit, each step of a takeover. What it decides and
-what it writes comes from the real code. Whatever fails ends it.
+It does what `orchestrator/runtime` does, one action at a time, so that `cluster` can stop it
+between any two: read, decide, seal, each request of a commit, each step of a takeover. What it
+decides and what it writes comes from the real code. Whatever fails ends it.
 """
 
 from __future__ import annotations
@@ -317,7 +317,7 @@ class Worker:
             self.broker.initialise(writer)
         if dead:
             return f"ends the transactions of {', '.join(dead)} on {show(place)}"
-        if not any([self.cluster.finish(writer) for writer in writers]):
+        if not sum(self.cluster.finish(writer) for writer in writers):
             self.waits_ms = self.broker.now_ms  # Until it ends that, or has taken too long.
         return f"waits for {', '.join(writers)} on {show(place)}"
 

@@ -43,7 +43,7 @@ def store_visited(customer, name):
 
 
 def visit_store(cluster, customer, name):
-    """Let somebody come into a store; the record stands on partition 0, wherever they are at home."""
+    """Let somebody come into a store; the record stands on partition 0, home or not."""
     place = TopicPartition("touchpoints", 0)
     cluster.put(place, customer.encode(), orjson.dumps(store_visited(customer, name)))
 

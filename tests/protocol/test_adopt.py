@@ -78,9 +78,7 @@ def test_the_partitions_records_name_the_new_journeys_with_the_next_transaction(
         if key == META_KEY
     }
     recorded = [
-        record.value
-        for record in cluster.committed(NAMES.changelog)
-        if record.key == JOURNEYS_KEY
+        record.value for record in cluster.committed(NAMES.changelog) if record.key == JOURNEYS_KEY
     ]
     assert named <= {AFTER.content_hash, BEFORE.content_hash}
     assert any(b"hello@2" in value for value in recorded)

@@ -3,6 +3,9 @@
 The plans of merges end with everybody known to be who they are, and with a purchase of each.
 """
 
+# Each law is a sentence about the topics.
+# ruff: noqa: D401
+
 from __future__ import annotations
 
 from collections import Counter, defaultdict
@@ -165,5 +168,8 @@ class Identities:
             for at_ms, purchase in bought[self.person(command["subject"])]:
                 called_back = (command["subject"], command["id"]) in recalled
                 done = called_back or command["id"] in final
-                if entry_ms.get(name, at_ms + 1) <= at_ms <= millis(data["expires_at"]) and not done:
+                if (
+                    entry_ms.get(name, at_ms + 1) <= at_ms <= millis(data["expires_at"])
+                    and not done
+                ):
                     yield f"{data['enrollment']} of {command['subject']} goes on after {purchase}"

@@ -1,8 +1,11 @@
 """The laws of FAULTS.md that hold in every shop, judged from the topics and the journeys alone.
 
-Each function is one law and yields what breaks it. `again` has the law about state, `identity` those
-about who is one person, `reference` what each decision should have been.
+Each function is one law and yields what breaks it. `again` has the law about state, `identity`
+those about who is one person, `reference` what each decision should have been.
 """
+
+# Each law is a sentence about the topics.
+# ruff: noqa: D401
 
 from __future__ import annotations
 
@@ -289,16 +292,18 @@ def visits(topics: Topics) -> Iterator[str]:
         was_there = lines[0].outcome == "applied" and lines[0].now_ms < ten_ms - AHEAD_MS_MAX
         for journey in scheduled if was_there and not came_and_went else ():
             at_ten = sum(
-                times for (name, at), times in entered.items() if (name, millis(at)) == (journey, ten_ms)
+                times
+                for (name, at), times in entered.items()
+                if (name, millis(at)) == (journey, ten_ms)
             )
             if lines[0].record.partition in begun[journey] and at_ten != 1:
                 yield f"{customer} entered {journey} {at_ten} times"
 
 
 def _begun_before(topics: Topics, at_ms: int) -> dict[str, set[int]]:
-    """Return where an owner has looked at a time table before: nobody makes up for what was earlier.
+    """Return, by journey, the partitions where an owner has looked at its time table before.
 
-    By journey, the partitions.
+    Nobody makes up for what was earlier.
     """
     begun: dict[str, set[int]] = defaultdict(set)
     for record in topics.history.of(topics.names.changelog):

@@ -147,9 +147,7 @@ def _erased_goes_on(put: Put) -> None:
     put(
         erasure,
         "_marker",
-        lambda customer, fence: replace(
-            marker(customer, fence), enrollments=customer.enrollments
-        ),
+        lambda customer, fence: replace(marker(customer, fence), enrollments=customer.enrollments),
     )
 
 

@@ -1,4 +1,4 @@
-"""Bugs of the state machine: what is forgotten at recovery, kept too long, sent twice or not at all.
+"""Bugs of the state machine: forgotten at recovery, kept too long, sent twice or not at all.
 
 Each replaces one function of `orchestrator/protocol` by one that somebody could have written.
 """
@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from orchestrator.core.event import Visit
+from orchestrator.core import decide
+from orchestrator.core.customer import Cause
+from orchestrator.core.decision import Moved
+from orchestrator.core.rules import enroll
 from orchestrator.protocol.commit import group, partition
 from orchestrator.protocol.commit.clock import PartitionClock
 from orchestrator.protocol.commit.group import OpenGroup
@@ -120,12 +123,7 @@ def _cursor_not_moved(put: Put) -> None:
 
     def again(draft: Any, plan: Any, occurred_ms: int) -> None:
         """Enter whoever is visited; nobody remembers the time."""
-        from orchestrator.core.customer import Cause
-        from orchestrator.core.rules import enroll
-
         enroll._try(draft, plan, Cause("/orchestrator", f"{plan.name}@{occurred_ms}"), occurred_ms)
-
-    from orchestrator.core import decide
 
     put(Rounds, "next_visit", lazily)
     put(decide, "enter_at", again)
@@ -157,22 +155,19 @@ def _early_by_a_fast_clock(put: Put) -> None:
 
 
 def _waits_twice(put: Put) -> None:
-    """A wait stays in the index when it is fired."""
+    """A wait stays in the index when it is fired, until there is another one."""
+    replace_wait = WaitIndex.set
 
     def peek(self: Any, now_ms: int) -> Any:
         due_ms = self.next_due_ms()
         return None if due_ms is None or due_ms > now_ms else (self._heap[0][1], due_ms)
 
-    put(WaitIndex, "pop_due", peek)
-    put(WaitIndex, "set", _set_later(WaitIndex.set))
-
-
-def _set_later(set_: Any) -> Any:
-    def late(self: Any, customer: bytes, due_ms: int | None) -> None:
+    def keep(self: Any, customer: bytes, due_ms: int | None) -> None:
         if due_ms is not None:
-            set_(self, customer, due_ms)
+            replace_wait(self, customer, due_ms)
 
-    return late
+    put(WaitIndex, "pop_due", peek)
+    put(WaitIndex, "set", keep)
 
 
 def _wait_of_a_wait_lost(put: Put) -> None:
@@ -181,9 +176,7 @@ def _wait_of_a_wait_lost(put: Put) -> None:
 
     def forget(self: Any, home: Any, customer_id: bytes, decision: Any, effects: Any) -> None:
         keep(self, home, customer_id, decision, effects)
-        if not decision.commands and decision.entries and decision.entries[0].__class__ is not Visit:
-            return
-        if any(type(one).__name__ == "Moved" for one in decision.entries[1:]):
+        if decision.commands and isinstance(decision.entries[-1], Moved):
             home.waits.set(customer_id, None)
 
     put(OpenGroup, "_keep", forget)
@@ -216,7 +209,7 @@ def _state_left_out(put: Put) -> None:
 def _group_begins_from_the_log(put: Put) -> None:
     """Within a group every input meets the state from before the group."""
 
-    def stale(self: Any, home: Any, customer_id: bytes) -> Any:
+    def stale(_: Any, home: Any, customer_id: bytes) -> Any:
         value = home.states.get(customer_id)
         if value is None:
             return group.Customer(customer_id.decode())
