@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.simulation.hunt import DEFECT_SECONDS_MAX, Found, hunt, hunt_defect, judged
-from bench.simulation.plan import plan_of, play
+from bench.simulation.plan import everywhere, plan_of, play
 from bench.simulation.planted import PLANTED, meaning_of, planted, room_of
 from bench.simulation.shrink import shrink, story
 
@@ -33,6 +33,8 @@ def main(words: Sequence[str] | None = None) -> int:
     options = _options(words)
     if options.defects or options.defect:
         return _hunt_all(options.defect or list(PLANTED), record=options.record)
+    if options.everywhere is not None:
+        return _everywhere(options.everywhere)
     if options.seed is not None:
         return _one(options.seed, full=options.story)
     return _many(options.first, options.histories)
@@ -52,6 +54,19 @@ def _one(seed: int, *, full: bool) -> int:
         return 0
     _explain(plan, found)
     return 1
+
+
+def _everywhere(seed: int) -> int:
+    """Let a worker die behind each of the actions of a history, one after the other."""
+    done = 0
+    for done, plan in enumerate(everywhere(seed), 1):
+        found = judged(plan)
+        if found:
+            _tell(f"seed {seed} fails with a death behind action {done}")
+            _explain(plan, found)
+            return 1
+    _tell(f"seed {seed}: a death behind each of {done} actions, nothing is wrong")
+    return 0
 
 
 def _many(first: int, histories: int) -> int:
@@ -128,6 +143,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="play this one history")
     parser.add_argument("--story", action="store_true", help="with --seed: tell all of it")
+    parser.add_argument("--everywhere", type=int, metavar="SEED", help="crash at every action")
     parser.add_argument("--histories", type=int, default=1_000, help="how many; default 1,000")
     parser.add_argument("--first", type=int, default=0, help="the first seed; default 0")
     parser.add_argument("--defects", action="store_true", help="plant every bug, and find it")

@@ -58,6 +58,7 @@ class Cluster:
         self.broken: list[str] = []
         """What workers gave up for that no fault explains."""
         self.actions = 0
+        self.dies_after = -1
         self._tell = tell
 
     def say(self, who: str, what: str) -> None:
@@ -69,6 +70,10 @@ class Cluster:
     def be_patient(self, milliseconds: int) -> None:
         """Let transactions stay open for so long, as a deployment may have it."""
         self.broker.transaction_timeout_ms = milliseconds
+
+    def die_after(self, actions: int) -> None:
+        """Let whoever does the action of this number die right behind it, and start again."""
+        self.dies_after = actions
 
     # -- Processes ----------------------------------------------------------------------------
 
@@ -104,6 +109,9 @@ class Cluster:
             self.broken.append(f"{type(error).__name__}: {error}")
             self.say(who, f"{action}: gives itself up, {error!r}")
             self.awake.pop(worker.number, None)
+        if self.actions == self.dies_after:
+            self.kill(worker.number, late=False)
+            self.start(worker.number)
 
     def kill(self, number: int, *, late: bool) -> None:
         """Kill -9; with `late`, its next request is on its way already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +42,7 @@ def hunt(
 ) -> Found | None:
     """Return the first seed whose history has a violation; None when time or seeds are over."""
     began = time.process_time()
+    gc.freeze()  # Journeys and modules live for ever.
     for histories, seed in enumerate(seeds, 1):
         found = judged(plan_of(seed))
         seconds = time.process_time() - began

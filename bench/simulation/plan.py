@@ -217,6 +217,19 @@ def _fault(chance: random.Random, passing: str) -> Iterator[Act]:
         yield Act(passing, (6_100,))
 
 
+FAULTS: Final = frozenset({"kill", "sleep", "wake", "start", "arrive"})
+
+
+def everywhere(seed: int, every: int = 1) -> Iterator[Plan]:
+    """Yield a seed's plan without its faults, and with a death behind each action of a worker."""
+    plan = plan_of(seed)
+    calm = tuple(act for act in plan.acts if act.kind not in FAULTS)
+    calm = (Act("start", (0,)), Act("start", (1,)), *calm)
+    actions = play(plan._replace(acts=calm)).actions
+    for number in range(1, actions + 1, every):
+        yield plan._replace(acts=(Act("die_after", (number,)), *calm))
+
+
 # -- Letting it happen ------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench.simulation.__main__ import KNOWN, known_seed
 from bench.simulation.hunt import judged
-from bench.simulation.plan import FLAVOURS, Act, plan_of, play
+from bench.simulation.plan import FLAVOURS, Act, everywhere, plan_of, play
 from bench.simulation.planted import PLANTED, meaning_of, planted
 from bench.simulation.shrink import shrink, story
 
@@ -32,6 +32,16 @@ def test_nothing_is_lost_or_doubled_whatever_crashes_sleeps_or_joins(first):
 
 def of(seed):
     return judged(plan_of(seed))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 5])
+def test_a_worker_may_die_behind_any_action(seed):
+    """Behind some of them here; `make simulate ARGS="--everywhere 1"` takes them all."""
+    found = {
+        plan.acts[0]: violations for plan in everywhere(seed, 23) if (violations := judged(plan))
+    }
+
+    assert found == {}
 
 
 @pytest.mark.parametrize("name", PLANTED)
