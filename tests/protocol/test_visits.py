@@ -72,8 +72,10 @@ def test_the_partitions_have_their_turn_one_after_the_other():
 
 def test_who_comes_in_the_group_in_which_a_time_comes_is_visited_too():
     """Found by the simulation: no state of theirs was written yet, and the round passed them by."""
-    news = journey("news", None, [send("news")], schedule={"cron": "0 10 * * *"}, kind="service")
-    cluster, worker = one_worker(shop_of(HELLO, news))
+    schedule = {"cron": "0 10 * * *"}
+    news = journey("news", None, [send("news")], schedule=schedule, kind="service")
+    paper = journey("paper", None, [send("paper")], schedule=schedule, kind="service")
+    cluster, worker = one_worker(shop_of(HELLO, news, paper))
     cluster.pass_time(START - cluster.broker.now_ms - 1_000)
     worker.machine.decide(100, worker.clocks())
     for name in ("early", "late"):
@@ -91,4 +93,4 @@ def test_who_comes_in_the_group_in_which_a_time_comes_is_visited_too():
     assert logs.keys() == {"early", "late"}
     for log in logs.values():
         entered = [one["journey"] for line in log for one in line["entries"] if "journey" in one]
-        assert entered.count("news") == 2  # Entered and ended.
+        assert entered.count("news") == entered.count("paper") == 2  # Entered and ended.

@@ -142,6 +142,11 @@ def _visits_skipped(put: Put) -> None:
     put(Rounds, "_start", beyond)
 
 
+def _newcomers_passed_by(put: Put) -> None:
+    """A round visits who has a state; whoever has come in the open group has none yet."""
+    put(OpenGroup, "customers", lambda _, home: home.states)
+
+
 def _early_waits(put: Put) -> None:
     """A wait is taken from the index up to a second before its time."""
     pop = WaitIndex.pop_due
@@ -305,6 +310,7 @@ PROTOCOL: Final[Mapping[str, Callable[[Put], None]]] = {
     "clock-starts-over": _clock_starts_over,
     "cursor-not-moved": _cursor_not_moved,
     "visits-skipped": _visits_skipped,
+    "newcomers-passed-by": _newcomers_passed_by,
     "early-waits": _early_waits,
     "fast-clock": _early_by_a_fast_clock,
     "waits-twice": _waits_twice,
