@@ -122,6 +122,21 @@ class Cluster:
         if late and worker.calls:
             self.late.append(worker.calls[0])
 
+    def stop(self, number: int) -> None:
+        """SIGTERM: let a process commit what it has decided, leave the group and end."""
+        worker = self.awake.get(number)
+        if worker is None:
+            return
+        self.say(f"worker {number}", "is asked to end")
+        worker.revoke()
+        for _ in range(COMMIT_STEPS_MAX):
+            if number not in self.awake or not worker.can_commit():
+                break
+            self.step(worker, "commit", 3)
+        if self.awake.pop(number, None) is not None and worker.member is not None:
+            self.broker.group.leave(worker.member, self.broker.now_ms)
+            self.say(f"worker {number}", "leaves the group")
+
     def sleep(self, number: int) -> None:
         """Stop a process where it stands."""
         if number in self.awake:

@@ -203,7 +203,10 @@ def _fault(chance: random.Random, passing: str) -> Iterator[Act]:
         yield Act("kill", (number, chance.random() < 0.4))
         if chance.random() < 0.5:
             yield Act("start", (number,))
-    elif dice < 0.7:
+    elif dice < 0.55:
+        yield Act("stop", (number,))
+        yield Act("start", (number,))
+    elif dice < 0.72:
         yield Act("sleep", (number,))
         if chance.random() < 0.7:
             yield Act(passing, (6_100,))
@@ -217,7 +220,7 @@ def _fault(chance: random.Random, passing: str) -> Iterator[Act]:
         yield Act(passing, (6_100,))
 
 
-FAULTS: Final = frozenset({"kill", "sleep", "wake", "start", "arrive"})
+FAULTS: Final = frozenset({"kill", "stop", "sleep", "wake", "start", "arrive"})
 
 
 def everywhere(seed: int, every: int = 1) -> Iterator[Plan]:

@@ -101,7 +101,14 @@ def test_the_histories_hold_the_faults_that_they_are_about(played):
     for wanted in (
         *("is killed", "is stopped", "goes on where it stood", "gives simulated-", "was given up"),
         *("took too long", "illegal generation", "fenced by a newer epoch"),
-        *("ends the transactions of", "waits for", "delivers late", "aborted", " open"),
+        *(
+            "leaves the group",
+            "ends the transactions of",
+            "waits for",
+            "delivers late",
+            "aborted",
+            " open",
+        ),
         *("keeps what it has", "hears of", "profile.identified", "customer.erased"),
         *("order.cancelled", "message.bounced", "dead-letters", "reads stores", "offer.requested"),
     ):
