@@ -242,8 +242,8 @@ class WorkerSettings(BaseModel):
     )
     # A purchase waits for the transaction in flight, so few; but a visit cost worker and broker
     # together 602 us of a core in transactions of 40, 414 us of 100, 339 us of 2,000.
-    group_visits_max: int = _whole(
-        64, "customers that journeys visit in one transaction", low=1, high=100_000
+    group_timed_max: int = _whole(
+        64, "due waits and visits of journeys in one transaction", low=1, high=100_000
     )
     group_decide_seconds: float = _seconds(
         0.05, "time to decide for one transaction", low=0.001, high=10

@@ -83,7 +83,7 @@ class Driver:
         self.machine = CommitMachine(
             rules,
             GroupBounds(
-                settings.group_records_max, settings.group_bytes_max, settings.group_visits_max
+                settings.group_records_max, settings.group_bytes_max, settings.group_timed_max
             ),
             Writer(settings.slot, ids),
         )

@@ -23,7 +23,7 @@ from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Tran
 
 PARTITIONS = 3
 # Of the seven inputs of a transaction.
-VISITS_MAX = 3
+TIMED_MAX = 3
 NAMES = TopicNames(
     inputs={"touchpoints": PARTITIONS, "forward": PARTITIONS, "stores": 2},
     forward="forward",
@@ -88,7 +88,7 @@ class Worker:
         limits = Limits(event_bytes_max=100_000, state_bytes_max=100_000)
         rules = Rules(journeys, NAMES, limits, lambda: 0.0)
         self.machine = CommitMachine(
-            rules, GroupBounds(7, 50_000, VISITS_MAX), Writer(name, (f"{name}-tx0",))
+            rules, GroupBounds(7, 50_000, TIMED_MAX), Writer(name, (f"{name}-tx0",))
         )
         self.phase = 0
         self.transaction: Transaction | None = None
@@ -105,8 +105,8 @@ class Worker:
     def begin(self, transaction):
         """Start the transaction that the machine sealed."""
         if transaction is not None:
-            visits = sum(transaction.stats.visits.values())
-            assert visits <= VISITS_MAX, "a purchase would wait for this transaction"
+            timed = len(transaction.stats.lateness_seconds) + sum(transaction.stats.visits.values())
+            assert timed <= TIMED_MAX, "a purchase would wait for this transaction"
             self.transaction, self.phase = transaction, 0
 
     def step_transaction(self):

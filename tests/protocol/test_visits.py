@@ -5,7 +5,7 @@ import orjson
 from orchestrator.protocol.commit.group import Limits, Rules
 from orchestrator.protocol.commit.transaction import TopicPartition
 from tests.core.builders import journey, send, shop_of
-from tests.protocol.simulated_kafka import NAMES, VISITS_MAX, Cluster
+from tests.protocol.simulated_kafka import NAMES, TIMED_MAX, Cluster
 
 HELLO = journey("hello", "store.visited", [send("hello")], kind="service")
 CAKE = journey("cake", None, [send("cake")], date={"of": "profile.birthday", "yearly": True})
@@ -55,20 +55,20 @@ def test_one_transaction_visits_few_and_leaves_the_rest_to_the_next_ones():
         worker.machine.on_committed()
         cluster.log.now_ms += 60_000
 
-    assert max(visits) == VISITS_MAX
+    assert max(visits) == TIMED_MAX
     assert sum(visits) == 20
 
 
 def test_events_that_come_while_visits_are_decided_go_into_the_same_transaction():
     cluster, worker = begun()
-    assert worker.machine.decide(100, worker.clocks()) == VISITS_MAX
+    assert worker.machine.decide(100, worker.clocks()) == TIMED_MAX
     appear(cluster, "late-1", "late-2", "late-3")
     while worker.machine.queued_records < 3:
         worker.fetch()
 
     transaction = decided(worker)
 
-    assert sum(transaction.stats.visits.values()) == VISITS_MAX
+    assert sum(transaction.stats.visits.values()) == TIMED_MAX
     assert sum(transaction.stats.events.values()) == 3
 
 

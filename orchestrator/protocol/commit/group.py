@@ -64,15 +64,15 @@ class Limits(NamedTuple):
 
 
 class GroupBounds(NamedTuple):
-    """How much one transaction may carry: inputs, bytes of output, and visits among the inputs.
+    """How much one transaction may carry: inputs, bytes of output, due waits and visits together.
 
-    Visits have a smaller bound of their own: a purchase waits for the transaction in flight, and
-    nobody waits for a visit.
+    What time brings has a smaller bound of its own, because it may bring everybody at once: a
+    purchase waits for the transaction in flight.
     """
 
     records_max: int
     bytes_max: int
-    visits_max: int
+    timed_max: int
 
 
 class Rules(NamedTuple):
