@@ -8,7 +8,16 @@ from typing import NamedTuple
 import orjson
 import pytest
 
-from orchestrator.core.customer import Customer, Erased, FenceEntry, encode_customer
+from orchestrator.core.customer import (
+    AnsweredHours,
+    Customer,
+    Erased,
+    FenceEntry,
+    Habits,
+    Kin,
+    Response,
+    encode_customer,
+)
 from orchestrator.core.rules.erasure import EVERY_ENROLLMENT
 from orchestrator.protocol.outputs import encode_fence
 from orchestrator.protocol.privacy.account import account_of
@@ -173,6 +182,23 @@ def test_the_account_tells_everything_and_is_json():
     gone = account_of(story.customer, story.now)
     assert gone["status"] == "erased"
     assert not any((gone["profile"], gone["orders"], gone["enrollments"], gone["consents"]))
+
+
+def test_the_account_tells_what_was_learned_of_ids_that_are_this_customer_too():
+    hours = AnsweredHours(9, (0).to_bytes(2, "big") * 20 + (7).to_bytes(2, "big") + bytes(6))
+    habits = Habits(START, hours, {"email": Response(300, 20_000)})
+    customer = Customer("ana", kin=Kin(absorbed={"web-1": START}, habits={"web-1": habits}))
+
+    reach = orjson.loads(orjson.dumps(account_of(customer, START)))["reach"]
+
+    assert reach["under_other_ids"] == {
+        "web-1": {
+            "until": "2026-11-22T10:00:00.000Z",
+            "responses": {"email": {"score": 300, "day": "2024-10-04"}},
+            "hours": {"20": 7},
+        }
+    }
+    assert (reach["responses"], reach["hours"]) == ({}, None)
 
 
 def test_the_account_names_every_part_of_the_state():
