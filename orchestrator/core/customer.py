@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from msgspec import Raw, Struct, field, msgpack
 
+from orchestrator.core.derived.kept import NO_DERIVED, Derived
+
 STATE_FORMAT: Final = 1
 # How much is remembered. The contract names 64 events and 90 days; SEMANTICS.md the rest.
 SEEN_EVENTS_MAX: Final = 64
@@ -331,31 +333,6 @@ class Kin(Struct, frozen=True, array_like=True, gc=False):
 
 
 NO_KIN: Final = Kin()
-
-
-class Tally(Struct, frozen=True, array_like=True, gc=False):
-    """What was counted under one customer id for derived attributes.
-
-    `content` is MessagePack that only `core/derived/tally` reads, so that events that count for
-    nothing do not pay for it. Of two of one id, the one with the larger `version` holds everything.
-    """
-
-    version: int
-    content: bytes
-
-
-class Derived(Struct, frozen=True, array_like=True, gc=False):
-    """What derived attributes are made of.
-
-    `due_ms` is when the next event leaves a window; `tallies` are by the id they were counted
-    under.
-    """
-
-    due_ms: int | None = None
-    tallies: Mapping[str, Tally] = field(default_factory=dict)
-
-
-NO_DERIVED: Final = Derived()
 
 
 class Customer(Struct, frozen=True, array_like=True, gc=False):

@@ -16,7 +16,6 @@ from orchestrator.core.customer import (
     Consent,
     Contact,
     Customer,
-    Derived,
     Habits,
     JourneyMemory,
     Kin,
@@ -29,9 +28,9 @@ from orchestrator.core.customer import (
     Removal,
     Response,
     Sent,
-    Tally,
     Watch,
 )
+from orchestrator.core.derived.kept import Derived, Tally
 from orchestrator.core.identity.merge import united
 
 if TYPE_CHECKING:
