@@ -27,6 +27,8 @@ ENDED_KEY_MS: Final = 30 * 86_400_000
 RECENT_MAX: Final = 2
 ABSORBED_MAX: Final = 256
 HABITS_MAX: Final = 16
+# Questions that were asked under several ids: as many messages may still be answered.
+ASKED_AGAIN_MAX: Final = 64
 # Why an enrollment is held at a step: somebody has paused what the step would send.
 PAUSED: Final = "paused"
 
@@ -324,12 +326,14 @@ class Kin(Struct, frozen=True, array_like=True, gc=False):
 
     `merged_into` is the id that this one was absorbed into: then nothing but `sequence` stands
     beside it. `absorbed` are the ids that are this customer too, with when they were absorbed;
-    `habits` are what was learned of them.
+    `habits` are what was learned of them. `asked` are (attribute, message) of questions that were
+    asked under a second id: `Customer.asked` names one message of each.
     """
 
     merged_into: str | None = None
     absorbed: Mapping[str, int] = field(default_factory=dict)
     habits: Mapping[str, Habits] = field(default_factory=dict)
+    asked: tuple[tuple[str, str], ...] = ()
 
 
 NO_KIN: Final = Kin()

@@ -396,7 +396,8 @@ def _take_answer(draft: Draft, event: Event) -> None:
     if event.type != "message.replied" or answer is None or not draft.asked:
         return
     command_id = event.data.get("command_id")
-    for attribute, asked in draft.asked.items():
+    again = () if draft.kin is None else draft.kin.asked
+    for attribute, asked in (*draft.asked.items(), *again):
         if asked == command_id:
             draft.attributes = with_attributes(draft.attributes, event, {attribute: answer})
             return

@@ -201,6 +201,12 @@ def test_the_account_tells_what_was_learned_of_ids_that_are_this_customer_too():
     assert (reach["responses"], reach["hours"]) == ({}, None)
 
 
+def test_the_account_tells_every_message_that_asked_for_an_attribute():
+    customer = Customer("ana", asked={"size": "m2"}, kin=Kin(asked=(("size", "m1"),)))
+
+    assert account_of(customer, START)["questions_asked"] == {"size": ["m1", "m2"]}
+
+
 def test_the_account_names_every_part_of_the_state():
     """A field that somebody adds to the state is a decision about the account too."""
     told = {

@@ -104,5 +104,7 @@ def _leaving(draft: Draft, enrollments: tuple[Enrollment, ...]) -> Customer:
         contact=replace(contact, responses={}),
         promises=promises,
         erased=None,
-        kin=Kin(absorbed={**kin.absorbed, customer.id: draft.now_ms}, habits=habits),
+        kin=Kin(
+            absorbed={**kin.absorbed, customer.id: draft.now_ms}, habits=habits, asked=kin.asked
+        ),
     )

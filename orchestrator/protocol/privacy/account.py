@@ -84,7 +84,7 @@ def account_of(customer: Customer, now_ms: int) -> dict[str, Any]:
             for name, one in sorted(customer.watches.items())
             if one.due_ms is not None
         },
-        "questions_asked": dict(customer.asked),
+        "questions_asked": _questions(customer),
         "remembered_events": [
             {"type": one.type, "time": rfc3339(one.time_ms), "data": dict(one.data)}
             for one in customer.exits
@@ -149,6 +149,15 @@ def _open(command: OpenCommand) -> dict[str, Any]:
         "step": command.step,
         "expires_at": rfc3339(command.expires_at_ms),
         "claimed_by": command.claimed_by,
+    }
+
+
+def _questions(customer: Customer) -> dict[str, list[str]]:
+    """Return the messages that have asked for an attribute: one under each id at the most."""
+    asked = sorted({*customer.asked.items(), *(customer.kin or NO_KIN).asked})
+    return {
+        attribute: [message for name, message in asked if name == attribute]
+        for attribute, _ in asked
     }
 
 

@@ -130,6 +130,10 @@ class Chance(random.Random):
         responses = {self.name(): Response(self.time(), self.time())}
         return Habits(self.time(), self.choice((None, hours)), self.choice(({}, responses)))
 
+    def kin(self) -> Kin:
+        asked = self.each(lambda name: (name, self.name()))
+        return Kin(None, self.mapping(self.time), self.mapping(self.habits), asked)
+
     def marks(self) -> bytes:
         return b"".join(
             one.to_bytes(6, "big") for one in self.sample(range(40), self.randrange(25))
@@ -159,7 +163,7 @@ class Chance(random.Random):
             promises=self.mapping(self.promise),
             earned=self.mapping(self.marks),
             derived=self.derived(),
-            kin=self.choice((None, Kin(None, self.mapping(self.time), self.mapping(self.habits)))),
+            kin=self.choice((None, self.kin())),
         )
 
 

@@ -245,6 +245,22 @@ def test_habits_of_both_ids_count_and_none_twice():
     assert ana.customer.hours is not None
 
 
+def test_a_question_that_was_asked_under_both_ids_may_be_answered_under_either():
+    ask = {"id": "q", "ask": {"attribute": "size", "channel": "email", "template": "your_size"}}
+    web, ana = both(journey("fit", "seen", [ask], kind="service"))
+    for story in (web, ana):
+        story.tell(event("seen", f"s-{story.customer.id}"))
+    first, second = web.commands[0].id, ana.commands[0].id
+    merge(web, ana)
+
+    for number, (asked, answer) in enumerate(((first, "43"), (second, "44"), (first, "45"))):
+        ana.now += MINUTE
+        told = event("message.replied", f"r{number}", at=ana.now, command_id=asked, answer=answer)
+        ana.tell(told)
+
+        assert ana.customer.attributes["size"].value == answer
+
+
 def test_what_is_counted_under_both_ids_adds_up_and_nothing_counts_twice():
     counted = {"attributes": {"orders": {"count": "events", "on": "purchase"}}}
     web, ana = both(shop=Shop.model_validate(counted))
