@@ -325,15 +325,17 @@ class Kin(Struct, frozen=True, array_like=True, gc=False):
     """The other ids of one customer.
 
     `merged_into` is the id that this one was absorbed into: then nothing but `sequence` stands
-    beside it. `absorbed` are the ids that are this customer too, with when they were absorbed;
-    `habits` are what was learned of them. `asked` are (attribute, message) of questions that were
-    asked under a second id: `Customer.asked` names one message of each.
+    beside it, and `fenced_until_ms`, until when senders may meet what was recalled. `absorbed` are
+    the ids that are this customer too, with when they were absorbed; `habits` are what was learned
+    of them. `asked` are (attribute, message) of questions that were asked under a second id:
+    `Customer.asked` names one message of each.
     """
 
     merged_into: str | None = None
     absorbed: Mapping[str, int] = field(default_factory=dict)
     habits: Mapping[str, Habits] = field(default_factory=dict)
     asked: tuple[tuple[str, str], ...] = ()
+    fenced_until_ms: int | None = None
 
 
 NO_KIN: Final = Kin()
@@ -453,6 +455,8 @@ def oldest_removal_ms(customer: Customer) -> int | None:
 
 def wake_at_ms(customer: Customer) -> int | None:
     """Return the customer's earliest due time, or None."""
+    if customer.kin is not None and customer.kin.merged_into is not None:
+        return customer.kin.fenced_until_ms
     return earliest_ms(customer.enrollments, customer.watches, customer.erased, customer.derived)
 
 

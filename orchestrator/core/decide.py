@@ -32,7 +32,7 @@ from orchestrator.core.derived.follow import derive_again, follow
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.identity.addresses import claim, note_shared
 from orchestrator.core.identity.asking import ask_to_merge
-from orchestrator.core.identity.handing import hand_over
+from orchestrator.core.identity.handing import hand_over, take_back_fences
 from orchestrator.core.identity.joining import is_forbidden, is_known, take_over
 from orchestrator.core.identity.notices import AddressShared, MergeAsked, StateMoved
 from orchestrator.core.offers import outcomes
@@ -312,6 +312,8 @@ def _decide_absorbed(customer: Customer, event: Input, now_ms: int) -> Decision:
 
     What is not younger than an erasure of the id goes nowhere.
     """
+    if isinstance(event, TimerFired):
+        return take_back_fences(customer, now_ms)
     forgotten_ms = -1 if customer.erased is None else customer.erased.at_ms
     if isinstance(event, Event) and min(event.time_ms, now_ms) <= forgotten_ms:
         return _nothing(Outcome.IGNORED, customer, now_ms)

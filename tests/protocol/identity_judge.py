@@ -68,6 +68,7 @@ class Judge:
             *self.ids_not_merged(),
             *self.enrollments_lost_or_doubled(),
             *self.promotions_after_a_purchase(),
+            *self.fences_left_behind(),
             *self.gaps_in_sequences(),
             *self.replay_differences(),
         ]
@@ -244,6 +245,13 @@ class Judge:
                 done = called_back or command["id"] in final
                 if entry_ms[name] <= at_ms <= millis(data["expires_at"]) and not done:
                     yield f"{data['enrollment']} of {command['subject']} goes on after {purchase}"
+
+    def fences_left_behind(self):
+        """No fence of an absorbed id stays for ever: it names the enrollments of a customer."""
+        live = {record.key.decode(): record.value for _, record in self.cluster.visible("fences")}
+        for customer, value in live.items():
+            if value is not None and self.states[customer].merged_into is not None:
+                yield f"{customer} was absorbed, and its fences stay"
 
     def gaps_in_sequences(self):
         numbers = defaultdict(list)

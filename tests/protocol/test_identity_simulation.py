@@ -7,6 +7,7 @@ from collections import Counter
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.core.customer import Customer
 from orchestrator.core.identity import handing, joining, merge
@@ -15,12 +16,14 @@ from orchestrator.core.language.shop import Shop
 from orchestrator.protocol.commit.group import OpenGroup
 from orchestrator.protocol.commit.transaction import TopicPartition
 from orchestrator.protocol.home import home_partition
-from tests.core.builders import journey, send, shop_of, wait
+from tests.core.builders import DAY, journey, send, shop_of, wait
 from tests.protocol.identity_judge import Judge
 from tests.protocol.simulated_kafka import NAMES, PARTITIONS, Cluster, journey_log
 
 SEEDS = range(48)
 TEN = 1_795_341_600_000
+# By then no command of a promotion can be met any more.
+FENCED_MS = 8 * DAY
 # Who is one person, and by which words: chains, both directions, and an address that is shared.
 GROUPS = (
     ("ana", "web-1", "web-2", "web-3", "anabel"),
@@ -190,6 +193,8 @@ def run_cluster(seed):
         history.buy(history.rng.choice(ids))
         cluster.run(30)
     cluster.settle()
+    cluster.log.now_ms += FENCED_MS
+    cluster.settle()
     return cluster
 
 
@@ -245,6 +250,11 @@ DEFECTS = {
     "two in one journey go on": (joining, "_end_the_nearer", lambda *_: None),
     "a merge is not sent on": (OpenGroup, "_send_notice_on", lambda *_: None),
     "events decide who stays": (Identities, "pair", lambda _, one, other: Pair(one, other)),
+    "fences of absorbed ids stay": (
+        "orchestrator.core.decide",
+        "take_back_fences",
+        lambda *args: replace(handing.take_back_fences(*args), fence=None),
+    ),
     "the absorbed id begins to count anew": (
         handing,
         "Customer",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.customer import Cause, Contact, Sent, decode_customer, encode_customer
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Ended, EndReason, Outcome, PromiseEnded
-from orchestrator.core.event import Resumed, TimerFired, Visit
+from orchestrator.core.event import Resumed, Visit
 from orchestrator.core.identity.addresses import CLAIMS_MAX, addresses_of, claims_after
 from orchestrator.core.identity.notices import (
     AddressClaimed,
@@ -81,15 +81,44 @@ def test_nothing_stays_behind_but_the_pointer_and_the_sequence():
 
     assert web.customer.merged_into == "ana"
     assert web.customer.sequence == 2  # The reminder, and its cancel.
-    assert handed.wake_at_ms is None
     assert len(encode_customer(web.customer)) < 80
+    assert handed.fence is not None
+    web.pass_time(30 * DAY)
+    assert web.wake_at is None
+    assert len(encode_customer(web.customer)) < 70
+
+
+def test_fences_of_an_absorbed_id_are_taken_back_when_no_sender_can_meet_what_they_hold():
+    web, ana = both(CART)
+    web.tell(cart("1"))
+    web.pass_time(HOUR)
+    handed, _ = merge(web, ana)
+    until = max(one.expires_at_ms for one in handed.fence) + 5 * MINUTE
+
+    web.pass_time(until - 1 - web.now)
+    before = web.decisions[-1]
+    web.pass_time(1)
+    taken_back = web.decisions[-1]
+
+    assert before is handed
+    assert (taken_back.fence, taken_back.wake_at_ms) == ((), None)
+    assert web.customer.merged_into == "ana"
+    assert web.tell(cart("2")).outcome is Outcome.MOVED
+
+
+def test_an_absorbed_id_that_has_fenced_nothing_never_wakes():
+    web, ana = both(SERVICE)
+    web.tell(purchase("1", "tent"))
+    handed, _ = merge(web, ana)
+
+    assert (handed.fence, handed.wake_at_ms) == (None, None)
 
 
 def test_what_comes_for_an_absorbed_id_is_for_somebody_else():
     web, ana = both(CART)
     merge(web, ana)
 
-    for what in (cart("1"), TimerFired(START), Visit("cart", 1), Resumed(1)):
+    for what in (cart("1"), Visit("cart", 1), Resumed(1)):
         assert decide(web.journeys, web.customer, what, START).outcome is Outcome.MOVED
     again = decide(web.journeys, web.customer, MergeAsked("web-1", "ana", CAUSE), START)
     assert again.outcome is Outcome.DUPLICATE
