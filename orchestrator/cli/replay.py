@@ -219,7 +219,8 @@ class _Deployment:
         ]
         if log:
             await asyncio.sleep(_MARKERS_SECONDS)
-        commands = await self._commands(home)
+        merged = any(b'"kind":"absorbed"' in (record.value or b"") for record in log)
+        commands = await self._commands(home, everywhere=merged)
         account = self.account
         account.commands += sum(len(found) for found in commands.values())
         made = Replay(self._rules, home, commands)
@@ -234,12 +235,17 @@ class _Deployment:
         account.identical += made.identical
         account.skipped += made.skipped
 
-    async def _commands(self, home: int) -> dict[tuple[str, str], list[Recorded]]:
-        """Read the commands of the customers who are at home on a partition."""
+    async def _commands(
+        self, home: int, *, everywhere: bool
+    ) -> dict[tuple[str, str], list[Recorded]]:
+        """Read the commands of the customers who are at home on a partition.
+
+        What takes back a message of an absorbed id stands where that id was at home.
+        """
         names = self._rules.names
         begins: dict[TopicPartition, int | None] = {}
         for topic, count in names.command_partitions.items():
-            every = range(count) if count != names.partitions else (home,)
+            every = range(count) if everywhere or count != names.partitions else (home,)
             begins |= {TopicPartition(topic, partition): None for partition in every}
         found: dict[tuple[str, str], list[Recorded]] = {}
         async for received in read_to_end(self._options, begins):

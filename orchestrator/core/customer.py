@@ -86,7 +86,8 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
 
     `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`,
     `offer` the offer that a message tells. A task is `claimed_by` who works on it, and
-    `created_ms` says since when it waits.
+    `created_ms` says since when it waits. `customer` is the id that it was emitted under, when that
+    was absorbed into this one since: what takes it back has to go where it went.
     """
 
     id: str
@@ -101,6 +102,7 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     claimed_by: str | None = None
     claimed_ms: int | None = None
     created_ms: int | None = None
+    customer: str | None = None
 
 
 class Enrollment(Struct, frozen=True, array_like=True, gc=False):

@@ -44,11 +44,12 @@ class Judge:
         self.groups = groups  # The ids of each person, as the history meant them.
         self.journeys = journeys
         self.log = journey_log(cluster)
-        self.commands = {}
+        self.commands, self.lanes = {}, {}
         self.doubled = []
         for topic in ("commands", "promotional"):
             for place, record in cluster.visible(topic):
                 command = orjson.loads(record.value)
+                self.lanes[command["id"]] = place, record.offset
                 if self.commands.setdefault(command["id"], command) is not command:
                     self.doubled.append(f"doubled command in {place}")
         self.values = {}
@@ -69,6 +70,7 @@ class Judge:
             *self.enrollments_lost_or_doubled(),
             *self.promotions_after_a_purchase(),
             *self.fences_left_behind(),
+            *self.cancels_that_a_sender_misses(),
             *self.gaps_in_sequences(),
             *self.replay_differences(),
         ]
@@ -252,6 +254,15 @@ class Judge:
         for customer, value in live.items():
             if value is not None and self.states[customer].merged_into is not None:
                 yield f"{customer} was absorbed, and its fences stay"
+
+    def cancels_that_a_sender_misses(self):
+        """What takes a command back stands behind it on its own partition: nobody reads both."""
+        for command in self.commands.values():
+            place, offset = self.lanes[command["id"]]
+            for one in command["data"].get("cancels") or ():
+                sent_on, sent_at = self.lanes[one]
+                if sent_on != place or sent_at > offset:
+                    yield f"{one} stands on {sent_on}, and its cancel on {place}"
 
     def gaps_in_sequences(self):
         numbers = defaultdict(list)

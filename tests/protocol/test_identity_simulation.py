@@ -13,6 +13,7 @@ from orchestrator.core.customer import Customer
 from orchestrator.core.identity import handing, joining, merge
 from orchestrator.core.identity.ids import Identities, Pair
 from orchestrator.core.language.shop import Shop
+from orchestrator.core.rules.draft import Draft
 from orchestrator.protocol.commit.group import OpenGroup
 from orchestrator.protocol.commit.transaction import TopicPartition
 from orchestrator.protocol.home import home_partition
@@ -241,6 +242,14 @@ def _takes_nothing_over(draft, moved):
     draft.log(joining.Absorbed(moved.state.id))
 
 
+_emit = Draft.emit
+
+
+def _emits_at_home(self, enrollment, instruction):
+    """Planted: what takes a message back goes where the survivor is at home."""
+    return _emit(self, enrollment, replace(instruction, sent_under=None))
+
+
 DEFECTS = {
     "late events are dropped": (OpenGroup, "_send_on", _drops),
     "enrollments stay behind": ("orchestrator.core.decide", "take_over", _takes_nothing_over),
@@ -250,6 +259,7 @@ DEFECTS = {
     "two in one journey go on": (joining, "_end_the_nearer", lambda *_: None),
     "a merge is not sent on": (OpenGroup, "_send_notice_on", lambda *_: None),
     "events decide who stays": (Identities, "pair", lambda _, one, other: Pair(one, other)),
+    "cancels stand where the survivor is": (Draft, "emit", _emits_at_home),
     "fences of absorbed ids stay": (
         "orchestrator.core.decide",
         "take_back_fences",

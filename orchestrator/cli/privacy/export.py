@@ -95,7 +95,9 @@ async def _document(settings: Settings, customer: str) -> dict[str, Any]:
             async for record in records_of(options, name, key=key):
                 document["timeline"].append(_read(record.value))
         elif name.startswith(f"{settings.topic_prefix}commands."):
-            async for record in records_of(options, name, key=key):
+            # What takes back a message of another id of theirs stands where that one is at home.
+            merged = bool(document["state"] and document["state"]["ids"])
+            async for record in records_of(options, name, key=key, everywhere=merged):
                 document["commands"].append(_placed(record))
         elif name in topics.inputs or name == topics.dead_letters:
             part = "events" if name in topics.inputs else "dead_letters"

@@ -83,7 +83,7 @@ def _hand_over(draft: Draft, enrollment: Enrollment) -> Enrollment | None:
     leave_audiences(draft, enrollment, step=enrollment.step)
     # Its numbers are of this id; beside those of the survivor they would say nothing.
     still_open = tuple(
-        replace(one, sequence=0)
+        replace(one, sequence=0, customer=one.customer or draft.customer.id)
         for one in enrollment.open_commands
         if one.kind != "audience" and not _is_recalled(one)
     )

@@ -256,6 +256,41 @@ def test_a_transactional_message_stays_on_its_way_and_is_closed_by_its_report():
     assert _open(ana) == []
 
 
+def test_what_takes_back_a_message_of_the_old_id_goes_where_its_sender_reads():
+    service = journey(
+        "order",
+        "purchase",
+        [send("thanks"), wait("week", "7d")],
+        kind="transactional",
+        key="event.data.order_id",
+        exits=["order.cancelled"],
+    )
+    web, ana = both(service)
+    web.tell(purchase("1", "tent"))
+    ana.tell(purchase("2", "mug"))
+    merge(web, ana)
+    cancelled = ana.tell(event("order.cancelled", "c1", at=ana.now, order_id="1"))
+
+    commands = {one.sent_under: one for one in cancelled.commands}
+    assert commands["web-1"].cancels == (web.commands[0].id,)
+    assert commands["web-1"].customer == "ana"
+    assert commands[None].cancels == (ana.commands[0].id,)
+
+
+def test_through_a_chain_a_message_is_taken_back_where_it_was_sent_first():
+    rules = shop_of(SERVICE)
+    tab, web, ana = Story(rules, "web-2"), Story(rules, "web-1"), Story(rules, "ana")
+    tab.tell(purchase("1", "tent"))
+    merge(tab, web)
+    merge(web, ana)
+
+    gone = ana.tell(event("customer.erased", "x", at=ana.now))
+
+    assert [(one.sent_under, one.cancels) for one in gone.commands] == [
+        ("web-2", (tab.commands[0].id,))
+    ]
+
+
 def _open(story: Story):
     return [one for held in story.customer.enrollments for one in held.open_commands]
 
