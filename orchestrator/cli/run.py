@@ -6,7 +6,6 @@ import asyncio
 import signal
 import time
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,7 +14,7 @@ from orchestrator.broker import EmbeddedBroker
 from orchestrator.catalog import load
 from orchestrator.cli.demo import program
 from orchestrator.cli.mails import CHANNEL, showing_mails
-from orchestrator.cli.options import with_settings
+from orchestrator.cli.options import with_broker, with_settings
 from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.outputs import rfc3339
@@ -24,6 +23,7 @@ from orchestrator.runtime.admin import ensure_topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from orchestrator.settings import Settings
 
@@ -51,22 +51,7 @@ _PURCHASE: Final = (
     envvar="ORCHESTRATOR_RUN_WORKERS",
     help="How many workers. [ORCHESTRATOR_RUN_WORKERS]",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=9092,
-    show_default=True,
-    envvar="ORCHESTRATOR_BROKER_PORT",
-    help="Port of the embedded broker; 0 takes a free one. [ORCHESTRATOR_BROKER_PORT]",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="ORCHESTRATOR_BROKER_DATA_DIR",
-    metavar="DIR",
-    help="Where the embedded broker's data stays; without it, it goes with the broker."
-    " [ORCHESTRATOR_BROKER_DATA_DIR]",
-)
+@with_broker
 @click.option(
     "--mails/--no-mails",
     "mails",

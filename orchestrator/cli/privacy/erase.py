@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from msgspec import DecodeError
 
-from orchestrator.cli.options import with_settings
+from orchestrator.cli.options import check_customer, with_settings
 from orchestrator.cli.privacy.topics import records_of, topics_there
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.core.customer import UnknownStateFormat, decode_customer
@@ -51,7 +51,6 @@ Examples:
 Exit codes: 0 erased, and nothing but the marker is live; 1 not applied in time, or the proof found
 more than the marker; 2 wrong usage or settings.
 """
-_ID_BYTES_MAX: Final = 256
 _SOURCE: Final = "/orchestrator/erase"
 _BLOCK_BYTES: Final = 1024 * 1024
 # A needle may stand across two blocks of a file; an id has at most 256 bytes, in JSON six times.
@@ -108,8 +107,7 @@ def erase(
     retention; --prove says until when.
     """
     for customer in customers:
-        if not 0 < len(customer.encode()) <= _ID_BYTES_MAX:
-            raise UsageError(f"CUSTOMER: allowed: an id of 1 to {_ID_BYTES_MAX} bytes")
+        check_customer(customer)
     if also and len(customers) > 1:
         raise UsageError("--also: belongs to one customer; name one at a time")
     if (also or stores) and not (prove or only_prove):
