@@ -1,8 +1,9 @@
 """The two requests of a transaction that name every partition, written by hand.
 
 aiokafka's own structs cost more than deciding does when a transaction touches thirty partitions;
-a request of known layout is a few packed numbers around bytes. Versions are spoken by Apache Kafka
-3.9 and 4.x: AddPartitionsToTxn v0 and Produce v7. Field lists are from the Kafka protocol guide.
+a request of known layout is a few packed numbers around bytes. Field lists are from the Kafka
+protocol guide. Produce v11 and v12 are the same bytes: by v12 the broker makes partitions part of
+the transaction by itself (KIP-890), before it they are added by AddPartitionsToTxn v0.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ _ACKS_ALL: Final = -1
 
 _INT16: Final = struct.Struct(">h")
 _INT32: Final = struct.Struct(">i")
-_TWO_INT32: Final = struct.Struct(">ii")
 _PRODUCER: Final = struct.Struct(">qh")
-_PRODUCE_HEAD: Final = struct.Struct(">hii")
+_ACKS_AND_TIMEOUT: Final = struct.Struct(">hi")
 _ADDED: Final = struct.Struct(">ih")
 _PRODUCED: Final = struct.Struct(">ihqqq")
+_NO_TAGS: Final = b"\x00"
+# No errors of single records, no message, no tags.
+_NOTHING_MORE: Final = b"\x01\x00\x00"
 
 
 class Writer(NamedTuple):
@@ -50,34 +53,106 @@ class Codes(Response):
     """The error code of every partition that a response names; 0 is none."""
 
     SCHEMA = Schema()
-    LAYOUT: ClassVar[struct.Struct]
-    START: ClassVar[int]
 
     def __init__(self, codes: dict[TopicPartition, int]) -> None:
         self.codes = codes
 
-    @classmethod
-    def decode(cls, data: BytesIO | bytes) -> Self:
-        """Read topics, partitions and codes; what else a partition tells is not asked for."""
-        body = data if isinstance(data, bytes) else data.read()
-        codes: dict[TopicPartition, int] = {}
-        at = cls.START
-        (topics,) = _INT32.unpack_from(body, at)
-        at += 4
-        for _ in range(topics):
-            (length,) = _INT16.unpack_from(body, at)
-            topic = body[at + 2 : at + 2 + length].decode()
-            at += 2 + length
-            (partitions,) = _INT32.unpack_from(body, at)
-            at += 4
-            for _ in range(partitions):
-                index, code, *_ = cls.LAYOUT.unpack_from(body, at)
-                codes[TopicPartition(topic, index)] = code
-                at += cls.LAYOUT.size
-        return cls(codes)
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.codes})"
+
+
+class AddPartitionsResponse(Codes):
+    """Which partitions are part of the transaction now."""
+
+    API_KEY = 24
+    API_VERSION = 0
+
+    @classmethod
+    def decode(cls, data: BytesIO | bytes) -> Self:
+        """Read topics, partitions and codes."""
+        reader = _Reader(data)
+        reader.at = 4  # Behind the throttle time.
+        codes: dict[TopicPartition, int] = {}
+        for _ in range(reader.int32()):
+            topic = reader.text(reader.int16())
+            for _ in range(reader.int32()):
+                index, code = reader.take(_ADDED)
+                codes[TopicPartition(topic, index)] = code
+        return cls(codes)
+
+
+class ProduceResponse(Codes):
+    """Which partitions have their records."""
+
+    API_KEY = 0
+    API_VERSION = 12
+
+    @classmethod
+    def decode(cls, data: BytesIO | bytes) -> Self:
+        """Read topics, partitions and codes; what else a partition tells is passed over."""
+        reader = _Reader(data)
+        codes: dict[TopicPartition, int] = {}
+        for _ in range(reader.varint() - 1):
+            topic = reader.text(reader.varint() - 1)
+            for _ in range(reader.varint() - 1):
+                index, code, *_ = reader.take(_PRODUCED)
+                codes[TopicPartition(topic, index)] = code
+                reader.pass_over_errors()
+            reader.pass_over_tags()
+        return cls(codes)
+
+
+class _Reader:
+    """Reads numbers and texts one after another."""
+
+    def __init__(self, data: BytesIO | bytes) -> None:
+        self.body: Final = data if isinstance(data, bytes) else data.read()
+        self.at = 0
+
+    def take(self, layout: struct.Struct) -> tuple[int, ...]:
+        values = layout.unpack_from(self.body, self.at)
+        self.at += layout.size
+        return values
+
+    def int16(self) -> int:
+        return self.take(_INT16)[0]
+
+    def int32(self) -> int:
+        return self.take(_INT32)[0]
+
+    def varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.body[self.at]
+            self.at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    def text(self, length: int) -> str:
+        start, self.at = self.at, self.at + length
+        return self.body[start : self.at].decode()
+
+    def pass_over(self, length: int) -> None:
+        self.at += max(0, length)
+
+    def pass_over_tags(self) -> None:
+        for _ in range(self.varint()):
+            self.varint()
+            self.pass_over(self.varint())
+
+    def pass_over_errors(self) -> None:
+        """Pass over the errors of single records, the message and the tags of a partition."""
+        if self.body.startswith(_NOTHING_MORE, self.at):
+            self.at += len(_NOTHING_MORE)
+            return
+        for _ in range(self.varint() - 1):
+            self.pass_over(4)
+            self.pass_over(self.varint() - 1)
+            self.pass_over_tags()
+        self.pass_over(self.varint() - 1)
+        self.pass_over_tags()
 
 
 class _ByHand(RequestStruct):
@@ -99,38 +174,25 @@ class _ByHand(RequestStruct):
         return f"{type(self).__name__}({len(self._body)} bytes)"
 
 
-class AddPartitionsResponse(Codes):
-    """Which partitions are part of the transaction now."""
-
-    API_KEY = 24
-    API_VERSION = 0
-    LAYOUT = _ADDED
-    START = 4  # Behind the throttle time.
-
-
-class ProduceResponse(Codes):
-    """Which partitions have their records."""
-
-    API_KEY = 0
-    API_VERSION = 7
-    LAYOUT = _PRODUCED
-    START = 0
-
-
 class _AddPartitionsV0(_ByHand):
     API_KEY = 24
     API_VERSION = 0
     RESPONSE_TYPE = AddPartitionsResponse
 
 
-class _ProduceV7(_ByHand):
+class _ProduceV11(_ByHand):
+    FLEXIBLE_VERSION = True
     API_KEY = 0
-    API_VERSION = 7
+    API_VERSION = 11
     RESPONSE_TYPE = ProduceResponse
 
 
+class _ProduceV12(_ProduceV11):
+    API_VERSION = 12
+
+
 _AddPartitionsStruct: TypeAlias = _AddPartitionsV0
-_ProduceStruct: TypeAlias = _ProduceV7
+_ProduceStruct: TypeAlias = _ProduceV11
 
 
 class AddPartitions(Request[_AddPartitionsStruct]):
@@ -153,26 +215,41 @@ class AddPartitions(Request[_AddPartitionsStruct]):
 
 
 class Produce(Request[_ProduceStruct]):
-    """Write one batch to each of these partitions, acknowledged by all in-sync replicas."""
+    """Write one batch to each of these partitions, acknowledged by all in-sync replicas.
+
+    `adding` makes the partitions part of the transaction first.
+    """
 
     API_KEY: ClassVar[int] = 0
 
     def __init__(
-        self, writer: Writer, batches: Mapping[TopicPartition, Any], *, timeout_ms: int
+        self,
+        writer: Writer,
+        batches: Mapping[TopicPartition, Any],
+        *,
+        timeout_ms: int,
+        adding: bool,
     ) -> None:
+        self._struct = _ProduceV12 if adding else _ProduceV11
         by_topic = _by_topic(batches)
-        head = _PRODUCE_HEAD.pack(_ACKS_ALL, timeout_ms, len(by_topic))
-        parts: list[Any] = [_string(writer.transactional_id), head]
+        parts: list[Any] = [
+            _compact_string(writer.transactional_id),
+            _ACKS_AND_TIMEOUT.pack(_ACKS_ALL, timeout_ms),
+            _varint(len(by_topic) + 1),
+        ]
         for topic, places in by_topic.items():
-            parts += _string(topic), _INT32.pack(len(places))
+            parts += _compact_string(topic), _varint(len(places) + 1)
             for place in places:
                 batch = batches[place]
-                parts += _TWO_INT32.pack(place.partition, len(batch)), batch
+                parts += _INT32.pack(place.partition), _varint(len(batch) + 1), batch, _NO_TAGS
+            parts.append(_NO_TAGS)
+        parts.append(_NO_TAGS)
         self._body = b"".join(parts)
 
     def build(self, request_struct_class: type[_ProduceStruct]) -> _ProduceStruct:
         """Return the struct to send."""
-        return request_struct_class(self._body)
+        del request_struct_class  # What the broker speaks is not what the transaction wants.
+        return self._struct(self._body)
 
 
 class Batched(NamedTuple):
@@ -229,3 +306,17 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> dict[str, list[TopicParti
 def _string(text: str) -> bytes:
     encoded = text.encode()
     return _INT16.pack(len(encoded)) + encoded
+
+
+def _compact_string(text: str) -> bytes:
+    encoded = text.encode()
+    return _varint(len(encoded) + 1) + encoded
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

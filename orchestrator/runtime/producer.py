@@ -4,14 +4,17 @@
 every record, offsets under generation and member, end. The machine encoded everything before.
 
 A transaction here is known as a whole before it begins. So it needs none of the waiting, batching
-and handing over of a general producer: one request names its partitions, one for each leader
-carries its records. aiokafka keeps the connections, the metadata and the encodings.
+and handing over of a general producer: one request for each leader carries its records, one its
+offsets, one ends it. Where the cluster has transactions of version 2 (KIP-890), these three are
+all; before, partitions and group are added by requests of their own. aiokafka keeps the
+connections, the metadata and the encoding of records.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -27,6 +30,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.transaction import AddOffsetsToTxnRequest, EndTxnRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest as InitialiseRequest
 
+from orchestrator import __version__
 from orchestrator.errors import WorkerGaveUp
 from orchestrator.runtime.produce import (
     AddPartitions,
@@ -36,7 +40,12 @@ from orchestrator.runtime.produce import (
     batches_of,
     sequence_after,
 )
-from orchestrator.runtime.requests import FencedOffsetCommit
+from orchestrator.runtime.requests import (
+    ApiVersions,
+    EndTransaction,
+    FencedOffsetCommit,
+    transaction_version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,12 +66,16 @@ _BUSY: Final = frozenset({14, 51, 3})
 _NOT_ATTEMPTED: Final = 55
 # Unknown partition, no leader or another one, timed out, cut off, too few replicas, storage,
 # epochs of leaders: sent again, and numbered so that nothing can be written twice.
-_SEND_AGAIN: Final = frozenset({3, 5, 6, 7, 13, 14, 19, 20, 51, 56, 74, 75})
+_LEADERLESS: Final = frozenset({3, 5, 6, 7, 13, 19, 20, 56, 74, 75})
+_CUT_OFF: Final = 13
 _WRITTEN: Final = frozenset({0, 46})  # 46: this very batch is in the log.
 _AWAY: Final = (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError)
 # A transaction that begins before the markers of the last one are written comes again so soon.
 _BUSY_SECONDS: Final = 0.002
 _AWAY_SECONDS: Final = 0.1
+
+_NAME: Final = "journey-orchestrator"
+_JOINING_VERSION: Final = 2
 
 _TRANSACTION: Final = CoordinationType.TRANSACTION
 _GROUP: Final = CoordinationType.GROUP
@@ -87,6 +100,8 @@ class FencedProducer:
         self._coordinators: dict[CoordinationType, int] = {}
         # Of every partition the number of its next record; the broker refuses gaps and repeats.
         self._sequences: defaultdict[TopicPartition, int] = defaultdict(int)
+        # The cluster's, once started.
+        self.transaction_version = 0
         self._waiting_for = "the broker"
 
     async def start(self) -> None:
@@ -96,7 +111,20 @@ class FencedProducer:
         await self._client.bootstrap()
         name = self._writer.transactional_id
         answer = await self._ask(_TRANSACTION, name, InitialiseRequest(name, self._timeout_ms))
+        self._become(answer)
+        versions = await self._ask(_TRANSACTION, name, ApiVersions(_NAME, __version__, {}))
+        self.transaction_version = transaction_version(versions)
+
+    @property
+    def _joining(self) -> bool:
+        """Whether records and offsets bring their partitions and the group with them."""
+        return self.transaction_version >= _JOINING_VERSION
+
+    def _become(self, answer: Any) -> None:
+        """Write as whom the coordinator names, and number the records anew."""
+        name = self._writer.transactional_id
         self._writer = Writer(name, answer.producer_id, answer.producer_epoch)
+        self._sequences.clear()
 
     async def stop(self) -> None:
         """Close the connections; an open transaction stays for the next initialisation."""
@@ -122,15 +150,25 @@ class FencedProducer:
         reach("after_acks")
         await self._send_offsets(transaction, group_id)
         reach("after_offsets")
-        name, producer_id, epoch = self._writer
-        await self._ask(_TRANSACTION, name, EndTxnRequest(name, producer_id, epoch, True))
+        await self._end()
         reach("after_end")
 
     async def _join(self, group_id: str) -> None:
+        """Make the group part of the transaction, where its offsets do not."""
+        if self._joining:
+            return
         name, producer_id, epoch = self._writer
         await self._ask(
             _TRANSACTION, name, AddOffsetsToTxnRequest(name, producer_id, epoch, group_id)
         )
+
+    async def _end(self) -> None:
+        name, producer_id, epoch = self._writer
+        if self._joining:
+            request = EndTransaction(name, producer_id, epoch, True, {})
+            self._become(await self._ask(_TRANSACTION, name, request))
+        else:
+            await self._ask(_TRANSACTION, name, EndTxnRequest(name, producer_id, epoch, True))
 
     async def _send_offsets(self, transaction: Transaction, group_id: str) -> None:
         """Send the offsets under generation and member, by which a worker given up is refused."""
@@ -147,6 +185,7 @@ class FencedProducer:
             None,
             [(topic, partitions, {}) for topic, partitions in by_topic.items()],
             {},
+            joining=self._joining,
         )
         await self._ask(_GROUP, group_id, request)
 
@@ -157,16 +196,18 @@ class FencedProducer:
         if not outputs:
             return
         writer, sequences = self._writer, self._sequences
-        added = asyncio.ensure_future(
-            self._ask(_TRANSACTION, writer.transactional_id, AddPartitions(writer, outputs))
-        )
-        await asyncio.sleep(0)  # The request is on its way while the records are encoded.
+        added: asyncio.Future[Any] | None = None
+        if not self._joining:
+            request = AddPartitions(writer, outputs)
+            added = asyncio.ensure_future(self._ask(_TRANSACTION, writer.transactional_id, request))
+            await asyncio.sleep(0)  # The request is on its way while the records are encoded.
         unsent: dict[TopicPartition, list[Batched]] = {}
         for place, records in outputs.items():
             batches = batches_of(writer, records, sequences[place])
             sequences[place] = sequence_after(sequences[place], batches)
             unsent[place] = batches
-        await added
+        if added is not None:
+            await added
         self._failpoint.reach("after_produce")
         while unsent:
             await self._send_first(unsent)
@@ -177,33 +218,42 @@ class FencedProducer:
         for place, batches in unsent.items():
             by_leader[await self._leader(place)][place] = batches[0].content
         answers = await asyncio.gather(*(self._produce(*sent) for sent in by_leader.items()))
-        again = [place for codes in answers for place, code in codes.items() if code]
-        for codes in answers:
-            for place, code in codes.items():
-                if code in _WRITTEN:
-                    unsent[place].pop(0)
-                    if not unsent[place]:
-                        del unsent[place]
-                elif code in _FENCED:
-                    raise ProducerFenced
-                elif code not in _SEND_AGAIN:
-                    raise for_code(code)(f"{place.topic}/{place.partition}")
-        if again:
-            self._waiting_for = f"the leader of {again[0].topic}/{again[0].partition}"
-            await asyncio.sleep(_BUSY_SECONDS)
+        refused: dict[int, TopicPartition] = {}
+        for place, code in chain.from_iterable(codes.items() for codes in answers):
+            if code not in _WRITTEN:
+                refused[code] = place
+                continue
+            del unsent[place][0]
+            if not unsent[place]:
+                del unsent[place]
+        if refused:
+            await self._before_again(refused)
+
+    async def _before_again(self, refused: Mapping[int, TopicPartition]) -> None:
+        """Wait until it makes sense to send again, or raise what waiting cannot mend."""
+        if refused.keys() & _FENCED:
+            raise ProducerFenced
+        final = refused.keys() - _LEADERLESS - _BUSY
+        if final:
+            code = min(final)
+            raise for_code(code)("{}/{}".format(*refused[code]))
+        code = min(refused)
+        self._waiting_for = "{}/{}: {}".format(*refused[code], for_code(code).__name__)
+        await asyncio.sleep(_BUSY_SECONDS)
+        if refused.keys() & _LEADERLESS:
             await self._client.force_metadata_update()
 
     async def _produce(
         self, node: int, batches: Mapping[TopicPartition, Any]
     ) -> Mapping[TopicPartition, int]:
         """Return the error code of every partition."""
-        request = Produce(self._writer, batches, timeout_ms=self._timeout_ms)
+        request = Produce(self._writer, batches, timeout_ms=self._timeout_ms, adding=self._joining)
         try:
             answer = await self._client.send(node, request)
         except _AWAY as error:
             _log.warning("records not acknowledged", node=node, error=repr(error))
             await asyncio.sleep(_AWAY_SECONDS)
-            return dict.fromkeys(batches, 13)
+            return dict.fromkeys(batches, _CUT_OFF)
         codes: Mapping[TopicPartition, int] = answer.codes
         return codes
 

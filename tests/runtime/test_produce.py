@@ -5,10 +5,19 @@ from __future__ import annotations
 from io import BytesIO
 
 import pytest
-from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.protocol.transaction import (
     AddPartitionsToTxnRequest_v0,
     AddPartitionsToTxnResponse_v0,
+)
+from aiokafka.protocol.types import (
+    CompactArray,
+    CompactBytes,
+    CompactString,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    TaggedFields,
 )
 from aiokafka.record import MemoryRecords
 from hypothesis import given
@@ -36,6 +45,52 @@ _OUTPUTS = st.builds(
 )
 # Versions of a broker that speaks everything.
 _VERSIONS = {0: (3, 13), 24: (0, 5)}
+_TAGS = ("tags", TaggedFields)
+_NAME = CompactString("utf-8")
+# By the Kafka protocol guide, Produce v9 to v12.
+_REQUEST = Schema(
+    ("transactional_id", _NAME),
+    ("acks", Int16),
+    ("timeout_ms", Int32),
+    (
+        "topics",
+        CompactArray(
+            ("name", _NAME),
+            ("partitions", CompactArray(("index", Int32), ("records", CompactBytes), _TAGS)),
+            _TAGS,
+        ),
+    ),
+    _TAGS,
+)
+_RESPONSE = Schema(
+    (
+        "topics",
+        CompactArray(
+            ("name", _NAME),
+            (
+                "partitions",
+                CompactArray(
+                    ("index", Int32),
+                    ("error_code", Int16),
+                    ("base_offset", Int64),
+                    ("log_append_time_ms", Int64),
+                    ("log_start_offset", Int64),
+                    (
+                        "record_errors",
+                        CompactArray(("batch_index", Int32), ("message", _NAME), _TAGS),
+                    ),
+                    ("error_message", _NAME),
+                    _TAGS,
+                ),
+            ),
+            _TAGS,
+        ),
+    ),
+    ("throttle_time_ms", Int32),
+    _TAGS,
+)
+# What a partition tells beside its code: nothing, or which records were refused and why.
+_MORE = st.sampled_from([([], None, {}), ([(3, "too old", {})], "ñ" * 200, {})])
 
 
 def _in_order(places: list[TopicPartition]) -> list[tuple[str, list[int]]]:
@@ -55,34 +110,44 @@ def test_partitions_are_added_as_the_library_would(
     assert ours == theirs.encode()
 
 
-@given(_WRITERS, st.dictionaries(_PLACES, st.binary(max_size=50), max_size=20))
-def test_records_are_sent_as_the_library_would(
+@given(_WRITERS, st.dictionaries(_PLACES, st.binary(max_size=200), max_size=20))
+def test_records_are_sent_by_the_layout_of_the_guide(
     writer: Writer, batches: dict[TopicPartition, bytes]
 ) -> None:
-    ours = Produce(writer, batches, timeout_ms=500).prepare(_VERSIONS).encode()
+    ours = Produce(writer, batches, timeout_ms=500, adding=True).prepare(_VERSIONS).encode()
     topics = [
-        (topic, [(index, batches[TopicPartition(topic, index)]) for index in indexes])
+        (topic, [(index, batches[TopicPartition(topic, index)], {}) for index in indexes], {})
         for topic, indexes in _in_order(list(batches))
     ]
-    theirs = ProduceRequest_v7(writer.transactional_id, -1, 500, topics)
-    assert ours == theirs.encode()
+    assert ours == _REQUEST.encode((writer.transactional_id, -1, 500, topics, {}))
 
 
 @given(st.dictionaries(_PLACES, st.integers(-1, 120), max_size=20))
-def test_the_code_of_every_partition_is_read(codes: dict[TopicPartition, int]) -> None:
-    topics = _in_order(list(codes))
-    added = AddPartitionsToTxnResponse_v0(
-        7, [(t, [(i, codes[TopicPartition(t, i)]) for i in indexes]) for t, indexes in topics]
-    )
-    produced = ProduceResponse_v7(
-        [
-            (t, [(i, codes[TopicPartition(t, i)], 900, -1, 0) for i in indexes])
-            for t, indexes in topics
-        ],
+def test_the_code_of_every_added_partition_is_read(codes: dict[TopicPartition, int]) -> None:
+    answer = AddPartitionsToTxnResponse_v0(
         7,
+        [
+            (topic, [(index, codes[TopicPartition(topic, index)]) for index in indexes])
+            for topic, indexes in _in_order(list(codes))
+        ],
     )
-    assert AddPartitionsResponse.decode(BytesIO(added.encode())).codes == codes
-    assert ProduceResponse.decode(BytesIO(produced.encode())).codes == codes
+    assert AddPartitionsResponse.decode(BytesIO(answer.encode())).codes == codes
+
+
+@given(st.dictionaries(_PLACES, st.tuples(st.integers(-1, 120), _MORE), max_size=20))
+def test_the_code_of_every_written_partition_is_read(
+    told: dict[TopicPartition, tuple[int, tuple[list[object], str | None, dict[int, bytes]]]],
+) -> None:
+    topics = []
+    for topic, indexes in _in_order(list(told)):
+        partitions = []
+        for index in indexes:
+            code, more = told[TopicPartition(topic, index)]
+            partitions.append((index, code, 900, -1, 0, *more))
+        topics.append((topic, partitions, {}))
+    answer = _RESPONSE.encode((topics, 7, {}))
+    codes = {place: code for place, (code, _) in told.items()}
+    assert ProduceResponse.decode(BytesIO(answer)).codes == codes
 
 
 @given(_WRITERS, st.lists(_OUTPUTS, min_size=1, max_size=20), st.integers(0, 2**31 - 1))
@@ -114,14 +179,18 @@ def test_what_does_not_fit_one_batch_goes_on_in_the_next_with_the_next_number() 
     assert sequences == [2**31 - 2, 0, 2]
 
 
-@pytest.mark.parametrize("broker", [{0: (0, 11), 24: (0, 5)}, {0: (3, 12), 24: (0, 5)}])
-def test_kafka_3_9_and_4_take_the_same_versions(broker: dict[int, tuple[int, int]]) -> None:
+@pytest.mark.parametrize("broker", [{0: (0, 11), 24: (0, 5)}, {0: (3, 13), 24: (0, 5)}])
+def test_kafka_3_9_and_4_take_the_same_versions_until_the_cluster_has_the_newer_transactions(
+    broker: dict[int, tuple[int, int]],
+) -> None:
     writer = Writer("shop-tx0", 7, 1)
-    assert Produce(writer, {}, timeout_ms=1).prepare(broker).API_VERSION == 7
+    assert Produce(writer, {}, timeout_ms=1, adding=False).prepare(broker).API_VERSION == 11
+    assert Produce(writer, {}, timeout_ms=1, adding=True).prepare(broker).API_VERSION == 12
     assert AddPartitions(writer, []).prepare(broker).API_VERSION == 0
 
 
 def test_a_request_in_a_log_tells_nothing_of_its_records() -> None:
     place = TopicPartition("commands.email", 3)
-    request = Produce(Writer("shop-tx0", 7, 1), {place: b"ana@example.org"}, timeout_ms=1)
-    assert repr(request.prepare({0: (3, 12)})) == "_ProduceV7(63 bytes)"
+    batches = {place: b"ana@example.org"}
+    request = Produce(Writer("shop-tx0", 7, 1), batches, timeout_ms=1, adding=False)
+    assert repr(request.prepare({0: (3, 12)})) == "_ProduceV11(55 bytes)"
