@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from orchestrator.api.application import Api, create_application
 from orchestrator.api.ingest import Ingest
 from orchestrator.api.model.read_model import ReadModel
+from orchestrator.api.screen.sessions import secret_lines
 from orchestrator.api.telemetry import Telemetry
 from orchestrator.api.tokens import Tokens
 from orchestrator.clients.security import check_connection, client_options
@@ -50,6 +51,8 @@ def run_api(settings: Settings, see_to_topics: SeeToTopics) -> None:
     Raises UsageError for settings, DependencyError for topics, WorkerGaveUp for a restart.
     """
     tokens = tokens_of(settings)
+    if settings.api_session_secret is not None:
+        secret_lines(settings.api_session_secret.get_secret_value())
     if not tokens:
         _log.warning("no token is configured: only /health answers")
     with (
