@@ -241,8 +241,9 @@ def main(*, rates: str, count: int, rounds: int, quick: bool) -> None:
         "the hop that every mapped record takes as well, so that the rest is what mapping costs."
     )
     further = (
-        f"Without Kafka, processor time of a thread, the best of seven passes: reading an envelope "
-        f"{read[HOME]:.0f} us, mapping an order of one line to a checked event {read[MAPPED]:.0f} us."
+        "Without Kafka, processor time of a thread, the best of seven passes: reading an envelope "
+        f"{read[HOME]:.0f} us, mapping an order of one line to a checked event "
+        f"{read[MAPPED]:.0f} us."
     )
     kept = {"machine": environment(embedded=True), "rows": rows, "alone_us": read}
     found = described(kept["machine"])

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
@@ -397,151 +398,20 @@ TROUBLE = Row(
         ),
     ),
 )
-API_REQUESTS = "orchestrator_api_requests_total"
-API = Row(
-    "The API",
-    3,
-    (
-        Panel(
-            "Requests",
-            "By route template.",
-            "reqps",
-            (("{{route}}", f"sum by (route) (rate({API_REQUESTS}[{RATE}]))"),),
-        ),
-        Panel(
-            "Answers",
-            "By class of status. 4xx is who asks, 5xx is us; 504 is an owner who did not answer.",
-            "reqps",
-            tuple(
-                (f"{first}xx", f'sum(rate({API_REQUESTS}{{status=~"{first}.."}}[{RATE}]))')
-                for first in (2, 3, 4, 5)
-            ),
-        ),
-        Panel(
-            "Time to answer, p99",
-            "By route; questions wait for the owner of the customer, reads with a receipt for it.",
-            "s",
-            (
-                (
-                    "{{route}}",
-                    (
-                        "histogram_quantile(0.99, sum by (le, route) "
-                        f"(rate(orchestrator_api_request_seconds_bucket[{RATE}])))"
-                    ),
-                ),
-            ),
-        ),
-        Panel(
-            "Read model behind",
-            "How old the answers are, by copy. Above 30 s somebody is paged.",
-            "s",
-            (("{{instance}}", "max by (instance) (orchestrator_api_behind_seconds)"),),
-        ),
-        Panel(
-            "Staleness",
-            "Age of records when the read model had them; the time of the newest one is behind it.",
-            "s",
-            (
-                *(
-                    (
-                        f"p{point * 100:g}",
-                        (
-                            f"histogram_quantile({point}, sum by (le) "
-                            f"(rate(orchestrator_api_staleness_seconds_bucket[{RATE}])))"
-                        ),
-                    )
-                    for point in (0.5, 0.99)
-                ),
-                ("newest", "time() - max(orchestrator_api_applied_timestamp_seconds)"),
-            ),
-        ),
-        Panel(
-            "Records before it",
-            "By copy and topic. A cold fill begins with all of them.",
-            "short",
-            (
-                (
-                    "{{instance}} {{topic}}",
-                    "sum by (instance, topic) (orchestrator_api_lag_records)",
-                ),
-            ),
-        ),
-        Panel(
-            "Questions to owners",
-            "Offers, tasks and the rest. Unanswered means that a page showed nothing.",
-            "reqps",
-            (
-                (
-                    "{{about}} {{outcome}}",
-                    f"sum by (about, outcome) (rate(orchestrator_api_questions_total[{RATE}]))",
-                ),
-            ),
-        ),
-        Panel(
-            "Time of an owner's answer",
-            "From the broker's receipt of the question to the committed answer.",
-            "s",
-            tuple(
-                (
-                    f"p{point * 100:g}",
-                    (
-                        f"histogram_quantile({point}, sum by (le) "
-                        f"(rate(orchestrator_api_answer_seconds_bucket[{RATE}])))"
-                    ),
-                )
-                for point in (0.5, 0.99)
-            ),
-        ),
-        Panel(
-            "Events over HTTP",
-            "Accepted is acknowledged by the broker; unavailable means that it did not say so.",
-            "reqps",
-            (("{{outcome}}", f"sum by (outcome) (rate(orchestrator_api_events_total[{RATE}]))"),),
-        ),
-        Panel(
-            "Open tasks",
-            "For people, by queue; the copies count the same, so the largest is shown.",
-            "short",
-            (
-                (
-                    "{{queue}} {{state}}",
-                    "max by (queue, state) (orchestrator_api_tasks_open)",
-                ),
-            ),
-        ),
-        Panel(
-            "Copies",
-            "Those that have caught up, and all that are found.",
-            "short",
-            (
-                ("ready", "sum(orchestrator_api_ready)"),
-                ("found", "count(orchestrator_api_ready)"),
-            ),
-        ),
-        Panel(
-            "Processor and memory of the copies",
-            "Cores used, and resident GiB; one core is the most that a copy can use.",
-            "short",
-            (
-                (
-                    "{{instance}} cores",
-                    (
-                        'sum by (instance) (rate(process_cpu_seconds_total{job="orchestrator-api"}'
-                        f"[{RATE}]))"
-                    ),
-                ),
-                (
-                    "{{instance}} GiB",
-                    (
-                        "sum by (instance) "
-                        '(process_resident_memory_bytes{job="orchestrator-api"}) / 1073741824'
-                    ),
-                ),
-            ),
-        ),
-    ),
-)
-ROWS = (PROMISE, LATENCY, BUSINESS, ENGINE, TROUBLE, API)
+API_FILE = Path(__file__).parent / "api.yaml"
+
+
+def read_row(path: Path) -> Row:
+    """Read a row that stands in a file of its own, with each query as legend and PromQL."""
+    found = yaml.safe_load(path.read_text("utf-8"))
+    panels = (
+        Panel(one["title"], one["says"], one["unit"], tuple(map(tuple, one["queries"])))
+        for one in found["panels"]
+    )
+    return Row(found["title"], found["across"], tuple(panels))
+
+
+ROWS = (PROMISE, LATENCY, BUSINESS, ENGINE, TROUBLE, read_row(API_FILE))
 
 
 def drawn(panel: Panel, number: int, width: int) -> stat.Panel | timeseries.Panel:
