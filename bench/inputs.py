@@ -224,6 +224,28 @@ def _median(values: Any) -> float:
     return statistics.median(values)
 
 
+def report(kept: dict[str, Any]) -> list[str]:
+    """Return the page about what was kept."""
+    rows, read = kept["rows"], kept["alone_us"]
+    count, rounds = rows[0]["events"], 1 + max(row["round"] for row in rows)
+    return [
+        "# What a mapped record costs",
+        "",
+        f"One worker, the shop in the box, {count:,} purchases in a block, {rounds} rounds of all "
+        "blocks in turn; medians of the rounds, and the ratio within each round. `forwarded` is "
+        "the hop that every mapped record takes as well, so that the rest is what mapping costs. "
+        "Waits say something only when the machine had nothing else to do.",
+        "",
+        *page(rows),
+        "",
+        "Without Kafka, processor time of a thread, the best of seven passes: reading an envelope "
+        f"{read[HOME]:.0f} us, mapping an order of one line to a checked event "
+        f"{read[MAPPED]:.0f} us.",
+        "",
+        described(kept["machine"]),
+    ]
+
+
 @click.command()
 @click.option("--rates", default="200,2000", show_default=True, help="Events a second.")
 @click.option("--events", "count", default=2_000, show_default=True, help="In a block.")
@@ -233,21 +255,11 @@ def main(*, rates: str, count: int, rounds: int, quick: bool) -> None:
     """Measure, print the table, and write it to results/inputs.md with the raw rows beside it."""
     if quick:
         count, rounds = 300, 1
+    machine = environment(embedded=True)
     read = alone()
     rows = measure([float(rate) for rate in rates.split(",")], count, rounds)
-    about = (
-        f"One worker, the shop in the box, {count:,} purchases in a block, {rounds} rounds of all "
-        "blocks in turn; medians of the rounds, and the ratio within each round. `forwarded` is "
-        "the hop that every mapped record takes as well, so that the rest is what mapping costs."
-    )
-    further = (
-        "Without Kafka, processor time of a thread, the best of seven passes: reading an envelope "
-        f"{read[HOME]:.0f} us, mapping an order of one line to a checked event "
-        f"{read[MAPPED]:.0f} us."
-    )
-    kept = {"machine": environment(embedded=True), "rows": rows, "alone_us": read}
-    found = described(kept["machine"])
-    lines = ["# What a mapped record costs", "", about, "", *page(rows), "", further, "", found]
+    kept = {"machine": machine, "rows": rows, "alone_us": read}
+    lines = report(kept)
     click.echo("\n".join(lines))
     if not quick:
         (RESULTS / "inputs.json").write_bytes(orjson.dumps(kept, option=orjson.OPT_INDENT_2))
