@@ -228,26 +228,19 @@ def report(kept: dict[str, Any]) -> list[str]:
     """Return the page about what was kept."""
     rows, read = kept["rows"], kept["alone_us"]
     count, rounds = rows[0]["events"], 1 + max(row["round"] for row in rows)
-    return [
-        "# What a mapped record costs",
-        "",
-        (
-            f"One worker, the shop in the box, {count:,} purchases in a block, {rounds} rounds of all "
-            "blocks in turn; medians of the rounds, and the ratio within each round. `forwarded` is "
-            "the hop that every mapped record takes as well, so that the rest is what mapping costs. "
-            "Waits say something only when the machine had nothing else to do."
-        ),
-        "",
-        *page(rows),
-        "",
-        (
-            "Without Kafka, processor time of a thread, the best of seven passes: reading an envelope "
-            f"{read[HOME]:.0f} us, mapping an order of one line to a checked event "
-            f"{read[MAPPED]:.0f} us."
-        ),
-        "",
-        described(kept["machine"]),
-    ]
+    about = (
+        f"One worker, the shop in the box, {count:,} purchases in a block, {rounds} rounds of "
+        "all blocks in turn; medians of the rounds, and the ratio within each round. `forwarded` "
+        "is the hop that every mapped record takes as well, so that the rest is what mapping "
+        "costs. Waits say something only when the machine had nothing else to do."
+    )
+    further = (
+        "Without Kafka, processor time of a thread, the best of seven passes: reading an "
+        f"envelope {read[HOME]:.0f} us, mapping an order of one line to a checked event "
+        f"{read[MAPPED]:.0f} us."
+    )
+    head = ["# What a mapped record costs", "", about, ""]
+    return [*head, *page(rows), "", further, "", described(kept["machine"])]
 
 
 @click.command()
