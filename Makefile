@@ -22,7 +22,7 @@ help: ## Show this help
 demo: $(VENV)/.runtime ## Play a day in the life of a small shop, with a worker killed in the middle
 	@$(BIN)/orchestrator demo $(ARGS)
 
-run: $(VENV)/.runtime ## Keep Kafka, topics and workers up until Ctrl-C
+run: $(VENV)/.runtime ## Keep Kafka, topics, workers and the API up until Ctrl-C
 	@$(BIN)/orchestrator run $(ARGS)
 
 broker: $(VENV)/.runtime ## Run only the embedded Kafka until Ctrl-C

@@ -78,9 +78,12 @@ class Api:
     see_to_topics: SeeToTopics
     rates: RateLimit = field(init=False)
     proposals: Proposals = field(default_factory=Proposals)
-    sessions: Sessions = field(default_factory=Sessions)
+    sessions: Sessions = field(init=False)
 
     def __post_init__(self) -> None:
+        secret = self.settings.api_session_secret
+        text = "" if secret is None else secret.get_secret_value()
+        self.sessions = Sessions(self.tokens, text)
         self.rates = RateLimit(self.settings.api_requests_per_second)
 
 

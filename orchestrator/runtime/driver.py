@@ -436,3 +436,17 @@ class Driver:
                 )
             )
         return statuses
+
+    def other_inputs(self) -> list[tuple[int, InputStatus]]:
+        """Return how each owned partition stands that is nobody's home; the same thread reads."""
+        positions, unread = self.machine.positions(), self.unread()
+        oldest = self.machine.oldest_ms()
+        held = {} if self._gate is None else self._gate.waiting()
+        statuses = []
+        for place, position in self.machine.elsewhere.copy().items():
+            records, since_ms = held.get(place, (0, None))
+            queued = max(0, positions.get(place, position) - position)
+            lag = unread.get(place, 0) + queued + records
+            status = InputStatus(place.topic, position, lag, oldest.get(place, since_ms))
+            statuses.append((place.partition, status))
+        return statuses
