@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from typing import TYPE_CHECKING, Final
@@ -155,6 +156,9 @@ class _Server(uvicorn.Server):
 async def _tell_when_ready(model: ReadModel) -> None:
     while not model.ready:  # noqa: ASYNC110 - Two parts make it ready; neither has an event.
         await asyncio.sleep(0.05)
+    # Journeys, routes and types stay; the collector need not look at them again.
+    gc.collect()
+    gc.freeze()
     _log.info("ready", customers=model.customers())
 
 

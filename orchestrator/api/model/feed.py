@@ -168,8 +168,6 @@ class Feed:
             elif time.monotonic() >= checkpoint_at:
                 await asyncio.to_thread(self.store.checkpoint)
                 checkpoint_at = time.monotonic() + _CHECKPOINT_SECONDS
-            else:
-                await asyncio.sleep(0)  # What is fetched already is handed out without a pause.
 
     async def _take(
         self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, Sequence[Any]]
@@ -187,6 +185,7 @@ class Feed:
             batch.positions[place] = await consumer.position(place)
         now_ms = time.time_ns() // 1_000_000
         if self.caught_up:
+            await asyncio.sleep(0)  # Who was told an answer just now goes first.
             self.store.apply(batch, now_ms=now_ms)
         else:
             await asyncio.to_thread(self.store.apply, batch, now_ms=now_ms)
