@@ -26,7 +26,7 @@ class Direct:
     def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute]) -> None:
         self._app = app
         self._direct: Final = [
-            (frozenset(route.methods), route.path_regex, route, route.get_route_handler())
+            (frozenset(route.methods or ()), route.path_regex, route, route.get_route_handler())
             for route in routes
             if is_by_hand(route)
         ]
