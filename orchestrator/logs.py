@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import orjson
 import structlog
@@ -48,12 +48,13 @@ def configure(*, level: str = "info", style: str = "auto") -> None:
             structlog.stdlib.filter_by_level,
             structlog.stdlib.PositionalArgumentsFormatter(),
             *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            *_renderers(human=human),
         ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=_Lines(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    _Line.stream = sys.stderr
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -71,6 +72,35 @@ def configure(*, level: str = "info", style: str = "auto") -> None:
     floor = logging.INFO if level == "debug" else logging.WARNING
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(floor, root.level))
+
+
+class _Line:
+    """A logger whose lines are finished: making a record of each would cost as much again.
+
+    It stands for a logger of the standard library, whose name and level count.
+    """
+
+    stream: ClassVar[TextIO] = sys.stderr
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.name = logger.name
+        self.disabled = logger.disabled
+        self.getEffectiveLevel = logger.getEffectiveLevel
+
+    def info(self, line: str, **_: Any) -> None:
+        """Write a line at once; other threads write whole lines too."""
+        self.stream.write(f"{line}\n")
+        self.stream.flush()
+
+    debug = warning = error = critical = exception = info
+
+
+class _Lines(structlog.stdlib.LoggerFactory):
+    """Makes our own loggers."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Return the logger of a module."""
+        return _Line(super().__call__(*args))
 
 
 def _renderers(*, human: bool) -> list[Processor]:

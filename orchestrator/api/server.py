@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from typing import TYPE_CHECKING, Final
@@ -164,6 +165,9 @@ async def _tell(model: ReadModel, telemetry: Telemetry) -> None:
     """Say once that it is ready, and from then on how many tasks wait."""
     while not model.ready:  # noqa: ASYNC110 - Two parts make it ready; neither has an event.
         await asyncio.sleep(0.05)
+    # Journeys, routes and types stay; the collector need not look at them again.
+    gc.collect()
+    gc.freeze()
     _log.info("ready", customers=model.customers())
     while True:
         telemetry.tasks(await asyncio.to_thread(model.queues))

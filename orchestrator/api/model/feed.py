@@ -36,8 +36,11 @@ _log = structlog.get_logger()
 
 _FETCH_MS: Final = 200
 _FETCH_BYTES: Final = 4 * 1024 * 1024
-# One transaction of the file; larger ones fill faster and hold a reader's snapshot longer.
-_BATCH_RECORDS: Final = 5_000
+# One transaction of the file while it is filled; nobody is answered meanwhile.
+_FILL_RECORDS: Final = 5_000
+# One since it has caught up: the loop writes it, and has people to answer besides.
+_SLICE_RECORDS: Final = 128
+_CHECKPOINT_SECONDS: Final = 1.0
 # Keys that begin with this byte or a greater one are no customer's: no text in UTF-8 does.
 _OURS: Final = INDEX_BYTE[0]
 _ERASED: Final = "customer.erased"
@@ -148,15 +151,25 @@ class Feed:
             self.store.close()
 
     async def run(self) -> None:
-        """Feed until cancelled."""
+        """Feed until cancelled.
+
+        A thread writes large batches until everything that was there is known; from then on the
+        loop writes small ones itself. Beside a loop that is busy a thread would wait for the
+        interpreter at every statement, milliseconds each, and a batch would take a second.
+        """
         consumer = self._consumer
         assert consumer is not None
+        checkpoint_at = time.monotonic() + _CHECKPOINT_SECONDS
         while True:
-            fetched = await consumer.getmany(timeout_ms=_FETCH_MS, max_records=_BATCH_RECORDS)
+            records_max = _SLICE_RECORDS if self.caught_up else _FILL_RECORDS
+            fetched = await consumer.getmany(timeout_ms=_FETCH_MS, max_records=records_max)
             if fetched:
                 await self._take(consumer, fetched)
             if not self.caught_up:
                 await self._look(consumer)
+            elif time.monotonic() >= checkpoint_at:
+                await asyncio.to_thread(self.store.checkpoint)
+                checkpoint_at = time.monotonic() + _CHECKPOINT_SECONDS
 
     def behind(self) -> Behind:
         """Return how far behind the store is; the exposition's thread asks."""
@@ -188,7 +201,11 @@ class Feed:
             batch.positions[place] = await consumer.position(place)
         self._progress.read(batch.positions)
         now_ms = _now_ms()
-        await asyncio.to_thread(self.store.apply, batch, now_ms=now_ms)
+        if self.caught_up:
+            await asyncio.sleep(0)  # Who was told an answer just now goes first.
+            self.store.apply(batch, now_ms=now_ms)
+        else:
+            await asyncio.to_thread(self.store.apply, batch, now_ms=now_ms)
         for home, positions in batch.decided.items():
             self.effects.states(home, positions)
         for position, decided in logged:
