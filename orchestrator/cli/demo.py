@@ -253,8 +253,10 @@ def _print_account(console: Console, account: Account) -> None:
         console.print(line, markup=False, style="red")
     whole = account.holds and account.tally.whole
     tone, tally = "green" if whole else "bold red", account.tally
-    console.print(f"\n[{tone}]{tally.sentence()[:1].upper()}{tally.sentence()[1:]}.[/]")
-    console.print(f"Refusals by kind: {_counts(dict(tally.kinds.most_common()))}.")
+    said = tally.sentence()
+    console.print(f"\n[{tone}]{said[:1].upper()}{said[1:]}.[/]", soft_wrap=True)
+    kinds = _counts(dict(tally.kinds.most_common()))
+    console.print(f"Refusals by kind: {kinds}.", soft_wrap=True)
 
 
 def _latencies(summary: Summary) -> dict[str, list[float]]:
