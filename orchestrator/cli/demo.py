@@ -38,6 +38,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings
+from orchestrator.simulator.answers import from_the_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +145,7 @@ def demo(
         with log_path.open("w+", encoding="utf-8") as log:
             outcome = _play(shop, plan, console, log, plain=plain)
         console.print("Asking why, of everything sent and not sent, and deciding it all again …")
-        account = asyncio.run(made_again(shop.settings, explained=True))
+        account = asyncio.run(made_again(shop.settings, ask=from_the_log))
         report.write_text(_report(outcome, account, shop, plan), encoding="utf-8")
         _print_summary(console, outcome)
         _print_account(console, account)

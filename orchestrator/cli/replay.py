@@ -34,7 +34,7 @@ from orchestrator.protocol.outputs import (
 )
 from orchestrator.protocol.topics import Topics
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings, TopicSettings
-from orchestrator.simulator.answers import Answers, Tally
+from orchestrator.simulator.answers import Answers, Ask, Tally, from_the_log
 from orchestrator.simulator.facts import Observer
 from orchestrator.simulator.replay import (
     RECORDED,
@@ -124,7 +124,7 @@ def replay(settings: Settings, *, customer: str | None, explained: bool) -> int:
     answers of `orchestrator explain` take the place of the journey log: every command on the topics
     and every refusal must have one, and what it tells must be all that it takes to decide again.
     """
-    account = asyncio.run(made_again(settings, customer, explained=explained))
+    account = asyncio.run(made_again(settings, customer, ask=from_the_log if explained else None))
     for line in account.story:
         click.echo(line)
     for line in differences(account):
@@ -144,9 +144,12 @@ def differences(account: Account) -> Iterable[str]:
 
 
 async def made_again(
-    settings: Settings, customer: str | None = None, *, explained: bool = False
+    settings: Settings, customer: str | None = None, *, ask: Ask | None = None
 ) -> Account:
-    """Make the decisions of a deployment again, of one customer or of all."""
+    """Make the decisions of a deployment again, of one customer or of all.
+
+    With `ask`, from what `explain` answers, which `ask` returns as JSON for a customer.
+    """
     install_lenient_records()
     folder = load(settings.journeys, settings.mode)
     await check_connection(settings)
@@ -162,7 +165,7 @@ async def made_again(
     settled, trimmed = await _bounds(options, partitions)
     await asyncio.sleep(_MARKERS_SECONDS)
     rules = Rules(library.find, names, settings.event_bytes_max, trimmed)
-    deployment = _Deployment(options, rules, settled, customer, explained=explained)
+    deployment = _Deployment(options, rules, settled, customer, ask=ask)
     homes: Iterable[int] = range(names.partitions)
     if customer is not None:
         homes = (home_partition(customer.encode(), names.partitions),)
@@ -228,10 +231,10 @@ class _Deployment:
         settled: dict[tuple[str, int], int],
         customer: str | None,
         *,
-        explained: bool,
+        ask: Ask | None,
     ) -> None:
         self.account = Account()
-        self._explained = explained
+        self._ask = ask
         self._options = options
         self._rules = rules
         self._settled = settled
@@ -253,7 +256,7 @@ class _Deployment:
         account.commands += sum(len(found) for found in commands.values())
         made = Replay(self._rules, home, commands)
         inputs: dict[TopicPartition, _Input] = {}
-        answers = Answers(log, commands) if self._explained else None
+        answers = None if self._ask is None else Answers(log, commands, self._ask)
         observer = Observer()
         for record in log:
             told = record if answers is None else answers.account(record)

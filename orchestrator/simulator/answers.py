@@ -9,6 +9,7 @@ records that it names. Nothing here knows Kafka.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -36,11 +37,13 @@ from orchestrator.timeline.explanation import as_json, explain
 from orchestrator.timeline.record import LogRecord, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from orchestrator.simulator.replay import Recorded, Step
 
 Answer = dict[str, Any]
+# Returns what `explain` answers about a customer, of whom the log has these records.
+Ask = Callable[[str, list[LogRecord]], Answer]
 
 
 # The entries by which something did not go out, or not then, or an offer was not to be had.
@@ -126,7 +129,7 @@ class Answers:
         self,
         log: Iterable[Recorded],
         commands: Mapping[tuple[str, str], list[Recorded]],
-        ask: Callable[[str, list[LogRecord]], Answer] = from_the_log,
+        ask: Ask = from_the_log,
     ) -> None:
         records: defaultdict[str, list[LogRecord]] = defaultdict(list)
         self._unread: Final[set[str]] = set()
