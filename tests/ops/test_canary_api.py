@@ -261,9 +261,10 @@ def test_the_process_leaves_nothing_of_the_canary_behind(own_broker, shop):
         pages = [page(one) for one in (port, api.metrics_port)]
         the_broker_dies(own_broker, api)
         pages.append(page(api.metrics_port))
+        api.stop()  # Although its broker is gone, and an event for it is under way.
     finally:
         for one in (api, other):
-            one.kill()  # Without a broker it would try to say farewell.
+            one.kill()
     worker.kill()
     worker.wait()
 
