@@ -25,16 +25,15 @@ from orchestrator.protocol.topics import Topics
 from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
 from orchestrator.timeline.explanation import (
     Explanation,
-    LogRecord,
     Mark,
     Message,
     Moment,
     as_json,
-    read_record,
 )
 from orchestrator.timeline.explanation import (
     explain as tell,
 )
+from orchestrator.timeline.record import LogRecord, read_record
 from orchestrator.timeline.sentences import channel_noun
 
 if TYPE_CHECKING:

@@ -66,8 +66,8 @@ class FollowedTopic:
             compression_type="gzip",
             max_request_size=_RECORD_BYTES_MAX,
         )
-        await producer.start()
         try:
+            await producer.start()
             for key, value in records:
                 await producer.send_and_wait(
                     self._place.topic, value, key=key, partition=self._place.partition
@@ -100,7 +100,11 @@ class FollowedTopic:
                     isolation_level="read_committed",
                     auto_offset_reset="earliest",
                 )
-                await consumer.start()
+                try:
+                    await consumer.start()
+                except BaseException:
+                    await consumer.stop()  # It would go on looking for the broker.
+                    raise
                 consumer.assign([self._place])
                 consumer.seek(self._place, begin)
                 self._consumer, self._position = consumer, begin
