@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.crash.judge.kin import moved
 from bench.crash.judge.offering import named_in
 from bench.crash.judge.permission import ARRIVED
 
@@ -142,15 +143,17 @@ class Known:
             for at_ms, skus in self.bought
         )
 
-    def unite(self, came: Known, now_ms: int) -> None:
-        """Take in what the topics say of an id that this customer has absorbed."""
+    def unite(self, came: Known, customer: str, now_ms: int) -> None:
+        """Take in what the topics say of this id, which this customer has absorbed."""
+        for message in came.messages.values():
+            message.enrollment = moved(message.enrollment, customer)
         self.messages = {**came.messages, **self.messages}
         for key, word in came.consents.items():
             mine = self.consents.get(key, word)
             # A no under either id is a no, whenever it was said.
             self.consents[key] = max(mine, word, key=lambda said: (not said[1], said[0]))
         self.zone = max(self.zone, came.zone, key=lambda said: said[0])
-        self.runs |= came.runs
+        self.runs |= {moved(name, customer): run for name, run in came.runs.items()}
         self.bought = sorted(self.bought + came.bought, key=lambda one: one[0])[-BOUGHT_MAX:]
         self.goods |= came.goods
         for name in {**self.until, **came.until, **self.over_ms, **came.over_ms}:

@@ -65,7 +65,8 @@ def judge_laws(reading: Reading, model: Model, events: Mapping[Place, Occurrence
                     case "handed_over":
                         known.rename(entry["enrollment"], entry["becomes"])
                     case "absorbed":
-                        known.unite(everybody.get(entry["customer"], Known()), line.now_ms)
+                        name = entry["customer"]
+                        known.unite(everybody.get(name, Known()), name, line.now_ms)
                     case "customer_erased":
                         known = everybody[customer] = Known()
                     case _:
