@@ -58,7 +58,7 @@ def tell_of_kin(teller: Teller, at_ms: int, number: int) -> bool:
     if dice < teller.size.kin * ERASED_PART:
         _erased(teller, at_ms, ids)
     elif len(ids) > 1 and dice < teller.size.kin:
-        story = teller.random.choice((_signed_in, _signed_in, _told_twice, _chained, _shared))
+        story = teller.random.choice(STORIES)
         story(teller, at_ms, ids)
     else:
         return False
@@ -101,6 +101,35 @@ def _signed_in(teller: Teller, at_ms: int, ids: tuple[str, ...]) -> None:
         teller.happens(at_ms + 4_000, teller.random.choice(ids), "order.cancelled", whole)
 
 
+def _courted(teller: Teller, at_ms: int, ids: tuple[str, ...]) -> None:
+    """Be advertised to, and be promised things, under two ids; then turn out to be one."""
+    one, other = teller.random.sample(ids, 2)
+    for customer in (one, other):
+        for channel in teller.random.sample(("email", "push", "sms", "ads"), 3):
+            granted = teller.random.random() < 0.85
+            word = {"channel": channel, "class": "promotional", "granted": granted, "proof": "form"}
+            teller.happens(at_ms, customer, "consent.updated", word)
+        if teller.random.random() < 0.7:
+            known: dict[str, Any] = {"email": f"{customer}@example.org", "first_name": "Ana"}
+            known["loyal"] = teller.random.random() < 0.5
+            known["push_token"] = f"token-{customer}"
+            teller.happens(at_ms + 20, customer, "profile.updated", {"attributes": known})
+        kind, data = teller.random.choice(BEGINNINGS)
+        teller.happens(at_ms + 40, customer, kind, data)
+        offer = teller.random.choice(("welcome10", "season15", "ship_free"))
+        about = {"offer": offer, "channel": "web"}
+        teller.happens(at_ms + 60, customer, "offer.requested", about)
+        at_ms += teller.random.choice((10, 400, 3_000))
+    at_ms += teller.random.randrange(100, 7_000)
+    _identify(teller, at_ms, one, other)
+    if teller.random.random() < 0.5:
+        items = [{"sku": f"sku-{teller.random.randrange(120)}", "quantity": 1}]
+        order = {"order_id": teller.next_id("order"), "total": "42.00", "currency": "EUR"}
+        at_ms += teller.random.choice((0, 30, 2_000))
+        buyer = teller.random.choice((one, other))
+        teller.happens(at_ms, buyer, "purchase", {**order, "items": items})
+
+
 def _told_twice(teller: Teller, at_ms: int, ids: tuple[str, ...]) -> None:
     """Two systems tell of one merge at one instant, most likely in two directions."""
     one, other = teller.random.sample(ids, 2)
@@ -133,6 +162,15 @@ def _shared(teller: Teller, at_ms: int, ids: tuple[str, ...]) -> None:
             moved = {"email": f"{customer}@away.example", "phone": phone_of(customer)}
             teller.happens(at_ms + 3_000, customer, "profile.updated", {"attributes": moved})
         at_ms += teller.random.choice((0, 15, 900))
+
+
+STORIES: Final = (_signed_in, _signed_in, _courted, _courted, _told_twice, _chained, _shared)
+BEGINNINGS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
+    ("ad.clicked", {"utm": {"campaign": "season"}}),
+    ("ad.clicked", {"utm": {"campaign": "season"}}),
+    ("newsletter.subscribed", {}),
+    ("search.done", {"query": "tent"}),
+)
 
 
 def _erased(teller: Teller, at_ms: int, ids: tuple[str, ...]) -> None:

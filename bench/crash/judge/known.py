@@ -92,6 +92,9 @@ class Known:
                 self.zone = (version, event.data["attributes"]["zone"])
         elif event.type.startswith("message."):
             self._report(event, min(event.time_ms, now_ms))
+        elif event.type == "offer.rejected":
+            # Who was asked elsewhere has said no all the same, and nobody logs that.
+            self.over_ms[event.data["offer"]] = now_ms
         elif event.type == "purchase":
             if not event.backfill:
                 skus = {item["sku"] for item in event.data["items"]}
@@ -104,9 +107,10 @@ class Known:
         """Let an order among history use up what it names; nobody logs that."""
         codes = {one.get("code"): name for name, one in offers.items()}
         for word in named_in(event.data):
-            name = codes.get(word, word)
-            if min(event.time_ms, now_ms) >= self.made_ms.get(name, now_ms + 1):
-                self.close(name, min(event.time_ms, now_ms))
+            name, at_ms = codes.get(word, word), min(event.time_ms, now_ms)
+            if at_ms >= self.made_ms.get(name, now_ms + 1):
+                self.promises.pop(name, None)
+            self.over_ms[name] = max(at_ms, self.over_ms.get(name, -1))
 
     def close(self, name: str, at_ms: int) -> None:
         """Let a promise be over."""

@@ -92,6 +92,10 @@ class Laws:
                 self._emitted(known, line, command)
         elif kind in {"send_refused", "held"}:
             self._judge_lane(line, entry)
+            if entry["reason"] == "offer_not_qualified":
+                # What is said in its place is said once, under whichever id.
+                offer = self._step(entry["journey"], entry["step"]).get("offer")
+                known.over_ms[str(offer)] = line.now_ms
         elif kind == "promised" or (kind == "redemption_undone" and entry["open"]):
             self._judge_promise(known, line, entry)
         elif kind in {"promise_ended", "offer_redeemed"}:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.customer import Cause, Contact, Sent, decode_customer, encode_customer
 from orchestrator.core.decide import decide
-from orchestrator.core.decision import Ended, EndReason, Outcome, PromiseEnded
+from orchestrator.core.decision import Ended, EndReason, Moved, Outcome, PromiseEnded
 from orchestrator.core.event import Resumed, TimerFired, Visit
 from orchestrator.core.identity.addresses import CLAIMS_MAX, addresses_of, claims_after
 from orchestrator.core.identity.notices import (
@@ -243,6 +243,19 @@ def test_habits_of_both_ids_count_and_none_twice():
     assert ana.customer.kin is not None
     assert ana.customer.kin.habits["web-1"].hours == moved.state.kin.habits["web-1"].hours
     assert ana.customer.hours is not None
+
+
+def test_an_hour_that_the_other_id_has_taught_is_told_as_learned():
+    learns = journey("best", "product.viewed", [{"id": "w", "wait": "best_time"}])
+    web, ana = both(learns)
+    sent = [event("message.opened", f"o-{number}", command_id="x") for number in range(9)]
+    web.tell(*sent)
+    merge(web, ana)
+    decision = ana.tell(event("product.viewed", "v"))
+
+    (moved,) = (one for one in decision.entries if isinstance(one, Moved))
+    assert moved.detail is not None
+    assert moved.detail.startswith("learned: ")
 
 
 def test_what_is_counted_under_both_ids_adds_up_and_nothing_counts_twice():
