@@ -92,6 +92,11 @@ class Kindred(Turn):
             self.say_instead(name, made)
         self._end_contradicted()
         self.forget_expired()
+        # A pause may be over that has held them when they left.
+        held = [stay for stay in person.stays.values() if stay.held == "paused"]
+        for stay in sorted(held, key=lambda one: (one.due_ms or 0, one.id)):
+            self.go_on(stay)
+        self.choose()
         self._claim(had)
 
     def hear_of_others(self, address: Address, others: tuple[str, ...]) -> None:
@@ -226,7 +231,9 @@ class Kindred(Turn):
             setattr(person, name, getattr(fresh, name))
 
 
-def _bought(orders: Mapping[str, Order], known: Mapping[str, Order]) -> list[tuple[int, Occurrence]]:
+def _bought(
+    orders: Mapping[str, Order], known: Mapping[str, Order]
+) -> list[tuple[int, Occurrence]]:
     """Return the orders that only one of two ids knows, as the purchases that they were."""
     found = []
     for name, order in orders.items():

@@ -143,7 +143,9 @@ class Known:
         return any(
             run is not None
             and at_ms >= run.entry_ms
-            and any(one["on"] == "purchase" and ("when" not in one or skus & run.skus) for one in exits)
+            and any(
+                one["on"] == "purchase" and ("when" not in one or skus & run.skus) for one in exits
+            )
             for at_ms, skus in self.bought
         )
 
@@ -166,7 +168,9 @@ class Known:
     def _unite_promise(self, name: str, came: Known, now_ms: int) -> None:
         """The newest grant counts, and the newest end: what is over under one id, is over."""
         both = [one for one in (self, came) if name in one.until]
-        over_ms = max((one.over_ms[name] for one in (self, came) if name in one.over_ms), default=-1)
+        over_ms = max(
+            (one.over_ms[name] for one in (self, came) if name in one.over_ms), default=-1
+        )
         self.promises.pop(name, None)
         if both:
             newest = max(both, key=lambda one: (one.made_ms[name], one.until[name]))

@@ -239,9 +239,7 @@ class Offering(Moment):
         history = self.event is not None and self.event.backfill
         for stay in [] if history else list(self.person.stays.values()):
             telling = [
-                one
-                for one in stay.open
-                if one.offer == name and one.expires_at_ms >= self.now_ms
+                one for one in stay.open if one.offer == name and one.expires_at_ms >= self.now_ms
             ]
             recalled |= self.recall(stay, telling)
             stay.open = [one for one in stay.open if one not in telling]

@@ -141,7 +141,9 @@ def _move(entry: Mapping[str, Any], held: Held, left: Held) -> None:
         held[entry["enrollment"]] = left.pop(entry["enrollment"])
 
 
-def _follow(reading: Reading, line: LogLine, entry: Mapping[str, Any], held: Held) -> Mapping[str, Any] | None:
+def _follow(
+    reading: Reading, line: LogLine, entry: Mapping[str, Any], held: Held
+) -> Mapping[str, Any] | None:
     """Whom a pause holds at a step is answered there: sent, refused, held otherwise, or over.
 
     Return the entry that is answered by this one.

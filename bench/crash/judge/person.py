@@ -180,7 +180,9 @@ class Person:
         if versions != {n: (o.time_ms, o.source, o.id) for n, o in state.attributes.items()}:
             found.append("the profile is of other times")
         if state.merged_into != self.moved_to:
-            found.append(f"leads to {state.merged_into} in the state, to {self.moved_to} by the log")
+            found.append(
+                f"leads to {state.merged_into} in the state, to {self.moved_to} by the log"
+            )
         if (None if state.erased is None else state.erased.at_ms) != self.erased_ms:
             found.append(f"was not erased as of {self.erased_ms} in the state")
         found += self._remains(state)

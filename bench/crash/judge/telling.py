@@ -114,9 +114,7 @@ class Telling:
             if notice.kind == "claim":
                 continue
             customer, place = notice.key.decode(), notice.record.place
-            heard = [
-                line for line in self._heard[customer, place] if line.kind == notice.kind
-            ]
+            heard = [line for line in self._heard[customer, place] if line.kind == notice.kind]
             if len(heard) > 1:
                 text = f"{_text(notice.said)} was heard {len(heard)} times"
                 self._reading.report("doubled", text, heard[-1].record.place)

@@ -109,6 +109,9 @@ def _promise(data: Mapping[str, Any]) -> tuple[Any, ...] | None:
 
 def kind_of(told: tuple[Any, ...], otherwise: str) -> str:
     """Which of the report's kinds a missing or an additional effect belongs to."""
+    if told[0] == "ended" and told[2] == "merged":
+        # Who should have ended there goes on twice, and who should not is gone.
+        return "doubled" if otherwise == "lost" else "lost"
     if told[0] in OF_IDS:
         return "identity"
     if told[0] == "customer_erased":

@@ -16,6 +16,7 @@ from orchestrator.core.identity.notices import (
     StateMoved,
 )
 from orchestrator.core.language.shop import Shop
+from orchestrator.core.pauses import Pause, Pauses
 from tests.core.builders import (
     DAY,
     HOUR,
@@ -243,6 +244,33 @@ def test_habits_of_both_ids_count_and_none_twice():
     assert ana.customer.kin is not None
     assert ana.customer.kin.habits["web-1"].hours == moved.state.kin.habits["web-1"].hours
     assert ana.customer.hours is not None
+
+
+def test_who_was_held_by_a_pause_that_ended_on_the_way_goes_on_at_once():
+    web, ana = both(SERVICE)
+    paused, free = (
+        web.journeys.pausing(Pauses([Pause("global", "eva", "x", transactional=True)], 1)),
+        web.journeys,
+    )
+    web.journeys = paused
+    web.tell(purchase("1", "tent"))
+    assert [one.held for one in web.customer.enrollments] == ["paused"]
+    web.journeys = ana.journeys = free
+    _, taken = merge(web, ana)
+
+    assert [one.template for one in taken.commands] == ["thanks"]
+    assert [one.step for one in ana.customer.enrollments] == ["week"]
+
+
+def test_who_is_held_by_a_pause_that_goes_on_stays_held():
+    web, ana = both(SERVICE)
+    pauses = Pauses([Pause("global", "eva", "x", transactional=True)], 1)
+    web.journeys = ana.journeys = web.journeys.pausing(pauses)
+    web.tell(purchase("1", "tent"))
+    _, taken = merge(web, ana)
+
+    assert taken.commands == ()
+    assert [one.held for one in ana.customer.enrollments] == ["paused"]
 
 
 def test_an_hour_that_the_other_id_has_taught_is_told_as_learned():
