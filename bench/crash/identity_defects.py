@@ -31,13 +31,6 @@ def _bought_by_the_other(put: Put) -> None:
     put(joining, "_end_exited", lambda *_: None)
 
 
-def _once_for_each_id(put: Put) -> None:
-    """Who has been through a journey under one id goes through it under the other."""
-    from orchestrator.core.identity import joining
-
-    put(joining, "_end_finished", lambda *_: None)
-
-
 def _left_behind(put: Put) -> None:
     """Knowledge travels, enrollments do not."""
     from msgspec.structs import replace
@@ -121,13 +114,6 @@ def _seen_forgotten(put: Put) -> None:
     put(merge, "_seen", lambda one, _: (one.seen, one.seen_times))
 
 
-def _orders_forgotten(put: Put) -> None:
-    """An order that the absorbed id has told is new to the survivor."""
-    from orchestrator.core.identity import merge
-
-    put(merge, "_business", lambda one, _: one)
-
-
 def _survivor_knows_better(put: Put) -> None:
     """Of an attribute the survivor's own value stays, however old."""
     from orchestrator.core.identity import merge
@@ -145,16 +131,6 @@ def _newest_consent(put: Put) -> None:
     from orchestrator.core.identity import merge
 
     put(merge, "_strictness", lambda said: (said.granted, said.time_ms, said.source, said.id))
-
-
-def _caps_for_each_id(put: Put) -> None:
-    """What the absorbed id was sent does not count for caps."""
-    from msgspec.structs import replace
-
-    from orchestrator.core.identity import merge
-
-    contact = merge._contact
-    put(merge, "_contact", lambda one, other: replace(contact(one, other), sends=one.sends))
 
 
 def _two_promises(put: Put) -> None:
@@ -240,22 +216,19 @@ def _numbers_used_twice(put: Put) -> None:
 IDENTITY_DEFECTS: Final[Mapping[str, tuple[Callable[[Put], None], str]]] = {
     "both-go-on": (_both_go_on, "doubled"),
     "bought-by-the-other": (_bought_by_the_other, "promotional"),
-    "once-for-each-id": (_once_for_each_id, "doubled"),
     "left-behind": (_left_behind, "lost"),
     "waits-anew": (_waits_anew, "wait"),
-    "not-recalled": (_not_recalled, "promotional"),
+    "not-recalled": (_not_recalled, "lost"),
     "late-events-dropped": (_late_events_dropped, "lost"),
     "sent-on-twice": (_sent_on_twice, "doubled"),
     "notices-dropped": (_notices_dropped, "lost"),
     "events-decide": (_events_decide, "identity"),
     "round-and-round": (_round_and_round, "hops"),
     "seen-forgotten": (_seen_forgotten, "doubled"),
-    "orders-forgotten": (_orders_forgotten, "doubled"),
     "survivor-knows-better": (_survivor_knows_better, "state"),
     "newest-consent": (_newest_consent, "consent"),
-    "caps-for-each-id": (_caps_for_each_id, "cap"),
     "two-promises": (_two_promises, "promise"),
-    "held-for-good": (_held_for_good, "held"),
+    "held-for-good": (_held_for_good, "lost"),
     "addresses-kept": (_addresses_kept, "lost"),
     "numbers-begin-anew": (_numbers_begin_anew, "gap"),
     "consent-outlives": (_consent_outlives, "consent"),

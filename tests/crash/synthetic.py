@@ -33,7 +33,7 @@ PARTITIONS = 4
 START_MS = 1_795_000_000_000
 # So much happens that every kind of story is told, and so little that it takes one second.
 SIZE = Size(events=400, customers=25, rate=5, pauses=(0.5,), pause_seconds=9)
-# The same with so many ids per customer, merges and erasures that hardly anybody stays who they are.
+# With so many ids, merges and erasures that hardly anybody stays who they are.
 KIN = Size(events=500, customers=21, rate=6, pauses=(0.5,), pause_seconds=9, kin=0.5)
 # So long a record is on its way to another owner, at most.
 WAY_MS_MAX = 1_500

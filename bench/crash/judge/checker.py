@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.crash.judge.fences import judge_fences
 from bench.crash.judge.history import History, Place, Record, home_of
+from bench.crash.judge.kin import INDEX_BYTE
 from bench.crash.judge.laws import judge_laws
 from bench.crash.judge.pauses import PAUSE_LAG_MS, judge_pauses
-from bench.crash.judge.kin import INDEX_BYTE
 from bench.crash.judge.person import Occurrence, Person, understand
 from bench.crash.judge.records import (
     CommandLine,

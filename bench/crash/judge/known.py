@@ -166,7 +166,7 @@ class Known:
             self._unite_promise(name, came, now_ms)
 
     def _unite_promise(self, name: str, came: Known, now_ms: int) -> None:
-        """The newest grant counts, and the newest end: what is over under one id, is over."""
+        """Let the newest grant count, and the newest end: what is over under one id, is over."""
         both = [one for one in (self, came) if name in one.until]
         over_ms = max(
             (one.over_ms[name] for one in (self, came) if name in one.over_ms), default=-1
