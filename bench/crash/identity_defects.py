@@ -232,7 +232,7 @@ IDENTITY_DEFECTS: Final[Mapping[str, tuple[Callable[[Put], None], str]]] = {
     "addresses-kept": (_addresses_kept, "lost"),
     "numbers-begin-anew": (_numbers_begin_anew, "gap"),
     "consent-outlives": (_consent_outlives, "consent"),
-    "profile-outlives": (_profile_outlives, "erased"),
+    "profile-outlives": (_profile_outlives, "state"),
     "late-events-count": (_late_events_count, "erased"),
     "erased-comes-back": (_erased_comes_back, "erased"),
     "numbers-used-twice": (_numbers_used_twice, "wrong"),

@@ -70,11 +70,13 @@ class Window:
         later_sure = later = at = 0
         while at < len(newest):
             group = [one for one in newest[at:] if one[1].group == newest[at][1].group]
+            # Whichever of them stay: so many came later than what is before them.
+            sure = sum(entry.sure for _, entry in group)
             for key, entry in group:
                 if later_sure >= SEEN_MAX:
                     del self.entries[key]
                 elif later + len(group) > SEEN_MAX:
                     entry.sure = False
-            later_sure += sum(entry.sure for _, entry in group)
+            later_sure += sure
             later += len(group)
             at += len(group)
