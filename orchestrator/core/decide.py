@@ -243,13 +243,17 @@ def _decide_resumed(journeys: Journeys, customer: Customer, now_ms: int) -> Deci
     """Take the steps again that a pause holds; the same customer when none may go on."""
     draft = Draft(journeys, customer, now_ms, None)
     draft.forget_expired()
-    held = ((one.due_ms or 0, one) for one in customer.enrollments if one.held == PAUSED)
-    _go_on(draft, held)
-    arbitrate(draft)
+    _go_on_where_paused(draft)
     if draft.attributes is not customer.attributes:
         _settle(draft, customer.attributes)
         _follow_profile(draft)
     return draft.seal() if draft.entries else _nothing(Outcome.APPLIED, customer, now_ms)
+
+
+def _go_on_where_paused(draft: Draft) -> None:
+    """Take the steps again that a pause holds, or has held."""
+    _go_on(draft, ((one.due_ms or 0, one) for one in draft.enrollments if one.held == PAUSED))
+    arbitrate(draft)
 
 
 def _go_on(draft: Draft, due: Iterable[tuple[int, Enrollment]]) -> None:
@@ -292,6 +296,8 @@ def _decide_moved(
     draft = Draft(journeys, customer, now_ms, None, moved.cause)
     take_over(draft, moved)
     draft.forget_expired()
+    # A pause may have been resumed while they were on their way, and nobody is told of that twice.
+    _go_on_where_paused(draft)
     _settle(draft, customer.attributes)
     if draft.attributes is not customer.attributes:
         _follow_profile(draft)

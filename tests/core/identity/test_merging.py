@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.customer import Cause, Contact, Sent, decode_customer, encode_customer
 from orchestrator.core.decide import decide
-from orchestrator.core.decision import Ended, EndReason, Outcome, PromiseEnded
-from orchestrator.core.event import Resumed, Visit
+from orchestrator.core.decision import Ended, EndReason, Moved, Outcome, PromiseEnded
+from orchestrator.core.event import Resumed, TimerFired, Visit
 from orchestrator.core.identity.addresses import CLAIMS_MAX, addresses_of, claims_after
 from orchestrator.core.identity.notices import (
     AddressClaimed,
@@ -16,6 +16,7 @@ from orchestrator.core.identity.notices import (
     StateMoved,
 )
 from orchestrator.core.language.shop import Shop
+from orchestrator.core.pauses import Pause, Pauses
 from tests.core.builders import (
     DAY,
     HOUR,
@@ -323,6 +324,46 @@ def test_a_question_that_was_asked_under_both_ids_may_be_answered_under_either()
         ana.tell(told)
 
         assert ana.customer.attributes["size"].value == answer
+
+
+def test_who_was_held_by_a_pause_that_ended_on_the_way_goes_on_at_once():
+    web, ana = both(SERVICE)
+    paused, free = (
+        web.journeys.pausing(Pauses([Pause("global", "eva", "x", transactional=True)], 1)),
+        web.journeys,
+    )
+    web.journeys = paused
+    web.tell(purchase("1", "tent"))
+    assert [one.held for one in web.customer.enrollments] == ["paused"]
+    web.journeys = ana.journeys = free
+    _, taken = merge(web, ana)
+
+    assert [one.template for one in taken.commands] == ["thanks"]
+    assert [one.step for one in ana.customer.enrollments] == ["week"]
+
+
+def test_who_is_held_by_a_pause_that_goes_on_stays_held():
+    web, ana = both(SERVICE)
+    pauses = Pauses([Pause("global", "eva", "x", transactional=True)], 1)
+    web.journeys = ana.journeys = web.journeys.pausing(pauses)
+    web.tell(purchase("1", "tent"))
+    _, taken = merge(web, ana)
+
+    assert taken.commands == ()
+    assert [one.held for one in ana.customer.enrollments] == ["paused"]
+
+
+def test_an_hour_that_the_other_id_has_taught_is_told_as_learned():
+    learns = journey("best", "product.viewed", [{"id": "w", "wait": "best_time"}])
+    web, ana = both(learns)
+    sent = [event("message.opened", f"o-{number}", command_id="x") for number in range(9)]
+    web.tell(*sent)
+    merge(web, ana)
+    decision = ana.tell(event("product.viewed", "v"))
+
+    (moved,) = (one for one in decision.entries if isinstance(one, Moved))
+    assert moved.detail is not None
+    assert moved.detail.startswith("learned: ")
 
 
 def test_what_is_counted_under_both_ids_adds_up_and_nothing_counts_twice():
