@@ -203,13 +203,14 @@ def out_of_memory(case: Case) -> None:
     ):
         cgroup.write("memory.limit_in_bytes", str(MEMORY_MB * 1024 * 1024))
         slot = scene.fleet.slots[0]
-        scene.play(slot, {"cgroups": [str(cgroup.path)], "ballast": True})
+        grow = case.folder / "grow"
+        scene.play(slot, {"cgroups": [str(cgroup.path)], "ballast": str(grow)})
         scene.begin()
         for _ in range(2):
             case.wait("the worker to be ready", lambda: scene.fleet.ready(slot), 40)
             case.pause(5)
             deaths = slot.deaths
-            scene.fleet.signal(slot, signal.SIGUSR2, "to grow")
+            grow.touch()
             case.wait("its death", lambda d=deaths: slot.deaths > d, 20)
         scene.settle()
         kills = cgroup.read("memory.oom_control").split("oom_kill ")[-1].strip()

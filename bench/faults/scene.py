@@ -82,6 +82,8 @@ class Scene:
         self.history: History | None = None
         self.began = 0.0
         """The monotonic instant at which the load began."""
+        self.ended_in_load = 0
+        """How many processes of workers had ended when everything was at rest."""
         self._senders: Senders | None = None
         self._sending: threading.Thread | None = None
 
@@ -178,9 +180,11 @@ class Scene:
             self.case.found(
                 f"no rest: {error}; sent {sent}, decided {pulse.lines}, waiting {pulse.waiting()}"
             )
-        self._end_load()
+        self.ended_in_load = sum(slot.deaths for slot in self.fleet.slots)
+        self.end_load()
 
-    def _end_load(self) -> None:
+    def end_load(self) -> None:
+        """Let the senders end; the producers end by themselves."""
         if self._senders is not None:
             self._senders.stop()
             self._senders = None

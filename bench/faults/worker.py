@@ -2,7 +2,7 @@
 
 `Scene.play` writes roles, one file for each slot, in a folder that `FAULTS_ROLES` names; a worker
 without one is as any other. A role may give settings of its own, another wall clock, another format
-of the state, a cgroup, and ballast that is taken on at SIGUSR2.
+of the state, a cgroup, and ballast that is taken on when a file appears.
 """
 
 # What a role changes is changed by a name of its own, and only in the process that shall have it.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -32,8 +31,8 @@ def main() -> None:
         Path(cgroup, "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
     if "clock" in role:
         _follow_clock(Path(role["clock"]))
-    if role.get("ballast"):
-        signal.signal(signal.SIGUSR2, _take_ballast)
+    if "ballast" in role:
+        _await_ballast(Path(role["ballast"]))
     if role.get("wider"):
         _write_one_field_more()
     if role.get("next_format"):
@@ -69,13 +68,16 @@ def _follow_clock(path: Path) -> None:
     threading.Thread(target=look, daemon=True).start()
 
 
-def _take_ballast(*_: object) -> None:
-    """Grow until the kernel says no; in a thread, so that the worker goes on until then."""
+def _await_ballast(path: Path) -> None:
+    """Grow until the kernel says no, from when a file is there; a thread, so work goes on."""
 
     def grow() -> None:
         ballast = []
+        while not path.exists():
+            time.sleep(_CLOCK_SECONDS)
+        path.unlink()
         while True:
-            ballast.append(os.urandom(_BALLAST_BYTES))
+            ballast.append(b"x" * _BALLAST_BYTES)
 
     threading.Thread(target=grow, daemon=True).start()
 
