@@ -7,14 +7,16 @@ every record, offsets under generation and member, end. The machine encoded ever
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaProducer, OffsetAndMetadata, TopicPartition
 from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import IllegalOperation, ProducerFenced
 from aiokafka.producer.sender import Sender, TxnOffsetCommitHandler
 
+from orchestrator.errors import WorkerGaveUp
 from orchestrator.runtime.requests import FencedOffsetCommit
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _REQUEST_BYTES_MAX: Final = 8 * 1024 * 1024
 # A transaction that begins before the markers of the last one are written is asked to come again.
 _RETRY_BACKOFF_MS: Final = 2
 _AWAY_SECONDS: Final = 0.1
+_REASON_SECONDS: Final = 1.0
 
 
 class _FencedHandler(TxnOffsetCommitHandler):
@@ -157,8 +160,27 @@ class FencedProducer:
 
     async def commit(self, transaction: Transaction, group_id: str) -> None:
         """Make all effects visible, or raise: then nobody may assume that they are not."""
-        async with asyncio.timeout(self._timeout_seconds):
-            await self._commit(transaction, group_id)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._commit(transaction, group_id)
+        except (TimeoutError, IllegalOperation):
+            await self._raise_reason(transaction)
+            raise
+
+    async def _raise_reason(self, transaction: Transaction) -> None:
+        """Raise why a transaction stood still, where the client knows it and kept it to itself."""
+        ended = self._producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
+        if ended.done() and not ended.cancelled() and ended.exception() is not None:
+            raise ended.exception()
+        client = self._producer.client
+        # What it knows may be older than the deletion of a topic.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(client.force_metadata_update(), _REASON_SECONDS)
+        asked = {topic for topic, _ in transaction.outputs} & set(client._topics)  # noqa: SLF001
+        if missing := sorted(asked - client.cluster.topics()):
+            raise WorkerGaveUp(
+                f"{', '.join(missing)}: no such topic any more; a restart makes what is ours"
+            )
 
     async def _commit(self, transaction: Transaction, group_id: str) -> None:
         producer, reach = self._producer, self._failpoint.reach
