@@ -50,7 +50,7 @@ class Proxy:
         self.weather = Weather()
         self.resets = 0
         self.truncated = 0
-        self._port, self._target = port, target
+        self.port, self._target = port, target
         self._random = random.Random(port)
         self._cut_next = False
         self._open: set[asyncio.StreamWriter] = set()
@@ -91,7 +91,7 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
-        await asyncio.start_server(self._connected, "127.0.0.1", self._port)
+        await asyncio.start_server(self._connected, "127.0.0.1", self.port)
 
     async def _reset(self) -> None:
         for writer in list(self._open):

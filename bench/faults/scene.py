@@ -84,6 +84,7 @@ class Scene:
         """The monotonic instant at which the load began."""
         self.ended_in_load = 0
         """How many processes of workers had ended when everything was at rest."""
+        self._admin: AdminClient | None = None
         self._senders: Senders | None = None
         self._sending: threading.Thread | None = None
 
@@ -251,8 +252,11 @@ class Scene:
     # -- Small things -------------------------------------------------------------------------
 
     def admin(self) -> AdminClient:
-        """Return a client that may do everything."""
-        return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        """Return a client that may do everything; one for all, as its answers die with it."""
+        if self._admin is None:
+            options = {"bootstrap.servers": self.bootstrap_servers, "log_level": 0}
+            self._admin = AdminClient(options)
+        return self._admin
 
     def orchestrator(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a verb of the command line against this deployment."""
