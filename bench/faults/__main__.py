@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.faults import clocks, crashes, disks, doors, feeds, networks, refusals, versions
+from bench.faults import clocks, crashes, disks, doors, feeds, models, networks, refusals, versions
 from bench.faults.case import Case, NotHere, as_json
 from bench.faults.report import Report
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bench.faults.case import Row
 
-KINDS: Final = (crashes, networks, disks, clocks, feeds, versions, refusals, doors)
+KINDS: Final = (crashes, networks, disks, models, clocks, feeds, versions, refusals, doors)
 ROWS: Final[tuple[Row, ...]] = tuple(
     sorted((row for kind in KINDS for row in kind.ROWS), key=lambda row: row.number)
 )

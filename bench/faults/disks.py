@@ -231,14 +231,6 @@ ROWS: Final = (
         full_disk,
     ),
     Row(
-        10,
-        "local state corrupted, deleted, stale",
-        "-",
-        "detected or rebuilt",
-        impossible="a worker has no local state: it is in memory, and rebuilt from the changelog "
-        "at every start (rows 1, 11, 21)",
-    ),
-    Row(
         11,
         "compaction in recovery; tombstones; events that retention removed",
         "changelog cut and compacted all the time; workers stopped and killed in recovery",
