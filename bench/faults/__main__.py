@@ -39,7 +39,7 @@ def main() -> None:
         return
     report = Report(Path(options.report), ROWS)
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-faults-"))
-    red = [row.number for row in rows if not play(row, folder, report)]
+    red = [row.number for row in rows if not play(row, folder, report, options.patience)]
     report.write_page(Path(options.page))
     if red:
         print(f"red: {', '.join(map(str, red))}; logs: {folder}")
@@ -48,7 +48,7 @@ def main() -> None:
     raise SystemExit(1 if red else 0)
 
 
-def play(row: Row, folder: Path, report: Report) -> bool:
+def play(row: Row, folder: Path, report: Report, patience: float = 1.0) -> bool:
     """Play a row and keep its result; return whether it is green, or cannot be played here."""
     if row.play is None:
         report.keep(row, {"result": "not here", "seen": [row.impossible]})
@@ -56,7 +56,7 @@ def play(row: Row, folder: Path, report: Report) -> bool:
     print(f"row {row.number}: {row.fault}", flush=True)
     place = folder / f"row-{row.number}"
     place.mkdir()
-    case = Case(row, place)
+    case = Case(row, place, patience=patience)
     try:
         row.play(case)
     except NotHere as error:
@@ -79,6 +79,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
     parser.add_argument("--rows", type=_numbers, help="only these, as 1,2,5; default all")
     parser.add_argument("--list", action="store_true", help="name the rows, play none")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, help="how many times longer anything may take"
+    )
     parser.add_argument("--report", default="bench/results/faults.json", help="where results go")
     parser.add_argument("--page", default="docs/faults.md", help="where the table goes")
     return parser.parse_args()

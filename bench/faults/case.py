@@ -71,13 +71,15 @@ class Case:
     started: float = field(default_factory=time.monotonic)
     loading: float | None = None
     """When its load began."""
+    patience: float = 1.0
+    """By how much everything may take longer, on a machine that others keep busy."""
 
     @property
     def deadline(self) -> float:
         """Until when anything may be waited for."""
         if self.loading is None:
-            return self.started + START_SECONDS_MAX
-        return self.loading + self.row.seconds_max
+            return self.started + START_SECONDS_MAX * self.patience
+        return self.loading + self.row.seconds_max * self.patience
 
     def tell(self, text: str) -> None:
         """Show what goes on."""
@@ -106,7 +108,8 @@ class Case:
     ) -> float:
         """Wait until it is so, and return how long that took; raise OutOfTime when it is not."""
         started = told = time.monotonic()
-        until = self.deadline if seconds is None else min(self.deadline, started + seconds)
+        given = None if seconds is None else started + seconds * self.patience
+        until = self.deadline if given is None else min(self.deadline, given)
         while not condition():
             now = time.monotonic()
             if now > until:

@@ -105,7 +105,7 @@ records a second for 45 to 60 seconds, with its repeats, late, stray and aborted
 and senders that report. When everything has come to rest, the judge of the crash run reads the
 topics and looks for what was lost, doubled, out of order, early or late, wrong, or sent after an
 exit; and each row asks for what its own fault demands. A finding names topic, partition and offset.
-A row has two minutes.
+A row has two minutes from the beginning of its load; `--patience 3` gives more on a busy machine.
 
 Kafka {kafka}, embedded; {cores} shared cores, on which others worked at the same time.
 """
