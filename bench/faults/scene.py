@@ -98,6 +98,9 @@ class Scene:
             self.pulse.stop()
         if self.fleet.slots[0].log is not None:
             self.fleet.close()
+            for _, who, what in self.fleet.diary.entries:
+                if "did not stop" in what:
+                    self.case.found(f"{who} {what}")
 
     # -- Before and while ---------------------------------------------------------------------
 
