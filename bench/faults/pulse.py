@@ -23,6 +23,8 @@ class Pulse:
         self.changed_at = time.monotonic()
         self.beats: list[tuple[float, int]] = []
         """When something was read, and how many lines there were then."""
+        self.customers: set[str] = set()
+        """Everybody about whom something was decided."""
         self._waiting: dict[tuple[str, str], int] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(bootstrap_servers, names))
@@ -71,6 +73,7 @@ class Pulse:
 
     def _take(self, line: dict[str, Any]) -> None:
         self.lines += 1
+        self.customers.add(line["customer"])
         for entry in line["entries"]:
             key = (line["customer"], entry.get("enrollment", ""))
             if entry["kind"] == "moved":
