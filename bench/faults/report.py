@@ -117,7 +117,10 @@ up and was restarted; -9 is one that was killed.
 """
 _FOUND: Final = """\
 ## What it has found
-Bugs of ours that a row was red for, each mended with a test:
+Bugs that a row was red for, each mended with a test:
+- Row 11: the broker removes transaction markers from a compacted changelog, by default a day after
+  they were written, and may leave an empty batch of one. aiokafka raised `Control batch did not
+  contain any records` there, so that no worker could recover that partition any more.
 - Row 5: one rebalance right behind another ended a worker with exit code 1
   (`NoOffsetForPartitionError`); nothing was lost.
 - Row 19: a right to write that is taken away ended workers with `IllegalOperation`, a topic that is
