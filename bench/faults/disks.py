@@ -107,7 +107,6 @@ def compaction(case: Case) -> None:
     ):
         scene.create_topics()
         _configure(scene, scene.names.changelog)
-        _configure(scene, scene.names.fences, {"segment.ms": "500"})
         scene.start_workers()
         scene.start_load()
         scene.at(8)
@@ -129,10 +128,10 @@ def compaction(case: Case) -> None:
         _lose_events(scene)
 
 
-def _configure(scene: Scene, topic: str, values: dict[str, str] | None = None) -> None:
+def _configure(scene: Scene, topic: str) -> None:
     entries = [
         ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-        for name, value in (values or AGGRESSIVE).items()
+        for name, value in AGGRESSIVE.items()
     ]
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     for done in scene.admin().incremental_alter_configs([resource]).values():

@@ -148,34 +148,53 @@ def poison(case: Case) -> None:
         return sorted([*plan, *more], key=lambda one: one.at_ms)
 
     marked: dict[Place, Record] = {}
+    letters: dict[Place, list[Record]] = defaultdict(list)
 
-    def look(history: History) -> History:
-        inputs = history.of(history.names.input_topics[0])
-        marked.update((one.place, one) for one in inputs if _mark(one) in sent)
+    def take_out(history: History) -> History:
+        """Keep the poison for this row's own judge: the other one reads JSON in another way."""
+        names = history.names
+        for records in history.topics[names.input_topics[0]].values():
+            poison = [
+                one for one in records if sent.get(_mark(one) or b"", "") not in {"", *HARMLESS}
+            ]
+            marked.update((one.place, one) for one in poison)
+            records[:] = [one for one in records if one.place not in marked]
+        for records in history.topics[names.dead_letters].values():
+            for letter in records:
+                letters[_origin(letter)].append(letter)
+            records[:] = [one for one in records if _origin(one) not in marked]
         return history
 
-    # The judge's own reader of JSON takes lone surrogates: these records have a judge here.
-    scene = _run(case, poisoned, change=look, excused=lambda one: one.place in marked)
-    case.demand("all poison is on the topic", holds=len(marked) == len(sent))
-    _judge_poison(scene, marked, {place: sent[_mark(one) or b""] for place, one in marked.items()})
+    scene = _run(case, poisoned, change=take_out, excused=lambda one: one.place in marked)
+    harmful = [mark for mark, kind in sent.items() if kind not in HARMLESS]
+    case.demand("all poison is on the topic", holds=len(marked) == len(harmful))
+    told = {place: sent[_mark(one) or b""] for place, one in marked.items()}
+    _judge_poison(scene, marked, letters, told)
+
+
+def _origin(letter: Record) -> Place:
+    """Return where a dead letter says that its record was."""
+    topic, partition, offset = (
+        letter.header(f"dl_{name}") for name in ("topic", "partition", "offset")
+    )
+    return topic or "", int(partition or -1), int(offset or -1)
 
 
 def _mark(record: Record) -> bytes | None:
     return next((value for name, value in record.headers if name == "mark"), None)
 
 
-def _judge_poison(scene: Scene, marked: Mapping[Place, Record], kinds: Mapping[Place, str]) -> None:
-    case, history = scene.case, scene.history
-    assert history is not None
-    letters: dict[Place, list[Record]] = defaultdict(list)
-    for record in history.of(history.names.dead_letters):
-        origin = [record.header(f"dl_{name}") for name in ("topic", "partition", "offset")]
-        place = (origin[0] or "", int(origin[1] or -1), int(origin[2] or -1))
-        letters[place].append(record)
+def _judge_poison(
+    scene: Scene,
+    marked: Mapping[Place, Record],
+    letters: Mapping[Place, list[Record]],
+    kinds: Mapping[Place, str],
+) -> None:
+    case = scene.case
     reasons: dict[str, set[str]] = defaultdict(set)
     for place, record in marked.items():
-        kind, found = kinds[place], letters[place]
-        if len(found) != (kind not in HARMLESS):
+        kind, found = kinds[place], letters.get(place, [])
+        if len(found) != 1:
             case.found(f"{kind}: {len(found)} dead letters", place)
         for letter in found:
             reasons[letter.header("dl_reason") or "none"].add(kind)

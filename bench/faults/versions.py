@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from bench.crash.plan import Size
 from bench.faults.case import Row
 from bench.faults.scene import LONELY, Scene
-from bench.faults.worker import NEXT_FORMAT
+from bench.faults.worker import EXTENSION, NEXT_FORMAT
 from orchestrator.broker import EmbeddedBroker
+from orchestrator.core.customer import decode_customer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,10 +59,27 @@ def releases(case: Case) -> None:
         scene.wait_ready()
         scene.settle()
         scene.judge(change=_in_present_format)
+        kept = _extended(scene)
+        case.demand("the later release has written something", holds=kept)
         case.saw(
-            "one field more: rolled out and back without a refusal; a new format: the present "
+            "one field more: rolled out and back without a refusal, what the later release had "
+            f"written of {kept} customers was kept by the earlier one; a new format: the present "
             f"release refused {refusals} starts beside it, and went on when upgraded"
         )
+
+
+def _extended(scene: Scene) -> int:
+    """Return how many customers the later release has extended; nobody may lose that again."""
+    assert scene.history is not None
+    extended: set[bytes] = set()
+    for record in scene.history.of(scene.names.changelog):
+        if not record.key or record.key[:1] == b"\xff" or not record.value:
+            continue
+        if EXTENSION in decode_customer(record.value).extensions:
+            extended.add(record.key)
+        elif record.key in extended:
+            scene.case.found("what a later release had written is gone", record.place)
+    return len(extended)
 
 
 def _again(scene: Scene, slot: Slot) -> None:

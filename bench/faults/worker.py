@@ -21,6 +21,7 @@ from typing import Any, Final
 _CLOCK_SECONDS: Final = 0.05
 _BALLAST_BYTES: Final = 8 * 1024 * 1024
 NEXT_FORMAT: Final = 2
+EXTENSION: Final = "row-16"
 
 
 def main() -> None:
@@ -83,14 +84,16 @@ def _await_ballast(path: Path) -> None:
 
 
 def _write_one_field_more() -> None:
-    """Be a release whose state has one field more at its end, in the same format."""
+    """Be a release whose state has one field more at its end, and an extension, in one format."""
     from msgspec import msgpack, structs
 
     from orchestrator.core import customer as state
 
     class Wider:
         def encode(self, customer: Any) -> bytes:
-            return msgpack.encode([*structs.astuple(customer), "a later release"])
+            extensions = {**customer.extensions, EXTENSION: b"kept"}
+            wider = structs.replace(customer, extensions=extensions)
+            return msgpack.encode([*structs.astuple(wider), "of a later release"])
 
     state._encoder = Wider()
 
