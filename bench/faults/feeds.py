@@ -55,7 +55,7 @@ def _planned(at_ms: int, customer: str, value: bytes | None, key: bytes | None =
     return Planned(at_ms, "feed", "touchpoints", home, own, value)
 
 
-def _run(case: Case, change: Callable[[list[Planned]], list[Planned]], **options: Any) -> Scene:
+def _run(case: Case, told: Callable[[list[Planned]], list[Planned]], /, **options: Any) -> Scene:
     """Play a changed story to its end; the scene that is returned is over, and not judged."""
     with (
         EmbeddedBroker(case.folder / "broker", properties=LONELY) as broker,
@@ -63,7 +63,7 @@ def _run(case: Case, change: Callable[[list[Planned]], list[Planned]], **options
     ):
         scene.create_topics()
         scene.start_workers()
-        scene.start_load(change=change)
+        scene.start_load(change=told)
         scene.settle()
         scene.judge(**options)
     return scene
