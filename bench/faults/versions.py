@@ -127,6 +127,7 @@ def journeys(case: Case) -> None:
         )
         ends = _ends(scene)
         gone = {reason: n for reason, n in ends["welcome"].items() if "gone" in reason}
+        case.demand("people were inside of what was removed, and the log says why", holds=gone)
         case.saw(
             f"browse_reminder changed, season_sale paused and resumed, welcome removed: "
             f"{dict(ends['welcome'])} are how welcome ended; {gone or 'nobody'} for its removal"
@@ -138,7 +139,7 @@ def _changed(folder: Path) -> None:
     old = path.read_text(encoding="utf-8")
     versions = folder / "versions"
     versions.mkdir(exist_ok=True)
-    (versions / "browse_reminder-1.yaml").write_text(old, encoding="utf-8")
+    (versions / "browse_reminder.v1.yaml").write_text(old, encoding="utf-8")
     new = old.replace("version: 1", "version: 2").replace("wait: 9s", "wait: 6s")
     path.write_text(new, encoding="utf-8")
 
