@@ -70,9 +70,11 @@ class Report:
             more = kept["findings_count"] - _FINDINGS_SHOWN
             seen += [f"**{finding}**" for finding in kept["findings"][:_FINDINGS_SHOWN]]
             seen += [f"and {more} more"] if more > 0 else []
-        result = kept.get("result", "open")
+        result = f"{kept['result']} ({kept['day']})" if kept else "open"
         cells = [str(row.number), row.fault, row.injected, row.must_hold, result, "; ".join(seen)]
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return (
+            "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+        )
 
     def _figures(self, row: Row) -> str:
         kept = self._of(row)
