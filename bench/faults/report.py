@@ -129,8 +129,9 @@ Bugs that a row was red for, each mended with a test:
   deleted with `TimeoutError()`; both are named now.
 - Row 22: a worker that took partitions over went on with the partition counts that its client had
   seen up to five minutes before; it looks again at every takeover.
-- Row 12: a worker whose clock is an hour or a day ahead stamped the records that it forwarded, and
-  the partitions that they went to let their waits come due as much too early. The broker stamps
-  them now.
+- Row 12, seen in the code when the row was written: a worker whose clock is an hour ahead stamped
+  the records that it forwarded, which carries the clock of a partition along when its owner's clock
+  is ahead as well. The broker stamps them now. (A producer's record that is stamped ahead is
+  capped by the worker's clock; it is believed when that is ahead too, as a first run showed.)
 - Row 5: without its brokers a worker wrote 250 lines a second, most of them the same.
 """

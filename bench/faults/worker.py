@@ -67,6 +67,21 @@ def _follow_clock(path: Path) -> None:
     time.time = lambda: wall() + added[0]
     time.time_ns = lambda: wall_ns() + int(added[0] * 1e9)
     threading.Thread(target=look, daemon=True).start()
+    _stamp_by_that_clock()
+
+
+def _stamp_by_that_clock() -> None:
+    """Let the stamps of records follow: the client's own take the time past Python."""
+    from aiokafka.producer import message_accumulator
+    from aiokafka.record import default_records
+
+    class Stamping(default_records.DefaultRecordBatchBuilder):  # type: ignore[misc]
+        def append(self, offset: int, timestamp: int | None, *rest: Any) -> Any:
+            at_ms = int(time.time() * 1000) if timestamp is None else timestamp
+            return super().append(offset, at_ms, *rest)
+
+    default_records.DefaultRecordBatchBuilder = Stamping
+    message_accumulator.DefaultRecordBatchBuilder = Stamping
 
 
 def _await_ballast(path: Path) -> None:
