@@ -76,9 +76,9 @@ def _stamp_by_that_clock() -> None:
     from aiokafka.record import default_records
 
     class Stamping(default_records.DefaultRecordBatchBuilder):  # type: ignore[misc]
-        def append(self, offset: int, timestamp: int | None, *rest: Any) -> Any:
+        def append(self, offset: int, timestamp: int | None, *rest: Any, **more: Any) -> Any:
             at_ms = int(time.time() * 1000) if timestamp is None else timestamp
-            return super().append(offset, at_ms, *rest)
+            return super().append(offset, at_ms, *rest, **more)
 
     default_records.DefaultRecordBatchBuilder = Stamping
     message_accumulator.DefaultRecordBatchBuilder = Stamping
