@@ -12,7 +12,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run broker test check fmt bench crash fanout kill schemas install kafka lock clean
+.PHONY: help demo run broker test check fmt bench crash faults fanout kill schemas install kafka lock clean
 
 help: ## Show this help
 	@echo "Journey orchestrator. Needs Python 3.11+ and make; brings its own Kafka. Targets:"
@@ -49,6 +49,9 @@ bench: $(VENV)/.development kafka ## Measure latency and throughput beside the f
 
 crash: $(VENV)/.development kafka ## Kill workers and the broker under load, then check every promise
 	$(BIN)/python -m bench.crash $(ARGS)
+
+faults: $(VENV)/.development kafka ## Play every fault that one machine allows, row by row, and write docs/faults.md
+	$(BIN)/python -m bench.faults $(ARGS)
 
 fanout: $(VENV)/.development kafka ## Measure order confirmations beside a fan-out of 200,000 promotions
 	$(BIN)/python -m bench.senders fanout $(ARGS)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TextIO
 
 import orjson
 import structlog
@@ -30,6 +31,10 @@ _CHATTY = (
     *("aiokafka", "faust", "mode", "asyncio", "docker", "testcontainers", "urllib3"),
     *("aiohttp", "aiosmtplib", "uvicorn"),
 )
+
+# A client of a broker that is away says so hundreds of times a second, for hours.
+_AGAIN_SECONDS: Final = 1.0
+_REMEMBERED_MAX: Final = 500
 
 
 def configure(*, level: str = "info", style: str = "auto") -> None:
@@ -56,6 +61,7 @@ def configure(*, level: str = "info", style: str = "auto") -> None:
     )
     _Line.stream = sys.stderr
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Seldom())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -101,6 +107,25 @@ class _Lines(structlog.stdlib.LoggerFactory):
     def __call__(self, *args: Any) -> Any:
         """Return the logger of a module."""
         return _Line(super().__call__(*args))
+
+
+class _Seldom(logging.Filter):
+    """Lets a library say the same words once a second; ours are always let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] not in _CHATTY:
+            return True
+        words, now = (record.name, record.getMessage()), time.monotonic()
+        if now - self._said.get(words, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+            return False
+        if len(self._said) >= _REMEMBERED_MAX:
+            self._said.clear()
+        self._said[words] = now
+        return True
 
 
 def _renderers(*, human: bool) -> list[Processor]:

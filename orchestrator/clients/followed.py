@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from orchestrator.clients.records import install_lenient_records
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
@@ -93,6 +95,7 @@ class FollowedTopic:
     async def _started(self, begin: int) -> AIOKafkaConsumer:
         async with self._starting:
             if self._consumer is None:
+                install_lenient_records()
                 consumer = AIOKafkaConsumer(
                     **self._options,
                     group_id=None,

@@ -16,7 +16,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import ProducerFenced, TopicAuthorizationFailedError
 
 from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
 from orchestrator.failpoint import Failpoint
@@ -55,6 +55,16 @@ _IGNORED_TOLD_SECONDS: Final = 60.0
 def clocks() -> Clocks:
     """Read both clocks; the only place where the worker asks for the time."""
     return Clocks(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)
+
+
+def _topics(error: TopicAuthorizationFailedError) -> str:
+    """Return the topics that a refusal names: one, or a set of them."""
+    named = error.args[0] if error.args else "a topic"
+    return named if isinstance(named, str) else ", ".join(sorted(named))
+
+
+async def _nothing_new() -> None:
+    """Stand in for a look at the broker's metadata."""
 
 
 class Driver:
@@ -113,6 +123,7 @@ class Driver:
         # Return when the worker knows all that its topics of journeys and pauses say by then.
         self.followed: list[Callable[[], Awaitable[None]]] = []
         self.partition_count: Callable[[str], int | None] = lambda _topic: None
+        self.look_again: Callable[[], Awaitable[object]] = _nothing_new
         self.unread: Callable[[], dict[TopicPartition, int]] = dict
 
     # -- Life --------------------------------------------------------------------------------
@@ -218,6 +229,7 @@ class Driver:
             await caught_up()
         self._adopt_coming()
         partitions = list(assigned)
+        await self.look_again()
         self._check_counts()
         homes = {index for topic, index in partitions if topic == self.names.changelog}
         needed = self.machine.on_assigned(generation, member, homes)
@@ -369,6 +381,11 @@ class Driver:
         except ProducerFenced:
             self._metrics.transaction_failed("fenced")
             raise
+        except TopicAuthorizationFailedError as error:
+            self._metrics.transaction_failed("aborted")
+            raise DependencyError(
+                f"our user lacks the right to Write to {_topics(error)}; nothing was skipped"
+            ) from error
         except Exception:
             self._metrics.transaction_failed("unknown")
             raise

@@ -100,6 +100,7 @@ class FencedProducer:
         self._coordinators: dict[CoordinationType, int] = {}
         # Of every partition the number of its next record; the broker refuses gaps and repeats.
         self._sequences: defaultdict[TopicPartition, int] = defaultdict(int)
+        self._topics: set[str] = set()  # Whose leaders the client is asked to know.
         # The cluster's, once started.
         self.transaction_version = 0
         self._waiting_for = "the broker"
@@ -136,6 +137,10 @@ class FencedProducer:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._commit(transaction, group_id)
         except TimeoutError as error:
+            if missing := self._missing(transaction):
+                raise WorkerGaveUp(
+                    f"{', '.join(missing)}: no such topic any more; a restart makes what is ours"
+                ) from error
             raise WorkerGaveUp(
                 f"a transaction was not committed within {self._timeout_seconds:g} s; "
                 f"it last waited for {self._waiting_for}"
@@ -189,6 +194,10 @@ class FencedProducer:
         )
         await self._ask(_GROUP, group_id, request)
 
+    def _missing(self, transaction: Transaction) -> list[str]:
+        """Return the topics that the broker does not know, though it was asked for them."""
+        return sorted({topic for topic, _ in transaction.outputs} - self._client.cluster.topics())
+
     # -- Records -----------------------------------------------------------------------------
 
     async def _write(self, outputs: Mapping[TopicPartition, Sequence[Output]]) -> None:
@@ -206,6 +215,7 @@ class FencedProducer:
             batches = batches_of(writer, records, sequences[place])
             sequences[place] = sequence_after(sequences[place], batches)
             unsent[place] = batches
+        await self._look_up({place.topic for place in outputs})
         if added is not None:
             await added
         self._failpoint.reach("after_produce")
@@ -257,6 +267,13 @@ class FencedProducer:
         codes: Mapping[TopicPartition, int] = answer.codes
         return codes
 
+    async def _look_up(self, topics: set[str]) -> None:
+        """Let the client know where topics are that were not written to before."""
+        new = [self._client.add_topic(topic) for topic in sorted(topics - self._topics)]
+        self._topics |= topics
+        for known in new:
+            await known
+
     async def _leader(self, place: TopicPartition) -> int:
         """Return the node to send a partition's records to, when there is one."""
         while True:
@@ -264,10 +281,8 @@ class FencedProducer:
             if node is not None and node >= 0:
                 return node
             self._waiting_for = f"a leader of {place.topic}/{place.partition}"
-            self._client.add_topic(place.topic)
+            await asyncio.sleep(_AWAY_SECONDS)
             await self._client.force_metadata_update()
-            if self._client.cluster.leader_for_partition(place) is None:
-                await asyncio.sleep(_AWAY_SECONDS)
 
     # -- Coordinators ------------------------------------------------------------------------
 
