@@ -12,7 +12,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run broker test check fmt bench crash simulate fanout kill schemas install kafka lock clean
+.PHONY: help demo run broker test check fmt bench crash faults simulate fanout kill schemas install kafka lock clean
 
 help: ## Show this help
 	@echo "Journey orchestrator. Needs Python 3.11+ and make; brings its own Kafka. Targets:"
@@ -22,7 +22,7 @@ help: ## Show this help
 demo: $(VENV)/.runtime ## Play a day in the life of a small shop, with a worker killed in the middle
 	@$(BIN)/orchestrator demo $(ARGS)
 
-run: $(VENV)/.runtime ## Keep Kafka, topics and workers up until Ctrl-C
+run: $(VENV)/.runtime ## Keep Kafka, topics, workers and the API up until Ctrl-C
 	@$(BIN)/orchestrator run $(ARGS)
 
 broker: $(VENV)/.runtime ## Run only the embedded Kafka until Ctrl-C
@@ -52,6 +52,9 @@ crash: $(VENV)/.development kafka ## Kill workers and the broker under load, the
 
 simulate: $(VENV)/.development ## Crash a simulated cluster thousands of times: SEED=7 plays one history again
 	@$(BIN)/python -m bench.simulation $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+faults: $(VENV)/.development kafka ## Play every fault that one machine allows, row by row, and write docs/faults.md
+	$(BIN)/python -m bench.faults $(ARGS)
 
 fanout: $(VENV)/.development kafka ## Measure order confirmations beside a fan-out of 200,000 promotions
 	$(BIN)/python -m bench.senders fanout $(ARGS)

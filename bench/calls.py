@@ -2,7 +2,8 @@
 
 A process of its own, with connections that stay open. It reads answers only as far as status and
 length, so that it costs a fraction of what it measures. A call waits from the instant at which it
-was meant to be sent.
+was meant to be sent. One that is not answered in the end is counted as such, with the time it has
+waited: an API that cannot keep up gives a row too.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ import asyncio
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import uvloop
-from hdrh.histogram import HdrHistogram
 
 from bench.events import customer_id
-from bench.reader import HIGHEST_US
+from bench.reader import drift_ms, histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# How long calls under way are waited for, after the last one was meant to be sent.
 CALL_SECONDS_MAX: Final = 30.0
+# How much the median wait may grow from the first to the last quarter of a run.
+DRIFT_MS_MAX: Final = 25.0
 OFFER: Final = "birthday_socks"
 _LENGTH: Final = b"content-length: "
 
@@ -86,37 +89,73 @@ def load(calls: Calls) -> dict[str, Any]:
     return uvloop.run(_load(calls))
 
 
+@dataclass(slots=True)
+class _Heard:
+    """What became of the calls: statuses, and the instants meant and answered in nanoseconds."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    samples: list[tuple[int, int]] = field(default_factory=list)
+
+    def note(self, status: str, meant: float) -> None:
+        self.statuses[status] += 1
+        self.samples.append((round(meant * 1e9), time.monotonic_ns()))
+
+
 async def _load(calls: Calls) -> dict[str, Any]:
     caller = Caller(calls.port, calls.token)
     await caller.connect(calls.connections)
-    waits, statuses = HdrHistogram(1, HIGHEST_US, 3), Counter[int]()
+    heard = _Heard()
     start = time.monotonic() + 0.2
     measured_from = start + calls.warm_up_seconds
     late = 0.0
 
     async def one(at: float, path: str, body: Any) -> None:
-        status, _ = await caller.call("GET" if body is None else "POST", path, body)
-        if at >= measured_from:
-            statuses[status] += 1
-            waits.record_value(min(HIGHEST_US, max(1, round((time.monotonic() - at) * 1e6))))
+        status = "unanswered"
+        try:
+            answered, _ = await caller.call("GET" if body is None else "POST", path, body)
+            status = str(answered)
+        except (OSError, EOFError):
+            pass  # The connection is gone, and this call with it.
+        finally:
+            if at >= measured_from:
+                heard.note(status, at)
 
-    async with asyncio.timeout(calls.warm_up_seconds + calls.seconds + CALL_SECONDS_MAX):
-        async with asyncio.TaskGroup() as group:
-            for at, path, body in _planned(calls, start):
-                ahead = at - time.monotonic()
-                if ahead > 0:
-                    await asyncio.sleep(ahead)
-                late = max(late, time.monotonic() - at)
-                group.create_task(one(at, path, body))
+    under_way: set[asyncio.Task[None]] = set()
+    for at, path, body in _planned(calls, start):
+        ahead = at - time.monotonic()
+        if ahead > 0:
+            await asyncio.sleep(ahead)
+        late = max(late, time.monotonic() - at)
+        task = asyncio.create_task(one(at, path, body))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+    if under_way:
+        _, left = await asyncio.wait(under_way, timeout=CALL_SECONDS_MAX)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
     caller.close()
+    return _row(calls, heard, late, time.monotonic() - measured_from)
+
+
+def _row(calls: Calls, heard: _Heard, late: float, seconds: float) -> dict[str, Any]:
+    answered = heard.statuses.total() - heard.statuses["unanswered"]
     return {
         "rate": calls.rate,
         "seconds": calls.seconds,
-        "calls": sum(statuses.values()),
-        "statuses": {str(status): count for status, count in sorted(statuses.items())},
+        "calls": heard.statuses.total(),
+        "statuses": {status: count for status, count in sorted(heard.statuses.items()) if count},
+        # What came out; a queue that has grown is answered after the last call.
+        "answered_a_second": round(answered / max(seconds, calls.seconds), 1),
+        "drift_ms": round(drift_ms(heard.samples), 1),
         "late_max_ms": round(late * 1_000, 1),
-        "histogram_us": waits.encode().decode(),
+        "histogram_us": histogram(heard.samples).encode().decode(),
     }
+
+
+def held(row: dict[str, Any]) -> bool:
+    """Whether all calls were answered with 200, and no queue has grown."""
+    return set(row["statuses"]) == {"200"} and row["drift_ms"] <= DRIFT_MS_MAX
 
 
 def _planned(calls: Calls, start: float) -> Iterable[tuple[float, str, Any]]:

@@ -8,67 +8,30 @@ time of the table. `python -m bench.schedule` writes bench/results/schedule.md.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import click
 import orjson
-from confluent_kafka import Producer
 
 from bench.events import Workload, population
-from bench.load import producer_config
 from bench.report import RESULTS
-from bench.systems import Deployment, await_ready, running
-from bench.topics import end_offsets, read_topic
-from orchestrator.broker import EmbeddedBroker
+from bench.shop import LETTERS, announce, await_last_letter, fill, letters_on_topic, small_shop
+from bench.systems import Deployment, running
+from bench.topics import read_topic
 
-LETTERS: Final = "commands.email.promotional"
 # Shares of the letters that stand on the topic when the worker dies.
 DEATHS: Final = (0.2, 0.55)
 ROUND_SECONDS_MAX: Final = 1_200.0
 _FILES: Final = {
-    "shop.yaml": "zone: UTC\n",
     "channels.yaml": "email: {kind: message, needs_consent: false, partitions: 8}\n",
-    # What tells that a worker is ready, and what live customers get.
-    "post_purchase.yaml": """\
-name: post_purchase
-version: 1
-owner: crm@shop.example
-kind: transactional
-stage: service
-entry: {on: purchase, key: event.data.order_id}
-steps:
-  - id: thank_you
-    send: {channel: email, template: thank_you}
-""",
 }
-_NEWSLETTER: Final = """\
-name: newsletter
-version: 1
-owner: editors@shop.example
-kind: promotional
-stage: awareness
-entry:
-  schedule: {cron: "%d %d * * *", rate: %d}
-exits:
-  - on: purchase
-steps:
-  - id: letter
-    send: {channel: email, template: letter}
-"""
 
 
 def _client(deployment: Deployment) -> dict[str, str]:
     return {"bootstrap.servers": deployment.bootstrap_servers}
-
-
-def _on_topic(deployment: Deployment) -> int:
-    return end_offsets(_client(deployment), deployment.prefix + LETTERS)
 
 
 def letters(deployment: Deployment) -> Counter[tuple[str, str]]:
@@ -80,24 +43,12 @@ def letters(deployment: Deployment) -> Counter[tuple[str, str]]:
     )
 
 
-def fill(deployment: Deployment, customers: int) -> None:
-    """Bring the customers into state with one worker."""
-    producer = Producer(producer_config(deployment.bootstrap_servers) | {"linger.ms": 20})
-    for key, value in population(Workload(customers=customers)):
-        producer.produce(deployment.input_topic, key=key, value=value)
-        producer.poll(0)
-    if producer.flush(120):
-        raise RuntimeError("the broker did not take the population")
-    with running("ours", deployment, RESULTS / "logs/schedule-fill.log") as system:
-        await_ready(system, deployment, seconds_max=1_800)
-
-
 def go_round(deployment: Deployment, customers: int) -> float:
     """Let the round go through everybody, with its deaths; return its seconds."""
     started = time.monotonic()
     for number, share in enumerate((*DEATHS, 1.0)):
         with running("ours", deployment, RESULTS / f"logs/schedule-{number}.log") as system:
-            while (stands := _on_topic(deployment)) < share * customers:
+            while (stands := letters_on_topic(deployment)) < share * customers:
                 if time.monotonic() > started + ROUND_SECONDS_MAX or not system.alive():
                     raise RuntimeError(f"the round stands still at {stands}:\n{system.tail()}")
                 click.echo(f"  about {stands:,} of {customers:,} letters\r", nl=False)
@@ -106,18 +57,8 @@ def go_round(deployment: Deployment, customers: int) -> float:
                 system.process.kill()
                 click.echo(f"  killed with -9 at about {stands:,} of {customers:,} letters")
                 continue
-            _await_end(deployment)
+            await_last_letter(deployment)
     return time.monotonic() - started
-
-
-def _await_end(deployment: Deployment) -> None:
-    """Wait until nothing comes any more: markers make the count of offsets run ahead."""
-    before, still = -1, 0
-    while still < 10:
-        stands = _on_topic(deployment)
-        still = still + 1 if stands == before else 0
-        before = stands
-        time.sleep(0.5)
 
 
 @click.command()
@@ -125,20 +66,9 @@ def _await_end(deployment: Deployment) -> None:
 @click.option("--rate", default=3_000, show_default=True, help="Visits a second, as declared.")
 def main(customers: int, rate: int) -> None:
     """Run it, judge it, and write the result."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-")))
-        broker = stack.enter_context(EmbeddedBroker(folder / "kafka"))
-        journeys = folder / "journeys"
-        journeys.mkdir()
-        for name, text in _FILES.items():
-            (journeys / name).write_text(text, "utf-8")
-        deployment = Deployment(broker.bootstrap_servers, "schedule-", journeys=journeys)
-        deployment.create_topics()
-        click.echo(f"bringing {customers:,} customers into state")
+    with small_shop("schedule-", _FILES) as deployment:
         fill(deployment, customers)
-        at = datetime.now(UTC) + timedelta(minutes=2)
-        text = _NEWSLETTER % (at.minute, at.hour, rate)
-        (journeys / "newsletter.yaml").write_text(text, "utf-8")
+        announce(deployment, datetime.now(UTC) + timedelta(minutes=2), rate)
         deployment.create_topics()
         seconds = go_round(deployment, customers)
         counted = letters(deployment)

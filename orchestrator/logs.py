@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TextIO
 
 import orjson
 import structlog
@@ -31,6 +32,10 @@ _CHATTY = (
     *("aiohttp", "aiosmtplib", "uvicorn"),
 )
 
+# A client of a broker that is away says so hundreds of times a second, for hours.
+_AGAIN_SECONDS: Final = 1.0
+_REMEMBERED_MAX: Final = 500
+
 
 def configure(*, level: str = "info", style: str = "auto") -> None:
     """Send every record to stderr, at `level` and above; `style` is auto, json or human."""
@@ -48,13 +53,15 @@ def configure(*, level: str = "info", style: str = "auto") -> None:
             structlog.stdlib.filter_by_level,
             structlog.stdlib.PositionalArgumentsFormatter(),
             *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            *_renderers(human=human),
         ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=_Lines(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    _Line.stream = sys.stderr
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Seldom())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -71,6 +78,54 @@ def configure(*, level: str = "info", style: str = "auto") -> None:
     floor = logging.INFO if level == "debug" else logging.WARNING
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(floor, root.level))
+
+
+class _Line:
+    """A logger whose lines are finished: making a record of each would cost as much again.
+
+    It stands for a logger of the standard library, whose name and level count.
+    """
+
+    stream: ClassVar[TextIO] = sys.stderr
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.name = logger.name
+        self.disabled = logger.disabled
+        self.getEffectiveLevel = logger.getEffectiveLevel
+
+    def info(self, line: str, **_: Any) -> None:
+        """Write a line at once; other threads write whole lines too."""
+        self.stream.write(f"{line}\n")
+        self.stream.flush()
+
+    debug = warning = error = critical = exception = info
+
+
+class _Lines(structlog.stdlib.LoggerFactory):
+    """Makes our own loggers."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Return the logger of a module."""
+        return _Line(super().__call__(*args))
+
+
+class _Seldom(logging.Filter):
+    """Lets a library say the same words once a second; ours are always let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] not in _CHATTY:
+            return True
+        words, now = (record.name, record.getMessage()), time.monotonic()
+        if now - self._said.get(words, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+            return False
+        if len(self._said) >= _REMEMBERED_MAX:
+            self._said.clear()
+        self._said[words] = now
+        return True
 
 
 def _renderers(*, human: bool) -> list[Processor]:

@@ -28,7 +28,12 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Setting
 from orchestrator.errors import UsageError
 
 ENVIRONMENT_PREFIX = "ORCHESTRATOR_"
-SECRETS = frozenset({"sasl_password", "ssl_key_password", "api_tokens", "schema_registry_password"})
+SECRETS = frozenset(
+    {
+        *("sasl_password", "ssl_key_password", "schema_registry_password"),
+        *("api_tokens", "api_session_secret"),
+    }
+)
 
 _TOPIC_NAME = r"[a-zA-Z0-9._-]{1,200}"
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:,/]+):([0-9]{1,5})")
@@ -242,8 +247,8 @@ class WorkerSettings(BaseModel):
     )
     # A purchase waits for the transaction in flight, so few; but a visit cost worker and broker
     # together 602 us of a core in transactions of 40, 414 us of 100, 339 us of 2,000.
-    group_visits_max: int = _whole(
-        64, "customers that journeys visit in one transaction", low=1, high=100_000
+    group_timed_max: int = _whole(
+        64, "due waits and visits of journeys in one transaction", low=1, high=100_000
     )
     group_decide_seconds: float = _seconds(
         0.05, "time to decide for one transaction", low=0.001, high=10
@@ -301,6 +306,14 @@ class ApiSettings(BaseModel):
     api_tokens_file: Path | None = _setting(
         None, "file with a line for each token", allowed="a readable file"
     )
+    api_session_secret: SecretStr | None = _setting(
+        None,
+        "seals who is signed in at the screen; the same for all copies, else each has its own",
+        allowed="the environment variable, or a file named by api_session_secret_file",
+    )
+    api_session_secret_file: Path | None = _setting(
+        None, "file that holds it; further lines still open", allowed="a readable file"
+    )
     api_metrics_port: int = _whole(9465, "port of its /metrics; 0 is off", low=0, high=65535)
     api_requests_per_second: float = _setting(
         200.0,
@@ -319,12 +332,10 @@ class ApiSettings(BaseModel):
         1_000, "entries of a customer's timeline", low=10, high=100_000
     )
 
-    @field_validator("api_tokens_file")
+    @field_validator("api_tokens_file", "api_session_secret_file")
     @classmethod
-    def _tokens_readable(cls, value: Path | None) -> Path | None:
-        if value is not None and not (value.is_file() and os.access(value, os.R_OK)):
-            raise ValueError(f"{value} cannot be read")
-        return value
+    def _secrets_readable(cls, value: Path | None) -> Path | None:
+        return _readable_file(value)
 
 
 class LogSettings(BaseModel):

@@ -122,8 +122,15 @@ class Watcher:
                 self._waiting[key] = entry["wake_at_ms"]
             elif entry["kind"] == "held":
                 self._waiting[key] = entry["until_ms"]
-            elif entry["kind"] == "ended":
+            elif entry["kind"] in {"ended", "handed_over"}:
                 self._waiting.pop(key, None)
+            elif entry["kind"] == "taken_over" and entry["wake_at_ms"] is not None:
+                self._waiting[key] = entry["wake_at_ms"]
+            elif entry["kind"] == "customer_erased":
+                # Their ends are told without the keys of carts and orders.
+                gone = [one for one in self._waiting if one[0] == line["customer"]]
+                for one in gone:
+                    del self._waiting[one]
 
 
 @dataclass(slots=True)

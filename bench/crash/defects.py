@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.crash.guard_defects import GUARD_DEFECTS
+from bench.crash.identity_defects import IDENTITY_DEFECTS
 from bench.crash.plan import Size
 
 if TYPE_CHECKING:
@@ -316,6 +317,9 @@ def _early_waits() -> None:
 PAUSED: Final = Size(events=5_000, customers=500, rate=40, pauses=())
 """For what needs pauses that last longer than anybody takes to hear of them."""
 
+KIN: Final = Size(events=3_000, customers=150, rate=100, pauses=(), kin=0.5)
+"""For what goes wrong between two ids, or after an erasure."""
+
 
 def _planted(plant: Callable[[Any], None]) -> Callable[[], None]:
     return lambda: plant(_put)
@@ -345,6 +349,7 @@ DEFECTS: Final[Mapping[str, Defect]] = {
     "sequence-not-stored": Defect(_sequence_not_stored),
     "early-waits": Defect(_early_waits),
     **{name: Defect(_planted(plant), PAUSED) for name, (plant, _) in GUARD_DEFECTS.items()},
+    **{name: Defect(_planted(plant), KIN) for name, (plant, _) in IDENTITY_DEFECTS.items()},
 }
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.crash.furnish import ZONE
+from bench.crash.ids import acting, phone_of, tell_of_kin
 from bench.crash.judge.history import home_of, murmur2
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class Size:
     pause_seconds: float = 14.0
     pauses: tuple[float, ...] = (0.3, 0.65)
     """Where the load stands still, as parts of its length: waits come due without traffic."""
+    kin: float = 0.12
+    """The part of the stories of people with several ids that tells of these; a tenth of it is the
+    part of everybody's stories that ends with an erasure."""
 
     @property
     def seconds(self) -> float:
@@ -165,8 +169,10 @@ def tell(seed: int, size: Size, start_ms: int, partitions: int) -> list[Planned]
         # A few customers are far busier than the others.
         busy = teller.random.random() < 0.1
         number = teller.random.randrange(max(1, size.customers // 50) if busy else size.customers)
-        story = teller.random.choices(STORIES, STORY_WEIGHTS)[0]
-        story(teller, teller.random.randrange(story_ms), f"c-{number:05d}")
+        at_ms = teller.random.randrange(story_ms)
+        if not tell_of_kin(teller, at_ms, number):
+            story = teller.random.choices(STORIES, STORY_WEIGHTS)[0]
+            story(teller, at_ms, acting(teller, number))
     _spoil(teller)
     return sorted(teller.told, key=lambda planned: planned.at_ms)
 
@@ -256,7 +262,7 @@ def _signed_up(teller: Teller, at_ms: int, customer: str) -> None:
         "loyal": teller.random.random() < 0.4,
     }
     if teller.random.random() < 0.7:
-        attributes["phone"] = "+34600000000"
+        attributes["phone"] = phone_of(customer)
     if teller.random.random() < 0.6:
         attributes["push_token"] = f"token-{customer}"
     if teller.random.random() < 0.3:

@@ -8,13 +8,11 @@ measured begins when a purchase was meant to be sent.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import click
 import orjson
@@ -24,11 +22,10 @@ from bench.load import Load, LoadReport, generate
 from bench.measure import DRAIN_SECONDS, SPAWN, collector
 from bench.reader import JOURNEY, Collected, Sample, histogram, percentiles
 from bench.report import RESULTS, described, environment
-from bench.schedule import LETTERS, fill
 from bench.senders.provider import Call, Provider, provider
+from bench.shop import LETTERS, announce, await_last_letter, fill, small_shop
 from bench.systems import SENDER, Deployment, await_ready, running
-from bench.topics import end_offsets, read_topic
-from orchestrator.broker import EmbeddedBroker
+from bench.topics import read_topic
 
 PROVIDER_PER_SECOND = 50.0
 ANSWER_SECONDS = 0.05
@@ -36,39 +33,11 @@ IN_FLIGHT = 16
 WARM_UP_SECONDS = 20.0
 RATIO_MAX = 2.0
 SAMPLES_MIN = 1_000
-ENROLL_SECONDS_MAX = 1_800.0
 # Whoever is not called by then is missing.
 CALLS_SECONDS_MAX = 60.0
-STILL_LOOKS = 8
-_FILES = {
-    "shop.yaml": "zone: UTC\n",
-    "channels.yaml": "email: {kind: message, partitions: 8}\n",
-    "post_purchase.yaml": """\
-name: post_purchase
-version: 1
-owner: crm@shop.example
-kind: transactional
-stage: service
-entry: {on: purchase, key: event.data.order_id}
-steps:
-  - id: thank_you
-    send: {channel: email, template: thank_you}
-""",
-}
+_FILES = {"channels.yaml": "email: {kind: message, partitions: 8}\n"}
 # It does not end with its letter: who buys is still inside, so a purchase has to recall and fence.
-_NEWSLETTER = """\
-name: newsletter
-version: 1
-owner: editors@shop.example
-kind: promotional
-stage: awareness
-entry:
-  schedule: {cron: "%d %d * * *", rate: %d}
-exits:
-  - on: purchase
-steps:
-  - id: letter
-    send: {channel: email, template: letter}
+_MORE_STEPS = """\
   - id: later
     wait: 2d
   - id: reminder
@@ -160,19 +129,10 @@ def fanout(*, quick: bool, rate: int | None) -> None:
 def run(plan: Plan) -> Seen:
     """Bring customers into state, then let purchases meet the time table."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-")))
-        broker = stack.enter_context(EmbeddedBroker(folder / "kafka"))
-        journeys = folder / "journeys"
-        journeys.mkdir()
-        for name, text in _FILES.items():
-            (journeys / name).write_text(text, "utf-8")
-        deployment = Deployment(broker.bootstrap_servers, "fanout-", journeys=journeys, mode="live")
-        deployment.create_topics()
-        click.echo(f"bringing {plan.customers:,} customers into state")
+        deployment = stack.enter_context(small_shop("fanout-", _FILES, mode="live"))
         fill(deployment, plan.customers)
         at = _next_minute(plan.start_seconds + WARM_UP_SECONDS + plan.alone_seconds)
-        text = _NEWSLETTER % (at.minute, at.hour, plan.visits_per_second)
-        (journeys / "newsletter.yaml").write_text(text, "utf-8")
+        announce(deployment, at, plan.visits_per_second, _MORE_STEPS)
         return _together(stack, plan, deployment, at)
 
 
@@ -217,27 +177,13 @@ def _together(stack: ExitStack, plan: Plan, deployment: Deployment, at: datetime
         if not process.alive():
             raise RuntimeError(f"{process.name} has ended:\n{process.tail()}")
     calls, refused = _calls(takes, report.purchases + deployment.partitions)
-    client = {"bootstrap.servers": deployment.bootstrap_servers}
-    topic = deployment.prefix + LETTERS
-    _await_end(client, topic)
-    addressed, last = _letters(client, topic)
+    await_last_letter(deployment)
+    addressed, last = _letters(deployment)
     bought = {call.customer for call in calls if call.journey == JOURNEY}
     everybody = {customer_id(number) for number in range(plan.customers)}
     left_out = len(everybody - addressed - bought)
     ended_ns = _monotonic_ns(last)
     return Seen(report, collected, calls, refused, len(addressed), left_out, began_ns, ended_ns)
-
-
-def _await_end(client: dict[str, str], topic: str) -> None:
-    """Wait until no more letters come."""
-    deadline, before, still = time.monotonic() + ENROLL_SECONDS_MAX, -1, 0
-    while still < STILL_LOOKS:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"letters still come after {ENROLL_SECONDS_MAX:g} s")
-        stands = end_offsets(client, topic)
-        still = still + 1 if stands == before else 0
-        before = stands
-        time.sleep(0.5)
 
 
 def _calls(takes: Provider, confirmations: int) -> tuple[list[Call], int]:
@@ -255,10 +201,11 @@ def _monotonic_ns(at: datetime) -> int:
     return time.monotonic_ns() + int(at.timestamp() * 1e9) - time.time_ns()
 
 
-def _letters(client: dict[str, str], topic: str) -> tuple[set[str], datetime]:
+def _letters(deployment: Deployment) -> tuple[set[str], datetime]:
     """Return who has a letter, and when the last one was decided."""
+    client = {"bootstrap.servers": deployment.bootstrap_servers}
     addressed, last = set(), ""
-    for key, value, _ in read_topic(client, topic):
+    for key, value, _ in read_topic(client, deployment.prefix + LETTERS):
         command = orjson.loads(value or b"{}")
         if command.get("type") == "message.send":
             addressed.add(key.decode())

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +27,9 @@ from bench.load import producer_config
 from bench.reader import consumer_config
 from bench.report import RESULTS, described, environment
 from bench.senders.provider import Call, Provider, provider
+from bench.shop import small_shop
 from bench.systems import ROOT, SENDER, Deployment, Running, await_ready, running
 from bench.topics import decoded, read_topic
-from orchestrator.broker import EmbeddedBroker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +60,6 @@ steps:
     send: {channel: %(channel)s, template: %(name)s%(offer)s}
 """
 _FILES = {
-    "shop.yaml": "zone: UTC\n",
     "channels.yaml": (
         "email: {kind: message, needs_consent: false}\nsms: {kind: message, needs_consent: false}\n"
     ),
@@ -73,17 +70,6 @@ tents10:
   gives: {percent_off: 10}
   valid_for: 30d
   channels: [email]
-""",
-    "post_purchase.yaml": """\
-name: post_purchase
-version: 1
-owner: crm@shop.example
-kind: transactional
-stage: service
-entry: {on: purchase, key: event.data.order_id}
-steps:
-  - id: thank_you
-    send: {channel: email, template: thank_you}
 """,
     "tents.yaml": _JOURNEY % {"name": "tents", "channel": "email", "offer": ", offer: tents10"},
     "boots.yaml": _JOURNEY % {"name": "boots", "channel": "email", "offer": ""},
@@ -159,14 +145,7 @@ def kill(*, quick: bool, rounds: int) -> None:
 def run(rounds: int) -> Seen:
     """Let promotions flow, and kill and resume each scope so many times."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-")))
-        broker = stack.enter_context(EmbeddedBroker(folder / "kafka"))
-        journeys = folder / "journeys"
-        journeys.mkdir()
-        for name, text in _FILES.items():
-            (journeys / name).write_text(text, "utf-8")
-        deployment = Deployment(broker.bootstrap_servers, "kill-", journeys=journeys, mode="live")
-        deployment.create_topics()
+        deployment = stack.enter_context(small_shop("kill-", _FILES, mode="live"))
         logs = RESULTS / "logs"
         worker = stack.enter_context(running("ours", deployment, logs / "kill-worker.log"))
         await_ready(worker, deployment)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from bench.simulation.kafka import Log
     from orchestrator.protocol.commit.transaction import Transaction
 
-# Of the seven inputs of a transaction.
-VISITS_MAX: Final = 3
-BOUNDS: Final = GroupBounds(7, 50_000, VISITS_MAX)
+# Due waits and visits, of the seven inputs of a transaction.
+TIMED_MAX: Final = 3
+BOUNDS: Final = GroupBounds(7, 50_000, TIMED_MAX)
 # Two in turn, as the runtime has it: while one's markers are written the other may begin.
 PRODUCERS: Final = 2
 # A word on a pause is taken over between two groups, and not later than this.
@@ -114,7 +114,7 @@ class Worker:
             return False  # First that group goes, and a word is heard.
         if machine.queued_records:
             return True
-        # Visits have a bound of their own; what is due beyond it waits for the next transaction.
+        # Waits and visits have a bound of their own; what is due beyond it waits for the next one.
         asked_already = self.idle == (self.broker.now_ms, self.commits)
         return not asked_already and machine.next_due_in_ms(self.clocks()[1]) == 0
 
@@ -219,6 +219,9 @@ class Worker:
 
     def begin(self, transaction: Transaction) -> None:
         """Lay out the requests that commit a transaction, in the order of the runtime."""
+        stats = transaction.stats
+        timed = len(stats.lateness_seconds) + sum(stats.visits.values())
+        assert timed <= TIMED_MAX, "a purchase would wait for this transaction"
         self.transaction = transaction
         writer, epoch = self.writers[self.turn], self.epochs[self.turn]
         self.turn = (self.turn + 1) % PRODUCERS

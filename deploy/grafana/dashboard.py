@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
@@ -329,6 +330,21 @@ TROUBLE = Row(
             ),
         ),
         Panel(
+            "Other teams' topics",
+            "Records of mapped topics that have not been sent home yet, and the age of the oldest.",
+            "short",
+            (
+                (
+                    "{{topic}} records",
+                    f"sum by (topic) (orchestrator_input_lag_records{{{PICKED}}})",
+                ),
+                (
+                    "{{topic}} seconds",
+                    f"max by (topic) (orchestrator_input_oldest_record_age_seconds{{{PICKED}}})",
+                ),
+            ),
+        ),
+        Panel(
             "Accounts with one address",
             "Known ids found to share an e-mail address or a phone number.",
             "short",
@@ -382,7 +398,20 @@ TROUBLE = Row(
         ),
     ),
 )
-ROWS = (PROMISE, LATENCY, BUSINESS, ENGINE, TROUBLE)
+API_FILE = Path(__file__).parent / "api.yaml"
+
+
+def read_row(path: Path) -> Row:
+    """Read a row that stands in a file of its own, with each query as legend and PromQL."""
+    found = yaml.safe_load(path.read_text("utf-8"))
+    panels = (
+        Panel(one["title"], one["says"], one["unit"], tuple(map(tuple, one["queries"])))
+        for one in found["panels"]
+    )
+    return Row(found["title"], found["across"], tuple(panels))
+
+
+ROWS = (PROMISE, LATENCY, BUSINESS, ENGINE, TROUBLE, read_row(API_FILE))
 
 
 def drawn(panel: Panel, number: int, width: int) -> stat.Panel | timeseries.Panel:

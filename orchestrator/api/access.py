@@ -7,7 +7,7 @@ read; a test walks all routes to see that none was made otherwise. FastAPI would
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import orjson
 from fastapi import APIRouter, Request, Security
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from starlette.responses import Response
+    from starlette.routing import BaseRoute
 
     from orchestrator.api.tokens import Caller, Scope
 
@@ -81,8 +82,8 @@ def read_json(body: bytes) -> Any:
 def by_hand(answer: Callable[[Request], Coroutine[Any, Any, Response]]) -> Callable[[Any], Any]:
     """Let a route that is asked a thousand times a second read its request itself.
 
-    What it decorates says what the route takes, for the document. The framework's own reading of
-    path and query costs more than the answer.
+    What it decorates says what the route takes, for the document. `direct` answers such a route
+    before the framework, whose own reading costs more than the answer.
     """
 
     def mark(endpoint: Any) -> Any:
@@ -90,6 +91,11 @@ def by_hand(answer: Callable[[Request], Coroutine[Any, Any, Response]]) -> Calla
         return endpoint
 
     return mark
+
+
+def is_by_hand(route: BaseRoute) -> TypeGuard[APIRoute]:
+    """Whether a route reads its request itself."""
+    return isinstance(route, APIRoute) and hasattr(route.endpoint, _BY_HAND)
 
 
 def scoped_router(scope: Scope, *, prefix: str = "/v1", tags: list[str]) -> APIRouter:

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from orchestrator import __version__
 from orchestrator.api import problems
 from orchestrator.api.access import RateLimit, scoped_router
+from orchestrator.api.direct import Direct
 from orchestrator.api.people.proposing import Proposals
 from orchestrator.api.problems import ProblemDetails
 from orchestrator.api.routes import (
@@ -47,11 +48,11 @@ if TYPE_CHECKING:
     SeeToTopics = Callable[[Settings, Mapping[str, Channel]], Awaitable[None]]
 
 _ROUTERS = (
-    *offers.routers,  # First, because routes are tried in their order and these must be fast.
     health.router,
     events.router,
     customers.router,
     journeys.router,
+    *offers.routers,
     *definitions.routers,
     *pauses.routers,
     *people.routers,
@@ -78,9 +79,12 @@ class Api:
     see_to_topics: SeeToTopics
     rates: RateLimit = field(init=False)
     proposals: Proposals = field(default_factory=Proposals)
-    sessions: Sessions = field(default_factory=Sessions)
+    sessions: Sessions = field(init=False)
 
     def __post_init__(self) -> None:
+        secret = self.settings.api_session_secret
+        text = "" if secret is None else secret.get_secret_value()
+        self.sessions = Sessions(self.tokens, text)
         self.rates = RateLimit(self.settings.api_requests_per_second)
 
 
@@ -96,6 +100,9 @@ def create_application(api: Api) -> FastAPI:
     application.state.api = api
     problems.install(application)
     application.add_middleware(
+        Direct, routes=[route for router in _ROUTERS for route in router.routes]
+    )
+    application.add_middleware(  # The last one is the outermost.
         Shield,
         telemetry=api.telemetry,
         body_bytes_max=api.settings.api_body_bytes_max,

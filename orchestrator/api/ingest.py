@@ -7,6 +7,7 @@ that of Kafka's default partitioner, so that the record is at home where it land
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -31,6 +32,7 @@ _log = structlog.get_logger()
 
 _REQUEST_BYTES_MAX: Final = 8 * 1024 * 1024
 _ANSWER_MS: Final = 5_000
+_STOP_SECONDS: Final = 5.0
 
 
 class Checked(NamedTuple):
@@ -76,9 +78,15 @@ class Ingest:
         self._producer = producer
 
     async def stop(self) -> None:
-        """Write what is under way, and disconnect."""
+        """Write what is under way, and disconnect.
+
+        What the broker does not take in time is given up: who sent it was told that it has not said
+        that it has it. The client itself would wait for a broker that is gone without an end.
+        """
         if self._producer is not None:
-            await self._producer.stop()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._producer.stop()
 
     def check(self, document: Any, *, now_ms: int | None = None) -> Checked:
         """Return the event of a CloudEvents object. Raises EventRejected naming the field."""

@@ -1,11 +1,13 @@
 """Every answer that is not what was asked for: RFC 9457 problem details, for people and programs.
 
 `type` is stable and for programs; `detail` says what was wrong, where, and what is allowed. Nothing
-of the request's data is quoted.
+of the request's data is quoted: an error ends in somebody's log or ticket. Fields are named, but a
+key that does not look like a field's name is data too.
 """
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +42,9 @@ _SLUGS: Final = {
     503: "unavailable",
     504: "no-answer",
 }
+# What names of fields, files and journeys look like; no mail address and no phone number does.
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,159}")
+_UNNAMED: Final = "(no name)"
 
 
 class FieldFault(BaseModel):
@@ -139,8 +144,7 @@ def _on_http(_request: Request, error: Exception) -> Response:
 def _on_validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = [
-        FieldFault(field=_path(one["loc"]), detail=_plain(str(one["msg"])))
-        for one in error.errors()
+        FieldFault(field=_path(one["loc"]), detail=_plain(_message(one))) for one in error.errors()
     ]
     named = ", ".join(dict.fromkeys(fault.field for fault in faults))
     return Problem(422, f"the request is not valid: {named}", errors=faults).response()
@@ -161,11 +165,27 @@ def failed(route: str, error: Exception) -> Problem:
     return Problem(500, "something of ours failed; it is in the log")
 
 
+def is_name(text: str) -> bool:
+    """Whether what a request gave can be a name, and no data of a person."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] != "union_tag_invalid":
+        return str(error["msg"])
+    # The library's own words quote what was given.
+    field = str(error["ctx"]["discriminator"]).strip("'")
+    return f"{field} is none of {error['ctx']['expected_tags']}"
+
+
 def _path(location: tuple[int | str, ...]) -> str:
     """Write where something is wrong as people do: `body.events[3].type`."""
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{part if is_name(part) else _UNNAMED}"
     return path.lstrip(".") or "body"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ from aiokafka.errors import KafkaError
 from orchestrator.api.application import Api, create_application
 from orchestrator.api.ingest import Ingest
 from orchestrator.api.model.read_model import ReadModel
+from orchestrator.api.screen.sessions import secret_lines
 from orchestrator.api.telemetry import Telemetry
 from orchestrator.api.tokens import Tokens
 from orchestrator.clients.security import check_connection, client_options
@@ -40,6 +42,8 @@ _log = structlog.get_logger()
 _IDLE_SECONDS: Final = 30
 _STOP_SECONDS: Final = 10
 _BACKLOG: Final = 512
+# Counting open tasks looks at all of them, so not at each scrape.
+_TASKS_SECONDS: Final = 15.0
 
 
 def run_api(settings: Settings, see_to_topics: SeeToTopics) -> None:
@@ -48,6 +52,8 @@ def run_api(settings: Settings, see_to_topics: SeeToTopics) -> None:
     Raises UsageError for settings, DependencyError for topics, WorkerGaveUp for a restart.
     """
     tokens = tokens_of(settings)
+    if settings.api_session_secret is not None:
+        secret_lines(settings.api_session_secret.get_secret_value())
     if not tokens:
         _log.warning("no token is configured: only /health answers")
     with (
@@ -83,6 +89,7 @@ async def _run(
     inputs = frozenset(topics.inputs)
     api = Api(settings, tokens, model, ingest, telemetry, inputs, see_to_topics)
     telemetry.ready.set_function(lambda: float(model.ready))
+    telemetry.watch(model.behind)
     metrics = None
     if settings.api_metrics_port:
         metrics = serve_metrics(
@@ -98,7 +105,7 @@ async def _run(
             await ingest.start()
         except KafkaError as error:
             raise DependencyError(f"the broker refuses: {error}") from error
-        await _serve(create_application(api), model, listener)
+        await _serve(create_application(api), model, telemetry, listener)
     finally:
         await ingest.stop()
         await model.stop()
@@ -106,7 +113,9 @@ async def _run(
             metrics.close()
 
 
-async def _serve(application: FastAPI, model: ReadModel, listener: socket.socket) -> None:
+async def _serve(
+    application: FastAPI, model: ReadModel, telemetry: Telemetry, listener: socket.socket
+) -> None:
     """Answer and feed until told to stop, or until the feed fails."""
     server = _Server(
         uvicorn.Config(
@@ -126,7 +135,7 @@ async def _serve(application: FastAPI, model: ReadModel, listener: socket.socket
         loop.add_signal_handler(number, server.stop)
     feeding = asyncio.create_task(model.run())
     feeding.add_done_callback(lambda _: server.stop())
-    telling = asyncio.create_task(_tell_when_ready(model))
+    telling = asyncio.create_task(_tell(model, telemetry))
     host, port = listener.getsockname()[:2]
     _log.info("listening", host=host, port=port)
     try:
@@ -152,10 +161,17 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _tell_when_ready(model: ReadModel) -> None:
+async def _tell(model: ReadModel, telemetry: Telemetry) -> None:
+    """Say once that it is ready, and from then on how many tasks wait."""
     while not model.ready:  # noqa: ASYNC110 - Two parts make it ready; neither has an event.
         await asyncio.sleep(0.05)
+    # Journeys, routes and types stay; the collector need not look at them again.
+    gc.collect()
+    gc.freeze()
     _log.info("ready", customers=model.customers())
+    while True:
+        telemetry.tasks(await asyncio.to_thread(model.queues))
+        await asyncio.sleep(_TASKS_SECONDS)
 
 
 def _gave_up(error: BaseException) -> WorkerGaveUp:

@@ -68,9 +68,17 @@ class Tokens:
                 raise UsageError(f"api_tokens: the name {name} stands there twice")
         return cls(found)
 
+    @staticmethod
+    def digest(token: str) -> bytes:
+        """Return what is kept of a token."""
+        return sha256(token.encode("utf-8", "surrogateescape")).digest()
+
     def find(self, token: str) -> Caller | None:
-        """Return who holds a token; it takes as long for a wrong one as for any other."""
-        digest = sha256(token.encode("utf-8", "surrogateescape")).digest()
+        """Return who holds a token."""
+        return self.holder(self.digest(token))
+
+    def holder(self, digest: bytes) -> Caller | None:
+        """Return who holds the token of a digest; a wrong one takes as long as any other."""
         found: Caller | None = None
         for known, caller in self._callers:
             if hmac.compare_digest(known, digest):

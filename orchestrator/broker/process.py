@@ -62,7 +62,9 @@ _PR_SET_PDEATHSIG = 1  # From linux/prctl.h.
 class EmbeddedBroker:
     """A broker with its data in one directory; without a directory, in a temporary one.
 
-    A context manager: it is up inside, and stopped after. It dies with this process.
+    `features` are levels of the cluster's features other than those of its release, as
+    `transaction.version`. A context manager: it is up inside, and stopped after. It dies with this
+    process.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class EmbeddedBroker:
         heap_mb: int = 512,
         listeners: Sequence[Listener] = (),
         properties: Mapping[str, str] | None = None,
+        features: Mapping[str, int] | None = None,
     ) -> None:
         self._temporary = data_dir is None
         self.data_dir = data_dir or Path(tempfile.mkdtemp(prefix="orchestrator-kafka-"))
         self._heap_mb = heap_mb
         self._listeners = tuple(listeners)
         self._properties = dict(properties or {})
+        self._features = dict(features or {})
         self._given_ports = {"PLAINTEXT": port, "CONTROLLER": 0}
         self._given_ports |= {listener.name: listener.port for listener in listeners}
         self._ports: dict[str, int] = {}
@@ -193,6 +197,8 @@ class EmbeddedBroker:
             # A cluster id must not begin with a hyphen, which the tool takes for an option.
             *("--cluster-id", identity.replace("-", "A")),
         ]
+        for name, level in self._features.items():
+            command += ["--feature", f"{name}={level}"]
         for listener in self._listeners:
             for user, password in listener.scram_users.items():
                 command += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]

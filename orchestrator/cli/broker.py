@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.broker import EmbeddedBroker
+from orchestrator.cli.options import with_broker
 from orchestrator.errors import DependencyError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import FrameType
 
 _POLL_SECONDS = 0.2
@@ -22,22 +23,7 @@ _POLL_SECONDS = 0.2
     epilog="Example: orchestrator broker --port 9092 --data-dir /var/tmp/kafka",
     short_help="Run the embedded Apache Kafka.",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=9092,
-    show_default=True,
-    envvar="ORCHESTRATOR_BROKER_PORT",
-    help="Port on the loopback address; 0 takes a free one. [ORCHESTRATOR_BROKER_PORT]",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="ORCHESTRATOR_BROKER_DATA_DIR",
-    metavar="DIR",
-    help="Where the data stays; without it, it goes with the broker."
-    " [ORCHESTRATOR_BROKER_DATA_DIR]",
-)
+@with_broker
 def broker(port: int, data_dir: Path | None) -> None:
     """Run a real Apache Kafka on this machine, without Java, Maven or Docker.
 

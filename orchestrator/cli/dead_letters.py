@@ -33,6 +33,7 @@ from aiokafka.errors import KafkaError, for_code
 from orchestrator.catalog.bundle import load_files
 from orchestrator.cli.options import with_settings
 from orchestrator.clients.definitions import Definitions
+from orchestrator.clients.records import install_lenient_records
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.errors import DependencyError, UsageError
 from orchestrator.protocol.codec import REASONS
@@ -327,6 +328,7 @@ async def _ends(settings: Settings, partitions: list[TopicPartition]) -> dict[To
 
 
 def _consumer(settings: Settings, isolation_level: str) -> AIOKafkaConsumer:
+    install_lenient_records()
     return AIOKafkaConsumer(
         **client_options(settings),
         group_id=None,

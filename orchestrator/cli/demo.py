@@ -25,6 +25,7 @@ from orchestrator import __version__
 from orchestrator.broker import EmbeddedBroker
 from orchestrator.catalog import load
 from orchestrator.cli.options import with_settings
+from orchestrator.cli.replay import Account, differences, made_again
 from orchestrator.demo.ana import PANELS
 from orchestrator.demo.day import Outcome, Plan, Shop, play
 from orchestrator.demo.judge.side_by_side import broken_promises, side_by_side
@@ -37,6 +38,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings
+from orchestrator.simulator.answers import from_the_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +49,9 @@ Examples:
   orchestrator demo --bootstrap-servers kafka-1:9092 --report /tmp/day.html
 
 \b
-Exit codes: 0 every purchase had its effect exactly once and no promise to customers was broken,
-1 otherwise, 2 wrong usage.
+Exit codes: 0 every purchase had its effect exactly once, no promise to customers was broken, and
+all that was sent or refused could be explained and came out the same again; 1 otherwise, 2 wrong
+usage.
 """
 # What workers said last, when something goes wrong.
 _LOG_LINES: Final = 15
@@ -141,15 +144,18 @@ def demo(
         log_path = report.with_suffix(".log")
         with log_path.open("w+", encoding="utf-8") as log:
             outcome = _play(shop, plan, console, log, plain=plain)
-        report.write_text(_report(outcome, shop, plan), encoding="utf-8")
+        console.print("Asking why, of everything sent and not sent, and deciding it all again …")
+        account = asyncio.run(made_again(shop.settings, ask=from_the_log))
+        report.write_text(_report(outcome, account, shop, plan), encoding="utf-8")
         _print_summary(console, outcome)
+        _print_account(console, account)
         console.print(f"\nReport: [bold]{report}[/]  Log of the workers: {log_path}\n")
         console.print("Try next:")
         for line in _next_commands(shop.settings, stays=stay or theirs):
             console.print(f"  {line}", soft_wrap=True, markup=False)
         if stay and not theirs:
             _stay(console)
-    return 0 if outcome.holds else 1
+    return 0 if outcome.holds and account.holds and account.tally.whole else 1
 
 
 @contextmanager
@@ -243,6 +249,17 @@ def _print_summary(console: Console, outcome: Outcome) -> None:
         console.print(f"[bold red]A promise is broken: {line}.[/]")
 
 
+def _print_account(console: Console, account: Account) -> None:
+    for line in differences(account):
+        console.print(line, markup=False, style="red")
+    whole = account.holds and account.tally.whole
+    tone, tally = "green" if whole else "bold red", account.tally
+    said = tally.sentence()
+    console.print(f"\n[{tone}]{said[:1].upper()}{said[1:]}.[/]", soft_wrap=True)
+    kinds = _counts(dict(tally.kinds.most_common()))
+    console.print(f"Refusals by kind: {kinds}.", soft_wrap=True)
+
+
 def _latencies(summary: Summary) -> dict[str, list[float]]:
     if not summary.pauses:
         return {"purchase→visible": summary.latencies_ms}
@@ -259,7 +276,7 @@ def _counts(counts: dict[str, int] | object) -> str:
     return ", ".join(f"{name} [bold]{count}[/]" for name, count in counts.items())
 
 
-def _report(outcome: Outcome, shop: Shop, plan: Plan) -> str:
+def _report(outcome: Outcome, account: Account, shop: Shop, plan: Plan) -> str:
     screens = outcome.screens
     purchase_at = screens.purchase_at or 0.0
     now = datetime.now(UTC)
@@ -270,6 +287,7 @@ def _report(outcome: Outcome, shop: Shop, plan: Plan) -> str:
             panels={channel: screens.panel(channel) for channel in PANELS},
             purchase_at=purchase_at,
             explanation=outcome.explanation,
+            account=account.tally.sentence(),
             why=why_not_sent(screens.entries, outcome.explanation, purchase_at),
             subtitle=(
                 f"{plan.customers} customers and Ana, {plan.workers} workers, "

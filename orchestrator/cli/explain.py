@@ -17,25 +17,23 @@ from rich.console import Console, Group
 from rich.padding import Padding
 from rich.text import Text
 
-from orchestrator.cli.options import with_settings
+from orchestrator.cli.options import check_customer, with_settings
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.demo.stage import partitions_of, read_to_end
-from orchestrator.errors import UsageError
 from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.topics import Topics
 from orchestrator.settings import ConnectionSettings, Settings, TopicSettings
 from orchestrator.timeline.explanation import (
     Explanation,
-    LogRecord,
     Mark,
     Message,
     Moment,
     as_json,
-    read_record,
 )
 from orchestrator.timeline.explanation import (
     explain as tell,
 )
+from orchestrator.timeline.record import LogRecord, read_record
 from orchestrator.timeline.sentences import channel_noun
 
 if TYPE_CHECKING:
@@ -51,7 +49,6 @@ Examples:
 \b
 Exit codes: 0 the customer is known, 1 nothing is known of this id, 2 wrong usage or settings.
 """
-_ID_BYTES_MAX: Final = 256
 # How far back the other partitions are asked for a similar id: it is a hint, not an answer.
 _HINT_RECORDS: Final = 2_000
 _SIGNS: Final = {
@@ -72,8 +69,7 @@ _SIGNS: Final = {
 @click.option("--json", "as_machine", is_flag=True, help="One JSON document for machines.")
 def explain(settings: Settings, *, customer: str, as_machine: bool) -> int:
     """Say what was sent to CUSTOMER and what was not, and why."""
-    if not 0 < len(customer.encode()) <= _ID_BYTES_MAX:
-        raise UsageError(f"CUSTOMER: allowed: an id of 1 to {_ID_BYTES_MAX} bytes")
+    check_customer(customer)
     explanation, similar = asyncio.run(_ask(settings, customer))
     if as_machine:
         click.echo(orjson.dumps(as_json(explanation), option=orjson.OPT_INDENT_2))

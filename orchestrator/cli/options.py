@@ -1,4 +1,4 @@
-"""Turns settings into options, so that no verb writes one twice.
+"""Turns settings into options, and has those of several verbs, so that none is written twice.
 
 A verb says which groups of `settings.py` it offers; it is called with one frozen `Settings`:
 
@@ -20,6 +20,8 @@ import click
 from pydantic import SecretStr
 
 from orchestrator import logs
+from orchestrator.errors import UsageError
+from orchestrator.protocol.codec import CUSTOMER_ID_BYTES_MAX
 from orchestrator.settings import (
     ENVIRONMENT_PREFIX,
     SECRETS,
@@ -72,6 +74,34 @@ def with_settings(*groups: type[BaseModel]) -> Callable[[Callable[..., Any]], Ca
         )(decorated)
 
     return decorate
+
+
+def with_broker(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the options of the embedded broker: `port` and `data_dir`."""
+    port = click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=9092,
+        show_default=True,
+        envvar=f"{ENVIRONMENT_PREFIX}BROKER_PORT",
+        help="Port of the embedded broker, on the loopback address; 0 takes a free one. "
+        f"[{ENVIRONMENT_PREFIX}BROKER_PORT]",
+    )
+    data_dir = click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar=f"{ENVIRONMENT_PREFIX}BROKER_DATA_DIR",
+        metavar="DIR",
+        help="Where the embedded broker's data stays; without it, it goes with the broker. "
+        f"[{ENVIRONMENT_PREFIX}BROKER_DATA_DIR]",
+    )
+    return port(data_dir(verb))
+
+
+def check_customer(customer: str) -> None:
+    """Raise UsageError for what can be nobody's id."""
+    if not 0 < len(customer.encode()) <= CUSTOMER_ID_BYTES_MAX:
+        raise UsageError(f"CUSTOMER: allowed: an id of 1 to {CUSTOMER_ID_BYTES_MAX} bytes")
 
 
 def _option(name: str, field: FieldInfo) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

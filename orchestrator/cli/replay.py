@@ -34,6 +34,7 @@ from orchestrator.protocol.outputs import (
 )
 from orchestrator.protocol.topics import Topics
 from orchestrator.settings import ConnectionSettings, JourneySettings, Settings, TopicSettings
+from orchestrator.simulator.answers import Answers, Ask, Tally, from_the_log
 from orchestrator.simulator.facts import Observer
 from orchestrator.simulator.replay import (
     RECORDED,
@@ -56,6 +57,7 @@ _EPILOG = """\b
 Examples:
   orchestrator replay
   orchestrator replay --customer ana
+  orchestrator replay --explained
 
 \b
 Exit codes: 0 every decision is the same again, 1 something differs or nothing could be compared,
@@ -91,7 +93,7 @@ class _Input:
 
 
 @dataclass(slots=True)
-class _Account:
+class Account:
     """What has been compared, over all partitions."""
 
     identical: int = 0
@@ -99,29 +101,56 @@ class _Account:
     skipped: Counter[str] = field(default_factory=Counter)
     mismatches: list[Mismatch] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def holds(self) -> bool:
+        """Whether something could be compared, and nothing differs."""
+        return bool(self.identical) and not self.mismatches
 
 
 @click.command(epilog=_EPILOG, short_help="Make recorded decisions again and compare them.")
 @with_settings(ConnectionSettings, TopicSettings, JourneySettings)
 @click.option("--customer", metavar="ID", help="Only this customer, step by step and with reasons.")
-def replay(settings: Settings, *, customer: str | None) -> int:
+@click.option(
+    "--explained",
+    is_flag=True,
+    help="Decide from what `explain` answers; count for what it has an answer.",
+)
+def replay(settings: Settings, *, customer: str | None, explained: bool) -> int:
     """Make every recorded decision again, with its recorded time and order, and compare.
 
-    The journey log and the commands have to be the same, byte for byte.
+    The journey log and the commands have to be the same, byte for byte. With --explained the
+    answers of `orchestrator explain` take the place of the journey log: every command on the topics
+    and every refusal must have one, and what it tells must be all that it takes to decide again.
     """
-    install_lenient_records()
-    account = asyncio.run(_replay(settings, customer))
+    account = asyncio.run(made_again(settings, customer, ask=from_the_log if explained else None))
     for line in account.story:
         click.echo(line)
-    for mismatch in account.mismatches[:_MISMATCHES_SHOWN_MAX]:
-        click.echo("\n".join(_told(mismatch)))
-    if (more := len(account.mismatches) - _MISMATCHES_SHOWN_MAX) > 0:
-        click.echo(f"and {more} more")
+    for line in differences(account):
+        click.echo(line)
     click.echo(_summary(account))
-    return 1 if account.mismatches or not account.identical else 0
+    if explained:
+        click.echo(account.tally.sentence())
+    return 0 if account.holds else 1
 
 
-async def _replay(settings: Settings, customer: str | None) -> _Account:
+def differences(account: Account) -> Iterable[str]:
+    """Return the lines that tell what differs, as far as anybody will read."""
+    for mismatch in account.mismatches[:_MISMATCHES_SHOWN_MAX]:
+        yield from _told(mismatch)
+    if (more := len(account.mismatches) - _MISMATCHES_SHOWN_MAX) > 0:
+        yield f"and {more} more"
+
+
+async def made_again(
+    settings: Settings, customer: str | None = None, *, ask: Ask | None = None
+) -> Account:
+    """Make the decisions of a deployment again, of one customer or of all.
+
+    With `ask`, from what `explain` answers, which `ask` returns as JSON for a customer.
+    """
+    install_lenient_records()
     folder = load(settings.journeys, settings.mode)
     await check_connection(settings)
     options = client_options(settings)
@@ -136,7 +165,7 @@ async def _replay(settings: Settings, customer: str | None) -> _Account:
     settled, trimmed = await _bounds(options, partitions)
     await asyncio.sleep(_MARKERS_SECONDS)
     rules = Rules(library.find, names, settings.event_bytes_max, trimmed)
-    deployment = _Deployment(options, rules, settled, customer)
+    deployment = _Deployment(options, rules, settled, customer, ask=ask)
     homes: Iterable[int] = range(names.partitions)
     if customer is not None:
         homes = (home_partition(customer.encode(), names.partitions),)
@@ -201,8 +230,11 @@ class _Deployment:
         rules: Rules,
         settled: dict[tuple[str, int], int],
         customer: str | None,
+        *,
+        ask: Ask | None,
     ) -> None:
-        self.account = _Account()
+        self.account = Account()
+        self._ask = ask
         self._options = options
         self._rules = rules
         self._settled = settled
@@ -219,27 +251,42 @@ class _Deployment:
         ]
         if log:
             await asyncio.sleep(_MARKERS_SECONDS)
-        commands = await self._commands(home)
+        merged = any(b'"kind":"absorbed"' in (record.value or b"") for record in log)
+        commands = await self._commands(home, everywhere=merged)
         account = self.account
         account.commands += sum(len(found) for found in commands.values())
         made = Replay(self._rules, home, commands)
         inputs: dict[TopicPartition, _Input] = {}
+        answers = None if self._ask is None else Answers(log, commands, self._ask)
         observer = Observer()
         for record in log:
-            step = made.redo(record, await self._cause(record, inputs))
+            told = record if answers is None else answers.account(record)
+            step = made.redo(told, await self._cause(record, inputs))
             account.mismatches += step.mismatches
+            if answers is not None:
+                account.mismatches += answers.judge(record, told, step)
             if self._customer is not None:
                 account.story += _story(record, step, observer)
         account.mismatches += made.leftover(self._settled)
+        if answers is not None:
+            unanswered = answers.leftover(self._settled)
+            if (log_partition.topic, home) not in self._rules.trimmed:
+                account.mismatches += unanswered
+            account.tally += answers.tally
         account.identical += made.identical
         account.skipped += made.skipped
 
-    async def _commands(self, home: int) -> dict[tuple[str, str], list[Recorded]]:
-        """Read the commands of the customers who are at home on a partition."""
+    async def _commands(
+        self, home: int, *, everywhere: bool
+    ) -> dict[tuple[str, str], list[Recorded]]:
+        """Read the commands of the customers who are at home on a partition.
+
+        What takes back a message of an absorbed id stands where that id was at home.
+        """
         names = self._rules.names
         begins: dict[TopicPartition, int | None] = {}
         for topic, count in names.command_partitions.items():
-            every = range(count) if count != names.partitions else (home,)
+            every = range(count) if everywhere or count != names.partitions else (home,)
             begins |= {TopicPartition(topic, partition): None for partition in every}
         found: dict[tuple[str, str], list[Recorded]] = {}
         async for received in read_to_end(self._options, begins):
@@ -323,7 +370,7 @@ def _apart(first: str, second: str) -> tuple[str, str]:
     return dots + shortened(first[begin:]), dots + shortened(second[begin:])
 
 
-def _summary(account: _Account) -> str:
+def _summary(account: Account) -> str:
     parts = [
         f"{account.identical} decisions are the same again",
         f"{account.commands} commands compared",

@@ -1,4 +1,4 @@
-"""`orchestrator run`: broker, topics and supervised workers, kept up until Ctrl-C."""
+"""`orchestrator run`: broker, topics, supervised workers and the API, kept up until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import signal
 import time
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,15 +14,24 @@ from orchestrator.broker import EmbeddedBroker
 from orchestrator.catalog import load
 from orchestrator.cli.demo import program
 from orchestrator.cli.mails import CHANNEL, showing_mails
-from orchestrator.cli.options import with_settings
-from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
+from orchestrator.cli.options import ALL_GROUPS, with_broker, with_settings
+from orchestrator.cli.serving.desk import Desk
+from orchestrator.demo.supervisor import (
+    Supervisor,
+    Worker,
+    WorkerState,
+    supervise_api,
+    supervise_workers,
+)
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.outputs import rfc3339
 from orchestrator.protocol.topics import Topics
 from orchestrator.runtime.admin import ensure_topics
+from orchestrator.settings import ApiSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from orchestrator.settings import Settings
 
@@ -41,8 +49,10 @@ _PURCHASE: Final = (
 )
 
 
-@click.command(epilog=_EPILOG, short_help="Keep broker, topics and workers up until Ctrl-C.")
-@with_settings()
+@click.command(
+    epilog=_EPILOG, short_help="Keep broker, topics, workers and the API up until Ctrl-C."
+)
+@with_settings(*ALL_GROUPS, ApiSettings)
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -51,22 +61,7 @@ _PURCHASE: Final = (
     envvar="ORCHESTRATOR_RUN_WORKERS",
     help="How many workers. [ORCHESTRATOR_RUN_WORKERS]",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=9092,
-    show_default=True,
-    envvar="ORCHESTRATOR_BROKER_PORT",
-    help="Port of the embedded broker; 0 takes a free one. [ORCHESTRATOR_BROKER_PORT]",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="ORCHESTRATOR_BROKER_DATA_DIR",
-    metavar="DIR",
-    help="Where the embedded broker's data stays; without it, it goes with the broker."
-    " [ORCHESTRATOR_BROKER_DATA_DIR]",
-)
+@with_broker
 @click.option(
     "--mails/--no-mails",
     "mails",
@@ -74,10 +69,23 @@ _PURCHASE: Final = (
     help="Show e-mails here, by the sender kit. By default with the embedded broker only: on"
     " another one they may be for a sender of yours.",
 )
+@click.option(
+    "--api/--no-api",
+    "api",
+    default=None,
+    help="Start the HTTP API and the screen for people as well. By default with the embedded"
+    " broker only: on another one yours may run already.",
+)
 def run(
-    settings: Settings, *, workers: int, port: int, data_dir: Path | None, mails: bool | None
+    settings: Settings,
+    *,
+    workers: int,
+    port: int,
+    data_dir: Path | None,
+    mails: bool | None,
+    api: bool | None,
 ) -> None:
-    """Keep broker, topics and workers up until Ctrl-C.
+    """Keep broker, topics, workers and the API up until Ctrl-C.
 
     The broker is embedded unless --bootstrap-servers names one. A worker that dies is started
     again; one that exits with code 2 stops everything, with the reason.
@@ -89,7 +97,11 @@ def run(
         with suppress(KeyboardInterrupt):
             wanted = embedded is not None if mails is None else mails
             shows_mails = wanted and CHANNEL in journeys.channels
-            asyncio.run(_keep_up(reachable, topics, workers, embedded, shows_mails=shows_mails))
+            served = embedded is not None if api is None else api
+            desk = Desk.of(reachable, workers, embedded, _on_line) if served else None
+            asyncio.run(
+                _keep_up(reachable, topics, workers, embedded, desk, shows_mails=shows_mails)
+            )
         click.echo("Stopped.", err=True)
 
 
@@ -111,26 +123,30 @@ async def _keep_up(
     topics: Topics,
     workers: int,
     embedded: EmbeddedBroker | None,
+    desk: Desk | None,
     *,
     shows_mails: bool,
 ) -> None:
     report = await ensure_topics(settings, topics)
     for difference in report.drift:
         click.echo(f"topic differs: {difference}", err=True)
-    supervisor = supervise_workers(settings, workers, on_line=_on_line, on_change=_on_change)
-    supervising = asyncio.create_task(supervisor.run())
-    watching = asyncio.create_task(_watch(embedded))
-    greeting = asyncio.create_task(_greet(supervisor.ready(_READY_SECONDS), settings, topics))
+    supervisors = [supervise_workers(settings, workers, on_line=_on_line, on_change=_on_change)]
+    if desk is not None:
+        supervisors.append(
+            supervise_api(settings, desk.settings, on_line=desk.on_line, on_change=_on_change)
+        )
+    tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors]
+    tasks.append(asyncio.create_task(_watch(embedded)))
+    tasks.append(asyncio.create_task(_greet(supervisors, settings, topics, desk)))
     try:
         async with showing_mails(settings) if shows_mails else nullcontext():
-            await asyncio.gather(supervising, watching, greeting)
+            await asyncio.gather(*tasks)
     finally:
-        for task in (watching, greeting):
-            task.cancel()
         # Workers first: they finish their transaction while the broker is still there.
-        await supervisor.stop()
-        supervising.cancel()
-        await asyncio.gather(supervising, watching, greeting, return_exceptions=True)
+        await asyncio.gather(*(supervisor.stop() for supervisor in supervisors))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _watch(embedded: EmbeddedBroker | None) -> None:
@@ -141,8 +157,10 @@ async def _watch(embedded: EmbeddedBroker | None) -> None:
         await asyncio.sleep(_BROKER_LOOK_SECONDS)
 
 
-async def _greet(ready: Any, settings: Settings, topics: Topics) -> None:
-    await ready
+async def _greet(
+    supervisors: Sequence[Supervisor], settings: Settings, topics: Topics, desk: Desk | None
+) -> None:
+    await asyncio.gather(*(supervisor.ready(_READY_SECONDS) for supervisor in supervisors))
     address = settings.bootstrap_servers
     where = f"--bootstrap-servers {address}"
     if settings.topic_prefix:
@@ -163,8 +181,8 @@ Everything is up. In a second terminal:
 
   what she got, what not, and why:
     {us} explain ana {where}
-
-Ctrl-C stops workers and broker.""",
+{"" if desk is None else desk.greeting()}
+Ctrl-C stops everything.""",
         err=True,
     )
 
@@ -179,14 +197,14 @@ def _on_change(worker: Worker) -> None:
             said = f"ended with code {worker.exit_code}; it is started again"
         case WorkerState.STOPPED:
             said = "has stopped"
-    click.echo(f"worker {worker.slot} {said}", err=True)
+    click.echo(f"{worker.name} {said}", err=True)
 
 
 def _on_line(worker: Worker, line: str, fields: Mapping[str, Any]) -> None:
     """Pass on what a person should see: warnings, and what is no structured line at all."""
     if not fields:
-        click.echo(f"worker {worker.slot}: {line}", err=True)
+        click.echo(f"{worker.name}: {line}", err=True)
     elif fields.get("level") in _TOLD:
         error = f": {fields['error']}" if "error" in fields else ""
         said = f"{fields['level']}: {fields.get('event', '')}{error}"
-        click.echo(f"worker {worker.slot}: {said}", err=True)
+        click.echo(f"{worker.name}: {said}", err=True)

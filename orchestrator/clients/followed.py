@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from orchestrator.clients.records import install_lenient_records
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
@@ -66,8 +68,8 @@ class FollowedTopic:
             compression_type="gzip",
             max_request_size=_RECORD_BYTES_MAX,
         )
-        await producer.start()
         try:
+            await producer.start()
             for key, value in records:
                 await producer.send_and_wait(
                     self._place.topic, value, key=key, partition=self._place.partition
@@ -93,6 +95,7 @@ class FollowedTopic:
     async def _started(self, begin: int) -> AIOKafkaConsumer:
         async with self._starting:
             if self._consumer is None:
+                install_lenient_records()
                 consumer = AIOKafkaConsumer(
                     **self._options,
                     group_id=None,
@@ -100,7 +103,11 @@ class FollowedTopic:
                     isolation_level="read_committed",
                     auto_offset_reset="earliest",
                 )
-                await consumer.start()
+                try:
+                    await consumer.start()
+                except BaseException:
+                    await consumer.stop()  # It would go on looking for the broker.
+                    raise
                 consumer.assign([self._place])
                 consumer.seek(self._place, begin)
                 self._consumer, self._position = consumer, begin

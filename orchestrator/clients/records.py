@@ -1,9 +1,9 @@
-"""Lets a record be read whose header names are not UTF-8, so that it stops nobody.
+"""Lets be read what aiokafka raises for ever on, which would hold up its partition.
 
 Kafka's protocol says that header names are text, but brokers do not check it and librdkafka sends
-any bytes. aiokafka raises UnicodeDecodeError for ever on such a record, which would hold up its
-partition. `install_lenient_records` makes every consumer of this process read such a name with its
-bytes escaped; nothing else changes, and records with good names keep aiokafka's fast path.
+any bytes; such a name is read with its bytes escaped. And of a transaction marker compaction may
+leave an empty batch behind, as of any record; it is read as nothing. `install_lenient_records` does
+both for every consumer of this process; all other records keep aiokafka's fast path.
 """
 
 from __future__ import annotations
@@ -46,14 +46,22 @@ class _Batch:
 
     def __init__(self, batch: Any, data: bytes, number: int) -> None:
         self._batch = batch
+        self._marker: Any = None
         self._data = data
         self._number = number
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
+    @property
+    def is_control_batch(self) -> bool:
+        """Whether it holds a marker; compaction removes markers, and may leave their batch."""
+        if self._marker is None and self._batch.is_control_batch:
+            self._marker = next(self._batch, None)
+        return self._marker is not None
+
     def __next__(self) -> Any:
-        return next(self._batch)
+        return next(self._batch) if self._marker is None else self._marker
 
     def __iter__(self) -> Iterator[Any]:
         last_offset = -1

@@ -75,7 +75,7 @@ def parse_moment(value: object) -> str:
 def instant_text(instant_ms: int) -> str:
     """Return an instant for people: `2026-12-24T10:00:00Z`."""
     moment = _EPOCH + min(max(instant_ms, 0), _LAST_MS) * _MILLISECOND
-    return f"{moment:%Y-%m-%dT%H:%M:%S}Z"
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def day_text(instant_ms: int, zone: ZoneInfo) -> str:

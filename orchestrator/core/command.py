@@ -55,7 +55,9 @@ class Command(Struct, frozen=True, gc=False):
 
     `cancels` holds command ids for `message.cancel` and `task.close`; `audience` names the
     audience of `audience.add` and `audience.remove`; `promise` stands beside an `offer`; `queue`
-    and `context` belong to `task.create`; the other fields are the contract's.
+    and `context` belong to `task.create`; the other fields are the contract's. `sent_under` is the
+    id that the commands in `cancels` were emitted under, when that was absorbed into the customer's
+    since: this one stands on its partition, behind them.
     """
 
     id: str
@@ -86,6 +88,7 @@ class Command(Struct, frozen=True, gc=False):
     promise: CommandPromise | None = None
     queue: str | None = None
     context: TaskContext | None = None
+    sent_under: str | None = None
 
     @property
     def promotional_lane(self) -> bool:

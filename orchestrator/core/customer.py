@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from msgspec import Raw, Struct, field, msgpack
 
+from orchestrator.core.derived.kept import NO_DERIVED, Derived
+
 STATE_FORMAT: Final = 1
 # How much is remembered. The contract names 64 events and 90 days; SEMANTICS.md the rest.
 SEEN_EVENTS_MAX: Final = 64
@@ -25,6 +27,8 @@ ENDED_KEY_MS: Final = 30 * 86_400_000
 RECENT_MAX: Final = 2
 ABSORBED_MAX: Final = 256
 HABITS_MAX: Final = 16
+# Questions that were asked under several ids: as many messages may still be answered.
+ASKED_AGAIN_MAX: Final = 64
 # Why an enrollment is held at a step: somebody has paused what the step would send.
 PAUSED: Final = "paused"
 
@@ -82,7 +86,8 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
 
     `kind` is "message", "audience" or "task"; `audience` names the audience of an `audience.add`,
     `offer` the offer that a message tells. A task is `claimed_by` who works on it, and
-    `created_ms` says since when it waits.
+    `created_ms` says since when it waits. `customer` is the id that it was emitted under, when that
+    was absorbed into this one since: what takes it back has to go where it went.
     """
 
     id: str
@@ -97,6 +102,7 @@ class OpenCommand(Struct, frozen=True, array_like=True, gc=False):
     claimed_by: str | None = None
     claimed_ms: int | None = None
     created_ms: int | None = None
+    customer: str | None = None
 
 
 class Enrollment(Struct, frozen=True, array_like=True, gc=False):
@@ -321,41 +327,20 @@ class Kin(Struct, frozen=True, array_like=True, gc=False):
     """The other ids of one customer.
 
     `merged_into` is the id that this one was absorbed into: then nothing but `sequence` stands
-    beside it. `absorbed` are the ids that are this customer too, with when they were absorbed;
-    `habits` are what was learned of them.
+    beside it, and `fenced_until_ms`, until when senders may meet what was recalled. `absorbed` are
+    the ids that are this customer too, with when they were absorbed; `habits` are what was learned
+    of them. `asked` are (attribute, message) of questions that were asked under a second id:
+    `Customer.asked` names one message of each.
     """
 
     merged_into: str | None = None
     absorbed: Mapping[str, int] = field(default_factory=dict)
     habits: Mapping[str, Habits] = field(default_factory=dict)
+    asked: tuple[tuple[str, str], ...] = ()
+    fenced_until_ms: int | None = None
 
 
 NO_KIN: Final = Kin()
-
-
-class Tally(Struct, frozen=True, array_like=True, gc=False):
-    """What was counted under one customer id for derived attributes.
-
-    `content` is MessagePack that only `core/derived/tally` reads, so that events that count for
-    nothing do not pay for it. Of two of one id, the one with the larger `version` holds everything.
-    """
-
-    version: int
-    content: bytes
-
-
-class Derived(Struct, frozen=True, array_like=True, gc=False):
-    """What derived attributes are made of.
-
-    `due_ms` is when the next event leaves a window; `tallies` are by the id they were counted
-    under.
-    """
-
-    due_ms: int | None = None
-    tallies: Mapping[str, Tally] = field(default_factory=dict)
-
-
-NO_DERIVED: Final = Derived()
 
 
 class Customer(Struct, frozen=True, array_like=True, gc=False):
@@ -472,6 +457,8 @@ def oldest_removal_ms(customer: Customer) -> int | None:
 
 def wake_at_ms(customer: Customer) -> int | None:
     """Return the customer's earliest due time, or None."""
+    if customer.kin is not None and customer.kin.merged_into is not None:
+        return customer.kin.fenced_until_ms
     return earliest_ms(customer.enrollments, customer.watches, customer.erased, customer.derived)
 
 

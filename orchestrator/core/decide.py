@@ -32,7 +32,7 @@ from orchestrator.core.derived.follow import derive_again, follow
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.identity.addresses import claim, note_shared
 from orchestrator.core.identity.asking import ask_to_merge
-from orchestrator.core.identity.handing import hand_over
+from orchestrator.core.identity.handing import hand_over, take_back_fences
 from orchestrator.core.identity.joining import is_forbidden, is_known, take_over
 from orchestrator.core.identity.notices import AddressShared, MergeAsked, StateMoved
 from orchestrator.core.offers import outcomes
@@ -243,13 +243,17 @@ def _decide_resumed(journeys: Journeys, customer: Customer, now_ms: int) -> Deci
     """Take the steps again that a pause holds; the same customer when none may go on."""
     draft = Draft(journeys, customer, now_ms, None)
     draft.forget_expired()
-    held = ((one.due_ms or 0, one) for one in customer.enrollments if one.held == PAUSED)
-    _go_on(draft, held)
-    arbitrate(draft)
+    _go_on_where_paused(draft)
     if draft.attributes is not customer.attributes:
         _settle(draft, customer.attributes)
         _follow_profile(draft)
     return draft.seal() if draft.entries else _nothing(Outcome.APPLIED, customer, now_ms)
+
+
+def _go_on_where_paused(draft: Draft) -> None:
+    """Take the steps again that a pause holds, or has held."""
+    _go_on(draft, ((one.due_ms or 0, one) for one in draft.enrollments if one.held == PAUSED))
+    arbitrate(draft)
 
 
 def _go_on(draft: Draft, due: Iterable[tuple[int, Enrollment]]) -> None:
@@ -292,6 +296,8 @@ def _decide_moved(
     draft = Draft(journeys, customer, now_ms, None, moved.cause)
     take_over(draft, moved)
     draft.forget_expired()
+    # A pause may have been resumed while they were on their way, and nobody is told of that twice.
+    _go_on_where_paused(draft)
     _settle(draft, customer.attributes)
     if draft.attributes is not customer.attributes:
         _follow_profile(draft)
@@ -312,6 +318,8 @@ def _decide_absorbed(customer: Customer, event: Input, now_ms: int) -> Decision:
 
     What is not younger than an erasure of the id goes nowhere.
     """
+    if isinstance(event, TimerFired):
+        return take_back_fences(customer, now_ms)
     forgotten_ms = -1 if customer.erased is None else customer.erased.at_ms
     if isinstance(event, Event) and min(event.time_ms, now_ms) <= forgotten_ms:
         return _nothing(Outcome.IGNORED, customer, now_ms)
@@ -396,7 +404,8 @@ def _take_answer(draft: Draft, event: Event) -> None:
     if event.type != "message.replied" or answer is None or not draft.asked:
         return
     command_id = event.data.get("command_id")
-    for attribute, asked in draft.asked.items():
+    again = () if draft.kin is None else draft.kin.asked
+    for attribute, asked in (*draft.asked.items(), *again):
         if asked == command_id:
             draft.attributes = with_attributes(draft.attributes, event, {attribute: answer})
             return

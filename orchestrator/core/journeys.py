@@ -31,6 +31,7 @@ from orchestrator.core.expressions.condition import (
 )
 from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
 from orchestrator.core.identity.ids import Identities
+from orchestrator.core.language.stated import of_variables, stated_in
 from orchestrator.core.offers.terms import Offers
 from orchestrator.core.pauses import NO_PAUSES
 
@@ -272,23 +273,12 @@ def _exit_expressions(exit_: Exit) -> Iterator[Expression]:
     if exit_.when is not None:
         yield exit_.when
     if exit_.then is not None:
-        yield from (variable.value for variable in exit_.then.variables.values())
+        yield from (one.expression for one in of_variables(exit_.then.variables, ()))
 
 
 def _step_expressions(journey: Journey) -> Iterator[Expression]:
     for step in journey.steps:
-        yield from (arm.when for arm in step.branch or () if arm.when is not None)
-        if step.wait is not None:
-            said = (step.wait.date, *(one.when for one in _listened(step.wait)))
-            yield from (one for one in said if one is not None)
-        for word in (step.send, step.task, step.ask, step.webhook):
-            if word is not None:
-                yield from (variable.value for variable in word.variables.values())
-        if step.emit is not None:
-            yield from (variable.value for variable in step.emit.data.values())
-        for setting in (step.set or {}).values():
-            if setting.value is not None:
-                yield setting.value
+        yield from (stated.expression for stated in stated_in(step))
 
 
 def _listened(wait: Wait) -> tuple[Until | Heard, ...]:

@@ -44,7 +44,7 @@ from orchestrator.demo.story import (
 )
 from orchestrator.demo.supervisor import Worker, WorkerState, supervise_workers
 from orchestrator.protocol.home import home_partition
-from orchestrator.timeline.explanation import Explanation, LogRecord, explain
+from orchestrator.timeline.explanation import Explanation, explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from orchestrator.core.journeys import Journeys
     from orchestrator.protocol.topics import Topics
     from orchestrator.settings import Settings
+    from orchestrator.timeline.record import LogRecord
 
 READY_SECONDS: Final = 90.0
 FRAME_SECONDS: Final = 0.25

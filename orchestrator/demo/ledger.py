@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.decision import Ended, EndReason, Entered, EntryRefused, SendRefused
-from orchestrator.timeline.explanation import LogRecord, read_entries, read_record
+from orchestrator.timeline.record import LogRecord, read_entries, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

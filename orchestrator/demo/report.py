@@ -54,7 +54,10 @@ SIGNS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What the report is made of. `why` is the story of the e-mail: (tone, headline, lines)."""
+    """What the report is made of. `why` is the story of the e-mail: (tone, headline, lines).
+
+    `account` says how much `explain` has answered for, and how much came out the same again.
+    """
 
     summary: Summary
     comparison: Comparison
@@ -65,6 +68,7 @@ class Day:
     subtitle: str
     next_commands: Sequence[str]
     colophon: str
+    account: str = ""
 
 
 def write_report(day: Day) -> str:
@@ -74,7 +78,7 @@ def write_report(day: Day) -> str:
     return template.substitute(
         subtitle=escape(day.subtitle),
         verdict_class="" if summary.verdict.holds and not day.comparison.broken else "broken",
-        verdict=_verdict(summary) + _broken(day.comparison),
+        verdict=_verdict(summary) + _broken(day.comparison) + _account(day.account),
         tiles=_tiles(summary),
         ana_intro=_ana_intro(day),
         panels="".join(_panel(PANELS[channel], day.panels[channel], day) for channel in PANELS),
@@ -120,6 +124,10 @@ def _verdict(summary: Summary) -> str:
 def _broken(comparison: Comparison) -> str:
     lines = broken_promises(comparison)
     return "".join(f"<span>A promise is broken: {escape(line)}.</span>" for line in lines)
+
+
+def _account(told: str) -> str:
+    return f"<span>{escape(told[:1].upper() + told[1:])}.</span>" if told else ""
 
 
 def _tiles(summary: Summary) -> str:

@@ -38,6 +38,8 @@ HEALTHY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 15.0
 EXIT_USAGE: Final = 2
 WORKER_COMMAND: Final = (sys.executable, "-m", "orchestrator", "worker")
+API_COMMAND: Final = (sys.executable, "-m", "orchestrator", "api")
+API_SLOT: Final = "api"
 LINE_BYTES_MAX: Final = 1 << 20
 LAST_LINES: Final = 20
 
@@ -53,10 +55,14 @@ class WorkerState(StrEnum):
 
 @dataclass(slots=True)
 class Worker:
-    """One slot and the process in it. Read by the picture, written only by the supervisor."""
+    """One slot and the process in it. Read by the picture, written only by the supervisor.
+
+    `name` is what people call it: a process of another kind than a worker has its own.
+    """
 
     slot: str
     command: tuple[str, ...]
+    name: str
     state: WorkerState = WorkerState.STARTING
     pid: int | None = None
     starts: int = 0
@@ -107,12 +113,14 @@ class Supervisor:
         commands: Mapping[str, Sequence[str]],
         *,
         environments: Mapping[str, Mapping[str, str]] | None = None,
+        names: Mapping[str, str] | None = None,
         on_line: OnLine | None = None,
         on_change: OnChange | None = None,
         log: IO[str] | None = None,
     ) -> None:
         self.workers = {
-            slot: Worker(slot=slot, command=tuple(command)) for slot, command in commands.items()
+            slot: Worker(slot, tuple(command), (names or {}).get(slot, f"worker {slot}"))
+            for slot, command in commands.items()
         }
         self._environments = dict(environments or {})
         self._on_line = on_line
@@ -159,10 +167,8 @@ class Supervisor:
                 )
         except TimeoutError:
             late = [w for w in self.workers.values() if w.state is not WorkerState.READY]
-            words = "; ".join(f"worker {w.slot} ({w.state}): {w.last_words()}" for w in late)
-            raise OrchestratorError(
-                f"workers not ready after {timeout_seconds:.0f} s: {words}"
-            ) from None
+            words = "; ".join(f"{w.name} ({w.state}): {w.last_words()}" for w in late)
+            raise OrchestratorError(f"not ready after {timeout_seconds:.0f} s: {words}") from None
 
     async def _keep(self, worker: Worker) -> None:
         deaths_in_a_row = 0
@@ -175,7 +181,7 @@ class Supervisor:
                 return
             if code == EXIT_USAGE:
                 await self._stopped(worker)
-                raise UsageError(f"worker {worker.slot}: {worker.last_words()}")
+                raise UsageError(f"{worker.name}: {worker.last_words()}")
             lived = time.monotonic() - began
             deaths_in_a_row = 1 if lived >= HEALTHY_SECONDS else deaths_in_a_row + 1
             await self._change(worker, WorkerState.DIED)
@@ -284,6 +290,20 @@ def supervise_workers(
         on_line=on_line,
         on_change=on_change,
         log=log,
+    )
+
+
+def supervise_api(
+    settings: Settings, own: Mapping[str, object], *, on_line: OnLine, on_change: OnChange
+) -> Supervisor:
+    """Return a supervisor of the API of a deployment, not yet running; `own` are its settings."""
+    variables = {f"{ENVIRONMENT_PREFIX}{name.upper()}": str(value) for name, value in own.items()}
+    return Supervisor(
+        {API_SLOT: API_COMMAND},
+        environments={API_SLOT: worker_environment(settings) | variables},
+        names={API_SLOT: "the API"},
+        on_line=on_line,
+        on_change=on_change,
     )
 
 

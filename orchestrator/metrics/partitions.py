@@ -43,6 +43,8 @@ class PartitionStatus(NamedTuple):
 
 
 PartitionsView = Callable[[], Iterable[PartitionStatus]]
+# Partitions of inputs that are nobody's home: other teams' topics, with counts of their own.
+InputsView = Callable[[], Iterable[tuple[int, InputStatus]]]
 
 
 class PartitionCollector(Collector):
@@ -51,7 +53,7 @@ class PartitionCollector(Collector):
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.view: PartitionsView = tuple
         self._now = now
-        self._stands: dict[tuple[str, int], tuple[int, float]] = {}
+        self._ages = _Ages(now)
 
     def collect(self) -> list[GaugeMetricFamily]:
         """Ask the view and return the gauges."""
@@ -83,10 +85,38 @@ class PartitionCollector(Collector):
             held.add_metric((name,), status.customers_held)
             for entry in status.inputs:
                 lag.add_metric((entry.topic, name), entry.lag)
-                age.add_metric((entry.topic, name), self._age_seconds(entry, status.partition))
+                age.add_metric((entry.topic, name), self._ages.seconds(entry, status.partition))
         return [lag, age, pending, due, left, state, customers, held, removal]
 
-    def _age_seconds(self, entry: InputStatus, partition: int) -> float:
+
+class InputCollector(Collector):
+    """How far behind the inputs are that are nobody's home: what `inputs.yaml` maps, above all."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self.view: InputsView = tuple
+        self._ages = _Ages(now)
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Ask the view and return the gauges."""
+        labels = ("topic", "partition")
+        lag = _gauge("input_lag_records", "Records of another topic not yet sent home.", labels)
+        age = _gauge("input_oldest_record_age_seconds", "Age of the oldest of them, or 0.", labels)
+        for partition, entry in self.view():
+            place = (entry.topic, str(partition))
+            lag.add_metric(place, entry.lag)
+            age.add_metric(place, self._ages.seconds(entry, partition))
+        return [lag, age]
+
+
+class _Ages:
+    """How long inputs have waited, remembered from one scrape to the next."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._stands: dict[tuple[str, int], tuple[int, float]] = {}
+
+    def seconds(self, entry: InputStatus, partition: int) -> float:
+        """Return the age of the oldest record; of one that nobody has read, since its position."""
         now = self._now()
         if entry.oldest_ms is not None:
             return max(0.0, now - entry.oldest_ms / 1000)

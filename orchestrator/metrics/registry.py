@@ -25,7 +25,12 @@ from orchestrator.metrics.histograms import (
     SIZES_BYTES,
     GroupHistogram,
 )
-from orchestrator.metrics.partitions import PartitionCollector, PartitionsView
+from orchestrator.metrics.partitions import (
+    InputCollector,
+    InputsView,
+    PartitionCollector,
+    PartitionsView,
+)
 from orchestrator.metrics.server import MetricsServer, serve
 
 if TYPE_CHECKING:
@@ -260,6 +265,8 @@ class Metrics:
         )
         self._partitions = PartitionCollector()
         self.registry.register(self._partitions)
+        self._inputs = InputCollector()
+        self.registry.register(self._inputs)
         ProcessCollector(registry=self.registry)
 
     def observe_group(
@@ -348,9 +355,13 @@ class Metrics:
         """Say how many records of mapped topics wait for their schema."""
         self._waiting.set(records)
 
-    def watch(self, partitions: PartitionsView) -> None:
-        """Ask this at each scrape how the owned partitions stand; another thread calls it."""
+    def watch(self, partitions: PartitionsView, inputs: InputsView = tuple) -> None:
+        """Ask these at each scrape how all that is owned stands; another thread calls them.
+
+        `inputs` are the partitions of inputs that are nobody's home.
+        """
         self._partitions.view = partitions
+        self._inputs.view = inputs
 
     def serve(self, host: str, port: int, ready: Callable[[], bool]) -> MetricsServer:
         """Expose the registry over HTTP; gauge and `/ready` answer from the same callable."""

@@ -266,7 +266,7 @@ def event_cause(
     `origin` is where its record stood first, when it was forwarded.
     """
     first = None
-    if origin is not None and origin is not position:
+    if origin is not None and origin != position:
         first = Origin(origin.topic, origin.partition, origin.offset)
     return EventCause(
         topic=position.topic,

@@ -44,6 +44,10 @@ _COMPACTED: Final = {
     "min.cleanable.dirty.ratio": "0.2",
 }
 
+# The clock of a partition follows the stamps of what it reads. Those of other workers' clocks would
+# let its waits come due early when one of these is wrong, and time never goes back.
+_STAMPED_BY_BROKER: Final = {"message.timestamp.type": "LogAppendTime"}
+
 # A sender reads its attempts from the beginning as well. A claim must outlive the moment in which
 # another sender reads it, so nothing younger is compacted away.
 ATTEMPTS_CONFIG: Final = {**_COMPACTED, "min.compaction.lag.ms": str(60 * 60 * 1000)}
@@ -187,7 +191,7 @@ class Topics:
 
     def _own_topics(self) -> list[Topic]:
         return [
-            self._own(self.forward, _kept(_INPUT_DAYS), _WORKER),
+            self._own(self.forward, _kept(_INPUT_DAYS) | _STAMPED_BY_BROKER, _WORKER),
             self._own(self.changelog, _COMPACTED, _WORKER),
             self._own(self.fences, _COMPACTED, _WRITTEN),
             self._own(self.journey_log, _kept(_JOURNEY_LOG_DAYS), _WORKER),

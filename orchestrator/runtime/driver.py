@@ -16,7 +16,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import ProducerFenced, TopicAuthorizationFailedError
 
 from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
 from orchestrator.failpoint import Failpoint
@@ -57,6 +57,16 @@ def clocks() -> Clocks:
     return Clocks(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)
 
 
+def _topics(error: TopicAuthorizationFailedError) -> str:
+    """Return the topics that a refusal names: one, or a set of them."""
+    named = error.args[0] if error.args else "a topic"
+    return named if isinstance(named, str) else ", ".join(sorted(named))
+
+
+async def _nothing_new() -> None:
+    """Stand in for a look at the broker's metadata."""
+
+
 class Driver:
     """The worker's side of the commit. Lives on the event loop of Faust's app."""
 
@@ -83,7 +93,7 @@ class Driver:
         self.machine = CommitMachine(
             rules,
             GroupBounds(
-                settings.group_records_max, settings.group_bytes_max, settings.group_visits_max
+                settings.group_records_max, settings.group_bytes_max, settings.group_timed_max
             ),
             Writer(settings.slot, ids),
         )
@@ -113,6 +123,7 @@ class Driver:
         # Return when the worker knows all that its topics of journeys and pauses say by then.
         self.followed: list[Callable[[], Awaitable[None]]] = []
         self.partition_count: Callable[[str], int | None] = lambda _topic: None
+        self.look_again: Callable[[], Awaitable[object]] = _nothing_new
         self.unread: Callable[[], dict[TopicPartition, int]] = dict
 
     # -- Life --------------------------------------------------------------------------------
@@ -218,6 +229,7 @@ class Driver:
             await caught_up()
         self._adopt_coming()
         partitions = list(assigned)
+        await self.look_again()
         self._check_counts()
         homes = {index for topic, index in partitions if topic == self.names.changelog}
         needed = self.machine.on_assigned(generation, member, homes)
@@ -369,6 +381,11 @@ class Driver:
         except ProducerFenced:
             self._metrics.transaction_failed("fenced")
             raise
+        except TopicAuthorizationFailedError as error:
+            self._metrics.transaction_failed("aborted")
+            raise DependencyError(
+                f"our user lacks the right to Write to {_topics(error)}; nothing was skipped"
+            ) from error
         except Exception:
             self._metrics.transaction_failed("unknown")
             raise
@@ -435,4 +452,18 @@ class Driver:
                     oldest_removal_ms=min(home.removals.copy().values(), default=None),
                 )
             )
+        return statuses
+
+    def other_inputs(self) -> list[tuple[int, InputStatus]]:
+        """Return how each owned partition stands that is nobody's home; the same thread reads."""
+        positions, unread = self.machine.positions(), self.unread()
+        oldest = self.machine.oldest_ms()
+        held = {} if self._gate is None else self._gate.waiting()
+        statuses = []
+        for place, position in self.machine.elsewhere.copy().items():
+            records, since_ms = held.get(place, (0, None))
+            queued = max(0, positions.get(place, position) - position)
+            lag = unread.get(place, 0) + queued + records
+            status = InputStatus(place.topic, position, lag, oldest.get(place, since_ms))
+            statuses.append((place.partition, status))
         return statuses

@@ -1,16 +1,20 @@
-"""Three requests that aiokafka does not speak yet, in the versions that fence and find writers.
+"""Requests that aiokafka does not speak yet, in the versions that fence and find writers.
 
 TxnOffsetCommit v3 (KIP-447) carries generation and member: the group coordinator refuses the
-offsets, and with them the transaction, of a worker that was given up. OffsetFetch v7 with
+offsets, and with them the transaction, of a worker that was given up; by v5 the group joins the
+transaction with its offsets. EndTxn v5 returns the epoch of the next transaction, so that nothing
+of this one can slip into it. ApiVersions v3 tells whether the cluster has these, which make up
+transactions of version 2 (KIP-890). OffsetFetch v7 with
 `require_stable` waits for offsets of a transaction that is ending. ListTransactions v0 (KIP-664)
 names the open transactions on a broker. Field lists are from the Kafka protocol guide.
 """
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any, ClassVar, TypeAlias
 
-from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.api import Request, RequestStruct, Response, ResponseHeader_v0
 from aiokafka.protocol.types import (
     Boolean,
     CompactArray,
@@ -24,6 +28,10 @@ from aiokafka.protocol.types import (
 
 _TAGS = ("tags", TaggedFields)
 _THROTTLE = ("throttle_time_ms", Int32)
+_FINALIZED_FEATURES = 2
+_FEATURES = CompactArray(
+    ("name", CompactString("utf-8")), ("max_version", Int16), ("min_version", Int16), _TAGS
+)
 
 
 class TxnOffsetCommitResponseV3(Response):
@@ -79,6 +87,76 @@ class TxnOffsetCommitRequestV3(RequestStruct):
         ),
         _TAGS,
     )
+
+
+class TxnOffsetCommitRequestV5(TxnOffsetCommitRequestV3):
+    """The same, and the group becomes part of the transaction."""
+
+    API_VERSION = 5
+
+
+class EndTxnResponseV5(Response):
+    """The identity under which the next transaction is written."""
+
+    API_KEY = 26
+    API_VERSION = 5
+    SCHEMA = Schema(
+        _THROTTLE,
+        ("error_code", Int16),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        _TAGS,
+    )
+
+
+class EndTxnRequestV5(RequestStruct):
+    """Commit the transaction, and ask for the epoch of the next one."""
+
+    FLEXIBLE_VERSION = True
+    API_KEY = 26
+    API_VERSION = 5
+    RESPONSE_TYPE = EndTxnResponseV5
+    SCHEMA = Schema(
+        ("transactional_id", CompactString("utf-8")),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        ("committed", Boolean),
+        _TAGS,
+    )
+
+
+class ApiVersionsResponseV3(Response):
+    """What a broker speaks, and in tag 2 the features of its cluster."""
+
+    API_KEY = 18
+    API_VERSION = 3
+    SCHEMA = Schema(
+        ("error_code", Int16),
+        (
+            "api_versions",
+            CompactArray(("api_key", Int16), ("min_version", Int16), ("max_version", Int16), _TAGS),
+        ),
+        _THROTTLE,
+        _TAGS,
+    )
+
+
+class ApiVersionsRequestV3(RequestStruct):
+    """Ask a broker what it speaks."""
+
+    FLEXIBLE_VERSION = True
+    API_KEY = 18
+    API_VERSION = 3
+    RESPONSE_TYPE = ApiVersionsResponseV3
+    SCHEMA = Schema(
+        ("client_software_name", CompactString("utf-8")),
+        ("client_software_version", CompactString("utf-8")),
+        _TAGS,
+    )
+
+    def parse_response_header(self, read_buffer: BytesIO | bytes) -> ResponseHeader_v0:
+        """Read the header of this one answer, which is never flexible."""
+        return ResponseHeader_v0.decode(read_buffer)
 
 
 class OffsetFetchResponseV7(Response):
@@ -168,21 +246,63 @@ class ListTransactionsRequestV0(RequestStruct):
 
 
 _TxnOffsetCommit: TypeAlias = TxnOffsetCommitRequestV3
+_EndTxn: TypeAlias = EndTxnRequestV5
+_ApiVersions: TypeAlias = ApiVersionsRequestV3
 _OffsetFetch: TypeAlias = OffsetFetchRequestV7
 _ListTransactions: TypeAlias = ListTransactionsRequestV0
 
 
 class FencedOffsetCommit(Request[_TxnOffsetCommit]):
-    """Builder for TxnOffsetCommit v3; the fields in the order of its schema."""
+    """Builder for TxnOffsetCommit v3, or v5 when `joining`; the fields in the order of the schema.
+
+    A broker may know v5 while its cluster has not the transactions that it is for.
+    """
 
     API_KEY: ClassVar[int] = 28
 
-    def __init__(self, *fields: Any) -> None:
+    def __init__(self, *fields: Any, joining: bool) -> None:
+        self._struct = TxnOffsetCommitRequestV5 if joining else TxnOffsetCommitRequestV3
         self._fields = fields
 
     def build(self, request_struct_class: type[_TxnOffsetCommit]) -> _TxnOffsetCommit:
         """Return the struct to send."""
+        del request_struct_class
+        return self._struct(*self._fields)
+
+
+class EndTransaction(Request[_EndTxn]):
+    """Builder for EndTxn v5; the fields in the order of its schema."""
+
+    API_KEY: ClassVar[int] = 26
+
+    def __init__(self, *fields: Any) -> None:
+        self._fields = fields
+
+    def build(self, request_struct_class: type[_EndTxn]) -> _EndTxn:
+        """Return the struct to send."""
         return request_struct_class(*self._fields)
+
+
+class ApiVersions(Request[_ApiVersions]):
+    """Builder for ApiVersions v3."""
+
+    API_KEY: ClassVar[int] = 18
+
+    def __init__(self, *fields: Any) -> None:
+        self._fields = fields
+
+    def build(self, request_struct_class: type[_ApiVersions]) -> _ApiVersions:
+        """Return the struct to send."""
+        return request_struct_class(*self._fields)
+
+
+def transaction_version(answer: ApiVersionsResponseV3) -> int:
+    """Return the cluster's `transaction.version`; 0 where it is not told."""
+    told = answer.tags.get(_FINALIZED_FEATURES)
+    features = _FEATURES.decode(BytesIO(told)) if told else []
+    return max(
+        (level for name, level, _, _ in features if name == "transaction.version"), default=0
+    )
 
 
 class StableOffsetFetch(Request[_OffsetFetch]):

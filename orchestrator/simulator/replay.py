@@ -110,7 +110,7 @@ class Replay:
         self._states: dict[str, bytes] = {}
         self._unknown: set[str] = set()
         self._commands: Final = {place: list(found) for place, found in commands.items()}
-        self._last_offsets: dict[tuple[str, str], int] = {}
+        self._last_offsets: dict[tuple[str, int, str], int] = {}
         self.identical = 0
         self.skipped: Counter[str] = Counter()
 
@@ -256,7 +256,7 @@ class Replay:
         if list(recorded.headers) != list(outputs.command_headers(command)):
             both = str(recorded.headers), str(outputs.command_headers(command))
             faults.append(Mismatch(recorded.place, f"headers of command {command.id}", *both))
-        lane = (topic, command.customer)
+        lane = (topic, recorded.partition, command.customer)
         if recorded.offset <= self._last_offsets.get(lane, -1):
             faults.append(
                 Mismatch(recorded.place, "stands before an older command of the customer")

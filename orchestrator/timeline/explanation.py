@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from orchestrator.core.calendar import instant_text
 from orchestrator.core.decision import (
@@ -52,6 +53,8 @@ from orchestrator.core.decision import (
     TakenOver,
     TaskClaimed,
 )
+from orchestrator.core.pauses import Pause
+from orchestrator.timeline.record import LogCause, LogRecord, read_entries
 from orchestrator.timeline.sentences import (
     CLAIM_REFUSED_BECAUSE,
     PROMISE_ENDED_BECAUSE,
@@ -68,51 +71,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class LogCause(Struct, frozen=True):
-    """What the decision was about: a record on a topic, a wait that came due, a journey's visit."""
-
-    kind: str
-    topic: str | None = None
-    partition: int | None = None
-    offset: int | None = None
-    source: str | None = None
-    id: str | None = None
-    type: str | None = None
-    time: datetime | None = None
-    due: datetime | None = None
-    journey: str | None = None
-    occurrence: datetime | None = None
-    subject: str | None = None
-    survivor: str | None = None
-    absorbed: str | None = None
-    by: str | None = None
-
-    def sentence(self) -> str:
-        """Return the cause as a short phrase."""
-        if self.kind == "timer":
-            return "a wait came due"
-        if self.kind == "visit":
-            return f"the time of {self.journey} had come"
-        if self.kind == "resumed":
-            return "what is paused had changed"
-        if self.kind in ("merge", "state"):
-            return f"{self.survivor or self.absorbed} is this customer too"
-        if self.kind == "shared":
-            return f"others have the same {self.by}"
-        return f"{self.type or 'an event'} {self.id or ''}".strip()
-
-
-class LogRecord(Struct, frozen=True):
-    """One value of the journey log; entries stay raw until somebody asks."""
-
-    customer: str
-    now: datetime
-    cause: LogCause
-    outcome: str
-    definitions: str = ""
-    entries: tuple[Raw, ...] = ()
-
-
 class Mark(StrEnum):
     """What kind of fact a line is; the printers choose a sign and a colour for it."""
 
@@ -127,22 +85,30 @@ class Mark(StrEnum):
 
 
 class Fact(Struct, frozen=True):
-    """One line under a moment."""
+    """One line under a moment. `entry` is what it says, in the words of the journey log."""
 
     mark: Mark
     text: str
+    entry: LogEntry | None = None
 
 
 class Moment(Struct, frozen=True):
-    """One decision: when, what caused it, what it changed."""
+    """One decision: when, what caused it, what it changed.
+
+    With the moments before it this is a whole account: whoever has the records that the causes
+    name, and the journeys whose content hash is `definitions`, decides it again (`account`).
+    """
 
     at: datetime
     cause: LogCause
     facts: tuple[Fact, ...]
+    outcome: str = "applied"
+    definitions: str = ""
+    paused: tuple[Pause, ...] = ()
 
 
 class Message(Struct):
-    """One command of the customer and its fate."""
+    """One command of the customer and its fate; `moment` is the place of its decision."""
 
     command: str
     type: str
@@ -153,17 +119,19 @@ class Message(Struct):
     step: str
     sequence: int
     sent_at: datetime
+    moment: int
     fate: str = "sent"
     because: str | None = None
 
 
 class Refused(Struct, frozen=True):
-    """A message or a journey that was refused, and why."""
+    """A message or a journey that was refused, and why; `moment` is the place of its decision."""
 
     at: datetime
     what: str
     reason: str
     because: str
+    moment: int
 
 
 class Explanation(Struct):
@@ -181,28 +149,7 @@ class Explanation(Struct):
         return [message for message in self.messages if message.fate in ("cancelled", "dropped")]
 
 
-_records = msgspec.json.Decoder(LogRecord)
-_entries: msgspec.json.Decoder[LogEntry] = msgspec.json.Decoder(LogEntry)
 _CANCELS = ("message.cancel", "audience.remove", "task.close")
-
-
-def read_record(value: bytes) -> LogRecord | None:
-    """Read one journey-log value; None for what is not one."""
-    try:
-        return _records.decode(value)
-    except msgspec.DecodeError:
-        return None
-
-
-def read_entries(record: LogRecord) -> tuple[list[LogEntry], int]:
-    """Return the entries this release knows, and how many it does not."""
-    known: list[LogEntry] = []
-    for raw in record.entries:
-        try:
-            known.append(_entries.decode(raw))
-        except msgspec.DecodeError:
-            continue
-    return known, len(record.entries) - len(known)
 
 
 def explain(customer: str, records: Iterable[LogRecord]) -> Explanation:
@@ -214,10 +161,21 @@ def explain(customer: str, records: Iterable[LogRecord]) -> Explanation:
             continue
         entries, unknown = read_entries(record)
         explanation.unknown_entries += unknown
-        facts = [_fact(entry, record, messages, explanation) for entry in entries]
+        facts = [
+            replace(_fact(entry, record, messages, explanation), entry=entry) for entry in entries
+        ]
         if not entries:
             facts = [Fact(Mark.NOTHING, _nothing(record))]
-        explanation.moments.append(Moment(record.now, record.cause, tuple(facts)))
+        explanation.moments.append(
+            Moment(
+                record.now,
+                record.cause,
+                tuple(facts),
+                record.outcome,
+                record.definitions,
+                record.paused,
+            )
+        )
     explanation.messages = list(messages.values())
     return explanation
 
@@ -240,6 +198,7 @@ def _nothing(record: LogRecord) -> str:
 def _fact(
     entry: LogEntry, record: LogRecord, messages: dict[str, Message], explanation: Explanation
 ) -> Fact:
+    at = len(explanation.moments)
     match entry:
         case Entered():
             return Fact(Mark.ENTERED, f"entered {entry.journey} (version {entry.version})")
@@ -251,17 +210,17 @@ def _fact(
         case Ended():
             return _ended(entry, record, messages)
         case Emitted():
-            return _emitted(entry, record, messages)
+            return _emitted(entry, record, messages, at)
         case EntryRefused():
             because = _with_detail(refused_because(entry.reason), entry.detail)
             explanation.refused.append(
-                Refused(record.now, f"journey {entry.journey}", entry.reason, because)
+                Refused(record.now, f"journey {entry.journey}", entry.reason, because, at)
             )
             return Fact(Mark.REFUSED, f"did not enter {entry.journey}, because {because}")
         case SendRefused():
             because = _with_detail(refused_because(entry.reason), entry.detail)
             what = f"{channel_noun(entry.channel)} “{entry.step}” of {entry.journey}"
-            explanation.refused.append(Refused(record.now, what, entry.reason, because))
+            explanation.refused.append(Refused(record.now, what, entry.reason, because, at))
             return Fact(Mark.NOT_SENT, f"{what} not sent, because {because}")
         case Held():
             because = _with_detail(held_because(entry.reason), entry.detail)
@@ -371,7 +330,8 @@ def _of_offer(
             redeems = isinstance(entry, RedemptionRefused)
             what = f"{'redemption of ' if redeems else ''}offer {entry.offer}"
             because = _with_detail(refused_because(entry.reason), entry.detail)
-            explanation.refused.append(Refused(record.now, what, entry.reason, because))
+            at = len(explanation.moments)
+            explanation.refused.append(Refused(record.now, what, entry.reason, because, at))
             return Fact(Mark.REFUSED, f"{what} refused, because {because}")
         case OfferRedeemed():
             return Fact(Mark.FINAL, f"redeemed the offer {entry.offer}{_with_order(entry.order)}")
@@ -386,7 +346,7 @@ def _with_order(order: str | None) -> str:
     return "" if order is None else f" with order {order}"
 
 
-def _emitted(entry: Emitted, record: LogRecord, messages: dict[str, Message]) -> Fact:
+def _emitted(entry: Emitted, record: LogRecord, messages: dict[str, Message], moment: int) -> Fact:
     journey = _journey(entry.enrollment)
     noun = channel_noun(entry.channel)
     if entry.type in _CANCELS:
@@ -403,6 +363,7 @@ def _emitted(entry: Emitted, record: LogRecord, messages: dict[str, Message]) ->
         step=entry.step,
         sequence=entry.sequence,
         sent_at=record.now,
+        moment=moment,
     )
     return Fact(Mark.SENT, f"{noun} “{entry.step}” of {journey} ({entry.command_class})")
 

@@ -39,6 +39,7 @@ class ApiProcess:
             "api_data_dir": self.folder,
             "api_requests_per_second": 0,
         } | settings
+        self.metrics_port = self._settings["api_metrics_port"]
         self.process = None
         self.starts = 0
 
@@ -49,12 +50,13 @@ class ApiProcess:
             f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in values.items()
         }
         self.log = self._deployment.folder / f"{self.folder.name}-{self.starts}.log"
+        self.out = self.log.with_suffix(".out")
         self.starts += 1
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", "api"],
             env=environment,
             stderr=self.log.open("wb"),
-            stdout=subprocess.DEVNULL,
+            stdout=self.out.open("wb"),
         )
         if ready:
             wait_until(lambda: self.told("ready") or self.process.poll() is not None, "a ready API")

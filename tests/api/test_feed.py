@@ -1,6 +1,12 @@
-"""What the feed makes of records, before anything is written."""
+"""What the feed makes of records, and who writes it."""
 
+import asyncio
+import threading
 from types import SimpleNamespace
+
+import orjson
+import pytest
+from aiokafka import TopicPartition
 
 from orchestrator.api.model.feed import Feed, Sources
 from orchestrator.api.model.store import Batch, DeadLetter
@@ -102,3 +108,61 @@ def test_a_dead_letter_is_known_by_where_its_record_stood_first():
 
     letter = DeadLetter("schema", "time: is missing")
     assert batch.dead_letters == {("touchpoints", 3, 17): (NOW_MS, letter)}
+
+
+@pytest.fixture
+def writing(tmp_path):
+    """Return a feed over a store that notes who writes, and a function that hands it decisions."""
+    from orchestrator.api.model.effects import Effects
+    from orchestrator.api.model.store import Store
+
+    written = []
+
+    class Noting(Store):
+        def apply(self, batch, *, now_ms):
+            written.append((threading.get_ident() == loop_thread, list(steps)))
+            super().apply(batch, now_ms=now_ms)
+
+    async def position(_place):
+        return 1
+
+    async def take(*decisions):
+        fetched = {TopicPartition("journey-log", 2): logged(*decisions)}
+        await one._take(SimpleNamespace(position=position), fetched)
+
+    one, loop_thread, steps = feed(), threading.get_ident(), []
+    one.store, one.effects = Noting(tmp_path, IDENTITY, BOUNDS), Effects({}, {})
+    yield one, take, written, steps
+    one.store.close()
+
+
+async def test_a_thread_fills_the_file_and_the_loop_keeps_it(writing):
+    """Beside a busy loop a thread takes a hundred times as long for a batch."""
+    one, take, written, _ = writing
+
+    await take(decision(0, ENTERED))
+    one.caught_up = True
+    await take(decision(1, SENT))
+
+    assert [by_the_loop for by_the_loop, _ in written] == [False, True]
+
+
+async def test_an_answer_does_not_wait_for_the_file(writing):
+    one, take, written, steps = writing
+    one.caught_up = True
+    asked = decision(0, ENTERED)
+    cause = orjson.loads(asked[2])["cause"]
+
+    async def wait():
+        with one.answers.expected(cause["source"], cause["id"]) as future:
+            waiting.set()
+            await future
+            steps.append("answered")
+
+    waiting = asyncio.Event()
+    waiter = asyncio.create_task(wait())
+    await waiting.wait()
+    await take(asked)
+    await waiter
+
+    assert written == [(True, ["answered"])]

@@ -6,10 +6,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
+from orchestrator.broker import EmbeddedBroker
 from tests.api.process import TOKENS, ApiProcess
-from tests.runtime.deployment import Deployment, event, purchase
+from tests.runtime.deployment import Deployment, event, purchase, wait_until
 
 JOURNEYS = Path(__file__).parents[2] / "journeys"
 pytestmark = pytest.mark.timeout(240)
@@ -24,7 +26,9 @@ def api(kafka, tmp_path_factory):
         kafka.bootstrap_servers, f"p{mark}.", f"app-{mark}", folder, journeys=JOURNEYS
     )
     deployment.start()
-    api = ApiProcess(deployment, TOKENS)
+    port = EmbeddedBroker.free_port()
+    api = ApiProcess(deployment, TOKENS, api_metrics_port=port)
+    api.metrics = f"http://127.0.0.1:{port}/metrics"
     api.start()
     yield api
     api.stop()
@@ -297,3 +301,30 @@ def test_who_gets_no_answer_in_time_is_told_to_show_nothing(client, somebody):
     assert answer.json()["type"].endswith("no-answer")
     assert "show nothing" in answer.json()["detail"]
     assert answer.json()["receipt"]
+
+
+def test_what_was_asked_and_how_far_behind_it_is_stands_in_the_metrics(api, client, somebody):
+    """Level with the topics although each ends with a transaction's marker, which is no record."""
+
+    def scraped():
+        lines = httpx.get(api.metrics).text.splitlines()
+        found = (line.rpartition(" ") for line in lines if line.startswith("orchestrator_api_"))
+        return {name: float(value) for name, _, value in found}
+
+    question = 'orchestrator_api_questions_total{about="offer",outcome="%s"}'
+    receipt = known(client, somebody, customer_id=somebody)
+    before = scraped()
+    path = f"/v1/customers/{somebody}/offers/{{}}/request"
+    for offer in ("winter_sale", "come_back15"):
+        client.post(path.format(offer), json={}, params={"wait": 10, "after": receipt})
+    client.post(path.format("winter_sale"), json={}, params={"wait": 0.000001})
+    after = scraped()
+
+    for outcome in ("granted", "refused", "unanswered"):
+        assert after[question % outcome] == before[question % outcome] + 1, outcome
+    assert after["orchestrator_api_answer_seconds_count"] > 0
+    lags = [name for name in after if name.startswith("orchestrator_api_lag_records")]
+    assert len(lags) == 3
+    wait_until(lambda: not any(scraped()[name] for name in lags), "a read model that is level")
+    assert scraped()["orchestrator_api_behind_seconds"] == 0
+    assert somebody not in httpx.get(api.metrics).text

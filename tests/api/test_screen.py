@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import uuid
 from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
-from orchestrator.api.screen.sessions import IDLE_SECONDS, LIFE_SECONDS, SESSIONS_MAX, Sessions
-from orchestrator.api.tokens import Caller, Scope
+from orchestrator.api.screen.sessions import IDLE_SECONDS, LIFE_SECONDS, Sessions
+from orchestrator.api.tokens import Scope, Tokens, line_of
+from orchestrator.errors import UsageError
 from tests.api.browser import BROWSER, Browser
 from tests.api.process import ALL, READER, SENDER, TOKENS, ApiProcess
 from tests.api.rig import Rig
@@ -19,6 +22,7 @@ from tests.runtime.deployment import Deployment, event, purchase
 ROOT = Path(__file__).parents[2]
 PHONE_PX, DESK_PX = 360, 1280
 PROBE = (Path(__file__).parent / "screen_probe.js").read_text("utf-8")
+SECRET = "s" * 40
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
@@ -149,22 +153,112 @@ async def test_what_somebody_has_typed_is_shown_and_never_run(rig):
     assert "<b>Eva" not in answer.text
 
 
-def test_sessions_end_when_idle_when_old_and_when_there_are_too_many():
-    sessions, caller = Sessions(), Caller("eva", frozenset({Scope.READ}))
-    idle, old = sessions.begin(caller, "eva", 0.0), sessions.begin(caller, "eva", 0.0)
+async def test_another_copy_with_the_same_secret_honours_who_is_signed_in(tmp_path):
+    """Pages, forms, the customer that is looked at, and what is said once: as if it were one."""
+    one, other = (
+        Rig(tmp_path / name, journeys=ROOT / "journeys", api_session_secret=SecretStr(SECRET))
+        for name in ("one", "other")
+    )
+    async with browser_of(one) as client, browser_of(other) as elsewhere:
+        secret = await signed_in(client, name="Eva")
+        elsewhere.cookies.update(client.cookies)
+        asked = await elsewhere.post("/people/find", data={"customer": "", "secret": secret})
+        client.cookies.update(elsewhere.cookies)
+        page = await client.get("/people")
 
-    assert sessions.find(idle, IDLE_SECONDS) is not None
-    assert sessions.find(idle, IDLE_SECONDS * 2 + 1) is None
-    now = 0.0
+    assert asked.status_code == 303
+    assert "Nothing is known of a customer with this id" in page.text
+    assert "Signed in as Eva via all" in page.text
+
+
+async def test_without_a_secret_a_session_is_of_its_own_copy_only(tmp_path):
+    one, other = (Rig(tmp_path / name, journeys=ROOT / "journeys") for name in ("one", "other"))
+    async with browser_of(one) as client, browser_of(other) as elsewhere:
+        await signed_in(client)
+        elsewhere.cookies.update(client.cookies)
+
+        assert (await elsewhere.get("/people")).status_code == 401
+
+
+def eva(now=0.0, secret=SECRET, tokens=TOKENS):
+    """Return all sessions, and the cookie of Eva's."""
+    sessions = Sessions(Tokens.parse(tokens), secret)
+    return sessions, sessions.sealed(sessions.begin(ALL, now), now)
+
+
+def test_sessions_end_when_idle_and_when_old():
+    sessions, cookie = eva()
+
+    assert sessions.find(cookie, IDLE_SECONDS) is not None
+    assert sessions.find(cookie, IDLE_SECONDS + 1) is None
+    now = 0
     while now + IDLE_SECONDS <= LIFE_SECONDS:
-        assert sessions.find(old, now) is not None
         now += IDLE_SECONDS
-    assert sessions.find(old, LIFE_SECONDS + 1) is None
-    first = sessions.begin(caller, "eva", 0.0)
-    for _ in range(SESSIONS_MAX):
-        sessions.begin(caller, "eva", 0.0)
-    assert sessions.find(first, 0.0) is None
-    assert sessions.find("guessed", 0.0) is None
+        cookie = sessions.sealed(sessions.find(cookie, now), now)
+    assert sessions.find(cookie, LIFE_SECONDS) is not None
+    assert sessions.find(cookie, LIFE_SECONDS + 1) is None
+
+
+def test_a_session_goes_with_its_token_and_loses_what_the_token_loses():
+    _, cookie = eva()
+    without = "\n".join(line for line in TOKENS.splitlines() if not line.startswith("all "))
+    reads = without + "\n" + line_of("all", [Scope.READ], ALL)
+
+    assert Sessions(Tokens.parse(TOKENS), SECRET).find(cookie, 1).may(Scope.ACT)
+    assert not Sessions(Tokens.parse(reads), SECRET).find(cookie, 1).may(Scope.ACT)
+    assert Sessions(Tokens.parse(without), SECRET).find(cookie, 1) is None
+
+
+def test_a_new_secret_still_opens_what_the_old_one_has_sealed_until_that_is_taken_away():
+    _, cookie = eva()
+    both, new = f"{'n' * 40}\n{SECRET}", "n" * 40
+
+    session = Sessions(Tokens.parse(TOKENS), both).find(cookie, 1)
+    renewed = Sessions(Tokens.parse(TOKENS), both).sealed(session, 1)
+
+    assert Sessions(Tokens.parse(TOKENS), new).find(cookie, 1) is None
+    assert Sessions(Tokens.parse(TOKENS), new).find(renewed, 1) is not None
+
+
+def test_who_has_signed_out_stays_out_with_every_copy_of_the_cookie():
+    sessions, cookie = eva()
+    sessions.end(sessions.find(cookie, 1))
+
+    assert sessions.find(cookie, 1) is None
+
+
+@pytest.mark.parametrize("cookie", ["", "guessed", "é", "gAAAA" * 2_000])
+def test_what_nobody_has_sealed_opens_nothing(cookie):
+    assert eva()[0].find(cookie, 0) is None
+
+
+def test_the_reference_of_a_customer_is_no_cookie_and_of_no_other_session():
+    sessions, cookie = eva()
+    session, another = sessions.find(cookie, 1), sessions.begin(ALL, 1)
+    reference = session.reference("ana|2 ñ")
+
+    assert session.customer(reference) == "ana|2 ñ"
+    assert another.customer(reference) is None
+    assert session.customer(cookie) is None
+    assert sessions.find(reference, 1) is None
+    assert "ana" not in reference
+
+
+def test_neither_token_nor_name_can_be_read_in_the_cookie():
+    sessions = Sessions(Tokens.parse(TOKENS), SECRET)
+    session = sessions.begin(ALL, 0)
+    session.by, session.message = "Eva via all", ("good", "x" * 5_000)
+    cookie = sessions.sealed(session, 0)
+    held = base64.urlsafe_b64decode(cookie)
+
+    assert b"Eva" not in held
+    assert session.token not in held
+    assert len(cookie) < 1_500, "a browser keeps 4,096 bytes"
+
+
+def test_a_secret_that_could_be_guessed_is_refused():
+    with pytest.raises(UsageError, match=r"api_session_secret: line 2 has 5 characters"):
+        Sessions(Tokens.parse(TOKENS), f"{SECRET}\nshort")
 
 
 # -- A browser, a worker, Kafka --------------------------------------------------------------------

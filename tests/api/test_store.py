@@ -265,3 +265,18 @@ def test_the_folder_is_for_its_owner_only(tmp_path):
     Store(folder, IDENTITY, BOUNDS).close()
 
     assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_with_checkpoints_the_log_of_the_file_begins_again(store, tmp_path):
+    def write(times):
+        for at in range(times):
+            rows = [(b"ana", NOW_MS, b"x" * 1_000)] * 20
+            store.apply(Batch(timeline=rows, positions={("log", 1): at}), now_ms=NOW_MS)
+        return (tmp_path / "read-model.db-wal").stat().st_size
+
+    first = write(10)
+    for _ in range(10):
+        store.checkpoint()
+        last = write(10)
+
+    assert last <= 2 * first

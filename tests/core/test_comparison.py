@@ -44,6 +44,7 @@ def answers(
         "event.data.a <= 'x'",
         "event.data.items.exists(i, i.sku in enrollment.skus)",
         "event.data.order_id == enrollment.key",
+        "has(profile.email) || has( profile.phone )||has(event.data.coupon)",
         "size(event.data.items) > 1 && event.data.items.exists(item, item.price >= 5)",
     ],
 )
@@ -56,6 +57,10 @@ def test_conjunctions_of_comparisons_with_literals_are_recognised(source):
     [
         "event.data.a == event.data.b",
         "event.data.a == 1 || event.data.b == 2",
+        "has(event.data.a) || event.data.b == 2",
+        "has(event.data.a) || !has(event.data.b)",
+        "has(event.data.a) || has(event.data.b) && has(event.data.c)",
+        "has(event.data.a) || has(event.data.a.b)",
         "event.data.a == 'it\\'s'",
         'event.data.a == """x"""',
         "event.data.a == 1u",
@@ -123,5 +128,15 @@ DATA = st.dictionaries(NAMES, VALUES)
 )
 def test_a_comparison_says_what_cel_says(terms, data, profile, key):
     compared, by_cel = answers(" && ".join(terms), data, profile, key)
+
+    assert compared == by_cel
+
+
+@settings(max_examples=200, deadline=None)
+@given(paths=st.lists(PATHS, min_size=2, max_size=4), data=DATA, profile=DATA)
+def test_whether_any_of_several_is_there_is_what_cel_says(paths, data, profile):
+    source = " || ".join(f"has({path})" for path in paths)
+
+    compared, by_cel = answers(source, data, profile)
 
     assert compared == by_cel

@@ -33,7 +33,12 @@ PARTITIONS = 4
 START_MS = 1_795_000_000_000
 # So much happens that every kind of story is told, and so little that it takes one second.
 SIZE = Size(events=400, customers=25, rate=5, pauses=(0.5,), pause_seconds=9)
+# With so many ids, merges and erasures that hardly anybody stays who they are.
+KIN = Size(events=500, customers=21, rate=6, pauses=(0.5,), pause_seconds=9, kin=0.5)
+# So long a record is on its way to another owner, at most.
+WAY_MS_MAX = 1_500
 REPORTED = 0.4
+NEVER_MS = 1 << 60
 # A wait fires up to 40 ms after it is due, so that it may see a word on a pause later than it is.
 SHOP_LAG_MS = 50
 
@@ -100,6 +105,8 @@ class World:
         }
         self.offsets: dict[TopicPartition, int] = {}
         self.to_come: list[tuple[int, int, Planned]] = []
+        self.on_the_way: list[tuple[int, int, Record]] = []
+        self.arrived_ms: dict[int, int] = {}
         self.paused: dict[str, Pause] = {}
         for topic, count in (("stores", 3), ("touchpoints", 4), (self.names.forward, 4)):
             self.history.topics[topic] = {partition: [] for partition in range(count)}
@@ -140,7 +147,12 @@ class World:
                 ),
                 default=None,
             )
-            if self.to_come and (due is None or START_MS + self.to_come[0][0] <= due[0]):
+            told_ms = START_MS + self.to_come[0][0] if self.to_come else NEVER_MS
+            due_ms = NEVER_MS if due is None else due[0]
+            if self.on_the_way and self.on_the_way[0][0] <= min(told_ms, due_ms):
+                arrives_ms, _, record = heapq.heappop(self.on_the_way)
+                self.decide(record, arrives_ms)
+            elif self.to_come and told_ms <= due_ms:
                 at_ms, _, planned = heapq.heappop(self.to_come)
                 self.consume(planned, START_MS + at_ms)
             elif due is not None:
@@ -179,7 +191,7 @@ class World:
         self.commit(group, now_ms)
 
     def commit(self, group: OpenGroup, now_ms: int) -> None:
-        """Append what the group says; records on their way home are decided next."""
+        """Append what the group says; records on their way home are decided when they arrive."""
         group.seal_states(self.homes)
         forwarded = []
         for target, outputs in group.outputs.items():
@@ -190,7 +202,11 @@ class World:
                 elif target.topic.startswith("commands."):
                     self.report(record, now_ms)
         for record in forwarded:
-            self.decide(record, now_ms)
+            # A partition is read in its order.
+            at_ms = now_ms + self.random.choice((0, 0, 5, 100, WAY_MS_MAX))
+            at_ms = max(at_ms, self.arrived_ms.get(record.partition, 0))
+            self.arrived_ms[record.partition] = at_ms
+            heapq.heappush(self.on_the_way, (at_ms, next(self.counter), record))
 
     def report(self, command: Record, now_ms: int) -> None:
         """Let the channel's sender report on some of its messages."""

@@ -67,6 +67,18 @@ def test_a_short_day_holds_and_can_be_explained(kafka, tmp_path):
     assert 0 < both["promotional messages in all"][1] < both["promotional messages in all"][0]
     assert "The same day twice" in report.read_text()
 
+    asked = re.search(
+        r"^Explained (\d+) of (\d+) commands and (\d+) of (\d+) refusals; from these accounts "
+        r"alone (\d+) and (\d+) are the same again\.$",
+        day.stdout,
+        re.MULTILINE,
+    )
+    assert asked, day.stdout
+    commands, refusals = set(map(int, asked.group(1, 2, 5))), set(map(int, asked.group(3, 4, 6)))
+    assert len(commands) == len(refusals) == 1
+    assert min(commands) > 100
+    assert min(refusals) > 30
+
     prefix = re.search(r"begin with (demo-\w+\.)", day.stdout)[1]
     where += ["--topic-prefix", prefix]
     told = orchestrator("explain", "ana", *where, "--json", timeout=60)

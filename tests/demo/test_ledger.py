@@ -12,7 +12,7 @@ from orchestrator.demo.ledger import (
 )
 from orchestrator.demo.story import TENT, purchase
 from orchestrator.protocol.outputs import encode_log, timer_cause
-from orchestrator.timeline.explanation import read_record
+from orchestrator.timeline.record import read_record
 
 
 def thank_you(order, command_id="c-1", **changes):

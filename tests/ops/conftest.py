@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.model.progress import Behind
+from orchestrator.api.model.tasks import Queue
+from orchestrator.api.telemetry import Telemetry
 from orchestrator.core.command import Command, CommandClass, CommandType
 from orchestrator.core.customer import Cause, Customer
 from orchestrator.core.decision import (
@@ -99,8 +102,23 @@ def worked(metrics: Metrics) -> Metrics:
     metrics.built(version="0.1.0", journeys="ab" * 32, mode="test", partitions=8)
     inputs = (InputStatus("touchpoints", 40, 2, NOW_MS),)
     status = PartitionStatus(0, 1, 900, 1, 0, 7, inputs, 1, NOW_MS - 60_000)
-    metrics.watch(lambda: (status,))
+    behind = InputStatus("erp.orders", 9, 3, NOW_MS)
+    metrics.watch(lambda: (status,), lambda: ((12, behind),))
     return metrics
+
+
+@pytest.fixture
+def answered() -> Telemetry:
+    """Return the metrics of an API process to which everything has happened once."""
+    telemetry = Telemetry()
+    telemetry.answered("/v1/customers/{customer_id}/next-best", "GET", 200, 0.004)
+    telemetry.applied([NOW_MS - 20], now_ms=NOW_MS)
+    telemetry.took_in("accepted")
+    telemetry.asked("offer.requested", "granted", 0.1)
+    telemetry.tasks([Queue("complaints", 3, 1, NOW_MS)])
+    telemetry.watch(lambda: Behind({"journey-log": 4}, 0.2))
+    telemetry.ready.set(1)
+    return telemetry
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
+    from orchestrator.api.telemetry import Telemetry
     from orchestrator.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -40,31 +41,39 @@ def asked_by_dashboard() -> list[str]:
     ]
 
 
-def exposed(metrics: Metrics) -> set[str]:
-    return {sample.name for family in metrics.registry.collect() for sample in family.samples}
+def exposed(*of: Metrics | Telemetry) -> set[str]:
+    return {
+        sample.name
+        for metrics in of
+        for family in metrics.registry.collect()
+        for sample in family.samples
+    }
 
 
 @pytest.mark.parametrize("queries", [asked_by_rules, asked_by_dashboard])
-def test_every_metric_that_is_asked_for_exists(worked: Metrics, queries: Any) -> None:
+def test_every_metric_that_is_asked_for_exists(
+    worked: Metrics, answered: Telemetry, queries: Any
+) -> None:
     """A renamed metric would leave an empty panel, or an alert that never fires."""
     asked = {name for query in queries() for name in NAME.findall(query)}
 
-    assert asked <= exposed(worked)
+    assert asked <= exposed(worked, answered)
     assert len(asked) > 10
 
 
-def test_every_bucket_that_is_asked_for_exists(worked: Metrics) -> None:
+def test_every_bucket_that_is_asked_for_exists(worked: Metrics, answered: Telemetry) -> None:
     """`le` is compared as text: a bound that is no bucket gives no answer at all."""
     bounds = {
         (sample.name, sample.labels["le"])
-        for family in worked.registry.collect()
+        for metrics in (worked, answered)
+        for family in metrics.registry.collect()
         for sample in family.samples
         if sample.name.endswith("_bucket")
     }
     asked = {
         found
         for query in asked_by_rules()
-        for found in re.findall(r'(orchestrator_\w+_bucket)\{le="([^"]+)"\}', query)
+        for found in re.findall(r'(orchestrator_\w+_bucket)\{le="([^"]+)"', query)
     }
 
     assert asked <= bounds
@@ -81,11 +90,14 @@ def test_every_recorded_series_that_is_asked_for_is_recorded() -> None:
     assert asked == RECORDED
 
 
-def test_every_metric_is_on_the_dashboard(worked: Metrics) -> None:
+def test_every_metric_is_on_the_dashboard(worked: Metrics, answered: Telemetry) -> None:
     """What is worth exposing is worth a panel."""
     drawn = " ".join(asked_by_dashboard())
     families = {
-        family.name for family in worked.registry.collect() if "process_" not in family.name
+        family.name
+        for metrics in (worked, answered)
+        for family in metrics.registry.collect()
+        if "process_" not in family.name
     }
 
     assert {name for name in families if name not in drawn} == set()
@@ -202,6 +214,10 @@ def test_the_stories_notice_rules_that_are_wrong(promtool: str, tmp_path: Path) 
         "OrchestratorNoProgress": ("> 0", ">= 0"),
         "OrchestratorEventsWaiting": ("> 30", "> 3000"),
         "OrchestratorWaitsLate": ("0.01", "0.9"),
+        "OrchestratorInputBehind": ("> 60", "> 6000"),
+        "OrchestratorApiBehind": ("> 30", "> 3000"),
+        "OrchestratorApiErrors": ('route!~"/health/.*"', 'route=~".*"'),
+        "OrchestratorApiUnanswered": ("> 0.05", "> 1"),
     }
     rules = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):

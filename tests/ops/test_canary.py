@@ -21,17 +21,13 @@ import pytest
 from aiohttp import web
 from aiosmtpd.smtp import SMTP
 
+from tests.ops.canary import MAIL, NAME, PHONE, WHO, lines_with, words_in
 from tests.runtime.deployment import Deployment, event, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-NAME = "Quetzalcanaria"
-MAIL = "quetzal.canaria.7731@mail.example"
-PHONE = "+34699377311"
-WORDS = (NAME, MAIL, PHONE, PHONE[1:])
-WHO = "c-7731"
 FILES = {
     "shop.yaml": "zone: UTC\nevents:\n  fails.please: []\n",
     "channels.yaml": """\
@@ -214,21 +210,21 @@ async def _sing(deployment: Deployment, folder: Path) -> None:
     for log in told:
         text = log.read_text()
         assert '"level":"info"' in text, "a program that says nothing proves nothing"
-        assert _words_in(text) == [], f"{log.name}: {_lines_with(text)}"
+        assert words_in(text) == [], f"{log.name}: {lines_with(text)}"
     for text in pages:
         assert "orchestrator_" in text
-        assert _words_in(text) == []
+        assert words_in(text) == []
     for key, value, headers in deployment.read("dead-letters"):
-        assert _words_in(repr([one for one in headers if one[0].startswith("dl_")])) == [], value
+        assert words_in(repr([one for one in headers if one[0].startswith("dl_")])) == [], value
         assert key is not None
     for name in ("attempts.email", "attempts.push"):
         assert deployment.read(name)
-        assert _words_in(repr(deployment.read(name))) == []
+        assert words_in(repr(deployment.read(name))) == []
     reports = [value for _, value, _ in deployment.read("touchpoints") if _is_report(value)]
     assert {one["type"] for one in reports} >= {"message.bounced", "message.failed"}
-    assert _words_in(repr(reports)) == []
+    assert words_in(repr(reports)) == []
     log = repr([value for _, value, _ in deployment.read("journey-log")])
-    assert _words_in(log) == []
+    assert words_in(log) == []
 
 
 def _live(deployment: Deployment, ports: list[int]) -> list[str]:
@@ -258,11 +254,3 @@ def _live(deployment: Deployment, ports: list[int]) -> list[str]:
 
 def _is_report(value: Any) -> bool:
     return isinstance(value, dict) and str(value.get("type", "")).startswith("message.")
-
-
-def _words_in(text: str) -> list[str]:
-    return [word for word in WORDS if word in text]
-
-
-def _lines_with(text: str) -> list[str]:
-    return [line[:600] for line in text.splitlines() if _words_in(line)][:3]

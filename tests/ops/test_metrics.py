@@ -21,11 +21,13 @@ from orchestrator.metrics import (
     PartitionStatus,
 )
 from orchestrator.metrics.histograms import LATENCY_SECONDS
-from orchestrator.metrics.partitions import PartitionCollector
+from orchestrator.metrics.partitions import InputCollector, PartitionCollector
 from orchestrator.protocol import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from orchestrator.api.telemetry import Telemetry
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
@@ -38,7 +40,7 @@ def applied(*entries: Any) -> Decision:
     return Decision(Outcome.APPLIED, Customer("ana"), NOW_MS, entries=entries)
 
 
-def exposed(metrics: Metrics) -> dict[str, tuple[str, frozenset[str]]]:
+def exposed(metrics: Metrics | Telemetry) -> dict[str, tuple[str, frozenset[str]]]:
     """Return type and labels of each metric under the name that an operator sees."""
     families: dict[str, tuple[str, frozenset[str]]] = {}
     for family in metrics.registry.collect():
@@ -65,6 +67,29 @@ def test_the_page_lists_every_metric_with_its_type_and_labels_and_no_other(
     assert documented() == registry
 
 
+def test_the_page_of_the_api_lists_every_metric_with_its_labels_and_no_other(
+    answered: Telemetry,
+) -> None:
+    row = re.compile(r"^\| `(orchestrator_api_\w+)(?:\{([\w,]+)\})?` \|", re.MULTILINE)
+    written = {
+        name: frozenset(labels.split(",")) - {""}
+        for name, labels in row.findall((ROOT / "docs" / "api.md").read_text())
+    }
+    known = {name: labels for name, (_, labels) in exposed(answered).items()}
+
+    assert written == {name: labels for name, labels in known.items() if "process_" not in name}
+
+
+def test_everything_that_happens_to_the_api_moves_a_metric(answered: Telemetry) -> None:
+    still = {
+        family.name
+        for family in answered.registry.collect()
+        if not any(sample.value > 0 for sample in family.samples)
+    }
+
+    assert still == set()
+
+
 def test_everything_that_can_happen_moves_a_metric(worked: Metrics) -> None:
     """After one of everything, no metric is left without a sample above zero."""
     still = {
@@ -77,11 +102,14 @@ def test_everything_that_can_happen_moves_a_metric(worked: Metrics) -> None:
     assert still == {"orchestrator_ready", "orchestrator_waits_due"}
 
 
-def test_the_exposition_follows_prometheus_own_rules(worked: Metrics, promtool: str) -> None:
+@pytest.mark.parametrize("process", ["worked", "answered"])
+def test_the_exposition_follows_prometheus_own_rules(
+    process: str, promtool: str, request: pytest.FixtureRequest
+) -> None:
     """Names, units and help texts pass promtool's lint."""
     linted = subprocess.run(
         [promtool, "check", "metrics"],
-        input=generate_latest(worked.registry),
+        input=generate_latest(request.getfixturevalue(process).registry),
         capture_output=True,
         check=False,
         timeout=30,
@@ -240,6 +268,25 @@ def test_the_oldest_event_keeps_ageing_while_the_worker_stands_still() -> None:
     now[0] += 60
     look(InputStatus("clicks", 48, 0))
     assert ages() == [0.0]
+
+
+def test_a_mapped_topic_that_stands_falls_behind_while_another_moves() -> None:
+    """Its partitions are nobody's home, so the gauges of homes do not show them."""
+    now = [1_000.0]
+    collector = InputCollector(now=lambda: now[0])
+
+    def look(*inputs: tuple[int, InputStatus]) -> dict[str, list[float]]:
+        collector.view = lambda: inputs
+        return {
+            family.name.removeprefix("orchestrator_"): [one.value for one in family.samples]
+            for family in collector.collect()
+        }
+
+    unread, moving = (12, InputStatus("erp.orders", 40, 7)), (0, InputStatus("tills", 1, 2))
+    assert look(unread, moving)["input_lag_records"] == [7, 2]
+    now[0] += 60
+    moved = (0, InputStatus("tills", 5, 2))
+    assert look(unread, moved)["input_oldest_record_age_seconds"] == [60.0, 0.0]
 
 
 def test_a_partition_that_is_given_away_takes_its_series_along(worked: Metrics) -> None:

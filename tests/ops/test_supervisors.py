@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator import __version__
+from orchestrator.api.routes import health
 from orchestrator.cli.sender import sender
 from orchestrator.errors import UsageError, WorkerGaveUp
 from orchestrator.sender import Options
@@ -40,17 +42,25 @@ def unit(path: Path = UNIT) -> dict[str, list[str]]:
 
 
 def manifests(of: str = "worker") -> dict[str, dict[str, Any]]:
-    """Return the manifests that the kustomization names, by kind: the senders', or all others."""
+    """Return the worker's manifests that the kustomization names, or another's; by kind.
+
+    Of two of a kind, as the services of the API, the second one has its name before it.
+    """
     listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
     assert sorted(listed) == sorted(
         path.name for path in KUBERNETES.glob("*.yaml") if path.name != "kustomization.yaml"
     )
+    apart = ("sender", "api")
     loaded = [
         yaml.safe_load((KUBERNETES / name).read_text())
         for name in listed
-        if name.startswith("sender") == (of == "sender")
+        if (name.startswith(of) if of in apart else not name.startswith(apart))
     ]
-    return {manifest["kind"]: manifest for manifest in loaded}
+    found: dict[str, dict[str, Any]] = {}
+    for manifest in loaded:
+        kind = manifest["kind"]
+        found[f"{manifest['metadata']['name']} {kind}" if kind in found else kind] = manifest
+    return found
 
 
 def compose_workers() -> dict[str, dict[str, Any]]:
@@ -121,7 +131,7 @@ def test_systemd_gives_the_instance_as_channel() -> None:
     assert start.split()[1:] == ["sender", "%i"]
 
 
-@pytest.mark.parametrize("path", [UNIT, SENDER_UNIT], ids=["worker", "sender"])
+@pytest.mark.parametrize("path", [UNIT, SENDER_UNIT, API_UNIT], ids=["worker", "sender", "api"])
 def test_systemd_accepts_the_unit(tmp_path: Path, path: Path) -> None:
     """Its own verifier, with programs and files that exist here in place of the installed ones."""
     analyze = shutil.which("systemd-analyze")
@@ -178,7 +188,7 @@ def test_compose_publishes_the_api_on_loopback_and_keeps_its_folder(
     environment = {
         name: value
         for name, value in api["environment"].items()
-        if name != "ORCHESTRATOR_API_TOKENS"
+        if name not in {"ORCHESTRATOR_API_TOKENS", "ORCHESTRATOR_API_SESSION_SECRET"}
     }
     settings = assert_settings(environment, monkeypatch)
     volume, _, folder = api["volumes"][0].partition(":")
@@ -212,6 +222,21 @@ def test_compose_lets_prometheus_scrape_every_worker_and_sender() -> None:
     assert targets == {
         "orchestrator": [f"{name}:9464" for name in compose_workers()],
         "orchestrator-sender": [f"{name}:9464" for name in compose_senders()],
+        "orchestrator-api": [f"api:{Settings().api_metrics_port}"],
+    }
+
+
+def test_prometheus_finds_what_run_starts_and_counts_the_api_apart() -> None:
+    """An API in the job of the workers would be a worker to their alerts."""
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    targets = {
+        job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]
+    }
+    first = Settings().metrics_port
+
+    assert targets == {
+        "orchestrator": [f"127.0.0.1:{first + number}" for number in range(2)],
+        "orchestrator-api": [f"127.0.0.1:{first + 2}"],
     }
 
 
@@ -300,3 +325,149 @@ def test_the_image_holds_what_it_copies() -> None:
 
     assert sources
     assert [source for source in sources if not (root / source).exists()] == []
+
+
+# -- The API on Kubernetes -------------------------------------------------------------------------
+
+
+def api_pod() -> dict[str, Any]:
+    spec: dict[str, Any] = manifests("api")["Deployment"]["spec"]["template"]["spec"]
+    return spec
+
+
+def mounted(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the volumes of a container by where they are mounted."""
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    return {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+
+
+def test_kubernetes_gives_the_api_settings_that_exist(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pod = api_pod()
+    (api,) = pod["containers"]
+    environment = manifests()["ConfigMap"]["data"] | {
+        one["name"]: one["value"] for one in api["env"]
+    }
+    for name in environment:
+        if name.endswith("_FILE"):
+            (tmp_path / name).write_text("x" * 40)
+            environment[name] = str(tmp_path / name)
+    settings = assert_settings(environment, monkeypatch)
+    ports = {port["name"]: port["containerPort"] for port in api["ports"]}
+
+    assert api["args"] == ["api"]
+    assert (settings.api_port, settings.api_metrics_port) == (ports["http"], ports["metrics"])
+    assert settings.api_host == settings.metrics_host == "0.0.0.0"
+    assert pod["restartPolicy"] == "Always"
+    assert pod["terminationGracePeriodSeconds"] >= GRACE_SECONDS_MIN
+
+
+def test_kubernetes_gives_the_api_its_secrets_as_files_of_a_secret() -> None:
+    """Nothing of them stands in a manifest, nor where a list of variables would show it."""
+    pod = api_pod()
+    (api,) = pod["containers"]
+    volumes = mounted(pod, api)
+    named = {Path(one["value"]) for one in api["env"] if one["name"].endswith("_FILE")}
+    secrets = [name for name in Settings.model_fields if "secret" in name or "tokens" in name]
+
+    assert {path.name for path in named} == {"tokens", "session-secret"}
+    assert all("secret" in volumes[str(path.parent)] for path in named)
+    given = {one["name"].removeprefix("ORCHESTRATOR_").lower() for one in api["env"]}
+    assert {name for name in secrets if name in given} == {
+        "api_tokens_file",
+        "api_session_secret_file",
+    }
+    assert "Secret" not in manifests("api")
+
+
+def test_kubernetes_keeps_the_read_model_with_the_pod_and_nothing_else_writable() -> None:
+    pod = api_pod()
+    (api,) = pod["containers"]
+    (folder,) = [one["value"] for one in api["env"] if one["name"].endswith("_API_DATA_DIR")]
+    volumes = mounted(pod, api)
+
+    assert "emptyDir" in volumes[str(Path(folder).parent)]
+    assert api["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]
+    assert not pod["automountServiceAccountToken"]
+    assert {"cpu", "memory", "ephemeral-storage"} <= api["resources"]["requests"].keys()
+    assert "cpu" not in api["resources"]["limits"], "a throttled copy falls behind"
+
+
+def test_kubernetes_asks_the_api_by_routes_that_answer_without_a_token() -> None:
+    """Only readiness asks whether it has caught up: a long fill does not get it killed."""
+    (api,) = api_pod()["containers"]
+    asked = {
+        probe: api[probe]["httpGet"]["path"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+
+    assert asked == {
+        "startupProbe": "/health/live",
+        "livenessProbe": "/health/live",
+        "readinessProbe": "/health/ready",
+    }
+    assert {"/health/live", "/health/ready"} <= {f"{route.path}" for route in health.router.routes}
+
+
+def test_kubernetes_never_has_fewer_copies_of_the_api_than_before_while_it_rolls_out() -> None:
+    deployment = manifests("api")["Deployment"]["spec"]
+
+    assert deployment["replicas"] >= 2
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert manifests("api")["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+    assert api_pod()["topologySpreadConstraints"][0]["topologyKey"] == "kubernetes.io/hostname"
+
+
+def test_kubernetes_selects_the_same_copies_of_the_api_everywhere() -> None:
+    found = manifests("api")
+    labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    metrics = found["orchestrator-api-metrics Service"]["spec"]
+
+    assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["Service"]["spec"]["selector"] == labels
+    assert metrics["selector"] == labels
+    assert metrics["clusterIP"] == "None"
+    assert metrics["publishNotReadyAddresses"], "one that fills is looked at, too"
+    assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+
+
+def test_kubernetes_lets_only_the_monitoring_at_the_metrics_of_the_api_and_nobody_at_all() -> None:
+    """An empty `from` would let everybody in."""
+    ingress = manifests("api")["NetworkPolicy"]["spec"]["ingress"]
+    by_port = {rule["ports"][0]["port"]: rule["from"] for rule in ingress}
+
+    assert by_port.keys() == {"http", "metrics"}
+    assert by_port["metrics"] == [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    ]
+    for peer in by_port["http"]:
+        assert any(one.get("matchLabels") for one in peer.values())
+
+
+def test_kustomize_builds_what_the_files_say() -> None:
+    kubectl = shutil.which("kubectl") or shutil.which("kustomize")
+    if kubectl is None:
+        pytest.skip("neither kubectl nor kustomize is on this machine")
+    word = "kustomize" if Path(kubectl).name == "kubectl" else "build"
+    built = subprocess.run(
+        [kubectl, word, str(KUBERNETES)], capture_output=True, text=True, check=False, timeout=60
+    )
+    documents = list(yaml.safe_load_all(built.stdout))
+    images = {
+        container["image"]
+        for document in documents
+        if "template" in document.get("spec", {})
+        for container in document["spec"]["template"]["spec"]["containers"]
+    }
+
+    assert built.returncode == 0, built.stderr
+    assert len(documents) == len(list(KUBERNETES.glob("*.yaml"))) - 1
+    assert images == {f"orchestrator:{__version__}"}

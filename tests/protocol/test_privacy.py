@@ -8,12 +8,21 @@ from typing import NamedTuple
 import orjson
 import pytest
 
-from orchestrator.core.customer import Customer, Erased, FenceEntry, encode_customer
+from orchestrator.core.customer import (
+    AnsweredHours,
+    Customer,
+    Erased,
+    FenceEntry,
+    Habits,
+    Kin,
+    Response,
+    encode_customer,
+)
 from orchestrator.core.rules.erasure import EVERY_ENROLLMENT
 from orchestrator.protocol.outputs import encode_fence
 from orchestrator.protocol.privacy.account import account_of
 from orchestrator.protocol.privacy.holdings import Kept, Live, judge_fence, judge_state
-from orchestrator.protocol.privacy.needles import ID, Needles
+from orchestrator.protocol.privacy.needles import ABSORBED, ID, Needles
 from tests.core.builders import DAY, START, Story, event, item, journey, send, shop_of, wait
 
 MAIL = "ana@shop.example"
@@ -125,6 +134,54 @@ def test_the_fences_of_an_erasure_may_stay_and_others_not():
     assert "2026-11-23T10:00:00.000Z" in told.lines[0]
 
 
+ALSO_WEB = Needles("ana", [MAIL], ["web-1", "web-2"])
+
+
+def test_an_id_that_was_merged_into_the_customer_is_looked_for_as_a_word_too():
+    assert ALSO_WEB.found_in(b'{"subject":"web-1"}') == {ABSORBED}
+    assert ALSO_WEB.found_in(b'["web-2","ana"]') == {ABSORBED, ID}
+    assert ALSO_WEB.found_in(b"web-12 web-1x") == set()
+
+
+def test_a_pointer_of_an_absorbed_id_may_stay_and_its_state_not():
+    pointer = encode_customer(Customer("web-1", sequence=3, kin=Kin("ana")))
+    chained = encode_customer(Customer("web-9", kin=Kin("web-2")))
+    whole = encode_customer(Customer("web-1"))
+
+    may_stay = verdict(
+        Record(b"ana", marker()),
+        Record(b"web-1", pointer),
+        Record(b"web-9", chained),
+        needles=ALSO_WEB,
+    )
+
+    assert may_stay.clean
+    assert may_stay.lines[1:] == (
+        "a pointer of 'web-1', which was absorbed into it",
+        "a pointer of 'web-9', which was absorbed into it",
+    )
+    assert not verdict(Record(b"web-1", whole), needles=ALSO_WEB).clean
+
+
+def test_fences_under_an_absorbed_id_are_told_with_their_end():
+    entry = FenceEntry("cart/c1#1", START, 3, START + DAY)
+    named = FenceEntry(f"cart/{MAIL}#1", START, 3, START + DAY)
+
+    told = verdict(Record(b"web-1", encode_fence([entry])), judge=judge_fence, needles=ALSO_WEB)
+    mailed = verdict(Record(b"web-1", encode_fence([named])), judge=judge_fence, needles=ALSO_WEB)
+    gone = verdict(
+        Record(b"web-1", encode_fence([entry])),
+        Record(b"web-1", None),
+        judge=judge_fence,
+        needles=ALSO_WEB,
+    )
+
+    assert told.clean
+    assert "2026-11-23T10:00:00.000Z, under 'web-1'" in told.lines[0]
+    assert not mailed.clean
+    assert gone.lines == ("1 older record of theirs until the next compaction",)
+
+
 @pytest.mark.parametrize(
     ("config", "until"),
     [
@@ -173,6 +230,29 @@ def test_the_account_tells_everything_and_is_json():
     gone = account_of(story.customer, story.now)
     assert gone["status"] == "erased"
     assert not any((gone["profile"], gone["orders"], gone["enrollments"], gone["consents"]))
+
+
+def test_the_account_tells_what_was_learned_of_ids_that_are_this_customer_too():
+    hours = AnsweredHours(9, (0).to_bytes(2, "big") * 20 + (7).to_bytes(2, "big") + bytes(6))
+    habits = Habits(START, hours, {"email": Response(300, 20_000)})
+    customer = Customer("ana", kin=Kin(absorbed={"web-1": START}, habits={"web-1": habits}))
+
+    reach = orjson.loads(orjson.dumps(account_of(customer, START)))["reach"]
+
+    assert reach["under_other_ids"] == {
+        "web-1": {
+            "until": "2026-11-22T10:00:00.000Z",
+            "responses": {"email": {"score": 300, "day": "2024-10-04"}},
+            "hours": {"20": 7},
+        }
+    }
+    assert (reach["responses"], reach["hours"]) == ({}, None)
+
+
+def test_the_account_tells_every_message_that_asked_for_an_attribute():
+    customer = Customer("ana", asked={"size": "m2"}, kin=Kin(asked=(("size", "m1"),)))
+
+    assert account_of(customer, START)["questions_asked"] == {"size": ["m1", "m2"]}
 
 
 def test_the_account_names_every_part_of_the_state():

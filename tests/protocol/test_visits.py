@@ -1,6 +1,6 @@
 """Visits stand behind live events: in the group that is open, and in how long it becomes."""
 
-from bench.simulation.worker import VISITS_MAX
+from bench.simulation.worker import TIMED_MAX
 from tests.core.builders import START, journey, send, shop_of
 from tests.protocol.simulated import journey_log, one_worker, rules, store_visited, visit_store
 
@@ -39,20 +39,20 @@ def test_one_transaction_visits_few_and_leaves_the_rest_to_the_next_ones():
         worker.machine.on_committed()
         cluster.pass_time(60_000)
 
-    assert max(visits) == VISITS_MAX
+    assert max(visits) == TIMED_MAX
     assert sum(visits) == 20
 
 
 def test_events_that_come_while_visits_are_decided_go_into_the_same_transaction():
     cluster, worker = begun()
-    assert worker.machine.decide(100, worker.clocks()) == VISITS_MAX
+    assert worker.machine.decide(100, worker.clocks()) == TIMED_MAX
     appear(cluster, "late-1", "late-2", "late-3")
     while worker.machine.queued_records < 3:
         worker.act("fetch", 8)
 
     transaction = decided(worker)
 
-    assert sum(transaction.stats.visits.values()) == VISITS_MAX
+    assert sum(transaction.stats.visits.values()) == TIMED_MAX
     assert sum(transaction.stats.events.values()) == 3
 
 

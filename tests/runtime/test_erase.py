@@ -128,6 +128,33 @@ def test_who_is_erased_is_forgotten_for_good_and_a_younger_event_begins_anew(
     assert "0 differences" in replayed.stdout, replayed.stdout + replayed.stderr
 
 
+@pytest.mark.timeout(200)
+def test_who_is_erased_is_erased_under_the_ids_that_were_the_customer_too(deployment, orchestrator):
+    """The order of the cookie is recalled where its confirmation stands."""
+    deployment.start()
+    happens(deployment, cart("web-ana"), purchase("web-ana", "1001"))
+    who = {"anonymous_id": "web-ana", "customer_id": "ana"}
+    happens(deployment, event("profile.identified", "i1", "ana", **who))
+    wait_until(lambda: "absorbed" in deployment.log_entries("ana"), "merge")
+
+    gone = orchestrator("erase", "ana", "--prove")
+
+    assert gone.returncode == 0, gone.stdout + gone.stderr
+    assert "(also under web-ana: the same customer, before a merge)" in gone.stdout
+    assert "a pointer of 'web-ana', which was absorbed into it" in gone.stdout
+    assert "under 'web-ana', which was absorbed into it: names of enrollments" in gone.stdout
+
+    def exported(customer):
+        told = orjson.loads(orchestrator("export", customer).stdout)
+        return [one for one in told["commands"] if one["topic"].endswith("commands.email")]
+
+    (thanks,), (cancel,) = exported("web-ana"), exported("ana")
+    assert cancel["value"]["data"]["cancels"] == [thanks["value"]["id"]]
+    assert (cancel["topic"], cancel["partition"]) == (thanks["topic"], thanks["partition"])
+    replayed = orchestrator("replay")
+    assert "0 differences" in replayed.stdout, replayed.stdout + replayed.stderr
+
+
 @pytest.mark.timeout(120)
 def test_an_erasure_that_no_worker_has_applied_is_said_to_be_accepted_only(
     deployment, orchestrator

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import time
 from decimal import Decimal
 
+import httpx
 import orjson
 import pytest
 from confluent_kafka import Producer
@@ -17,6 +19,7 @@ from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from bench.topics import read_topic
+from orchestrator.broker import EmbeddedBroker
 from orchestrator.cli import run
 from tests.runtime.deployment import JOURNEYS, PARTITIONS, purchase, wait_until
 from tests.schema_registry import SchemaRegistryServer
@@ -168,6 +171,17 @@ def backend(deployment, tmp_path):
     return Backend(deployment, tmp_path)
 
 
+def waiting(port, topic):
+    """Return what a worker's gauges say of a topic of another team: by name, by partition."""
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    labels = r"\{partition=\"(\d+)\",topic=\"" + re.escape(topic) + r"\"\}"
+    line = r"orchestrator_input_(\w+)" + labels + r" (\S+)"
+    found = {}
+    for name, partition, value in re.findall(line, text):
+        found.setdefault(name, {})[partition] = float(value)
+    return found
+
+
 def everybody(deployment, customers=CUSTOMERS):
     return lambda: deployment.templates() == dict.fromkeys(customers, FINAL)
 
@@ -260,7 +274,9 @@ def test_avro_waits_for_its_schema_and_nobody_waits_for_avro(deployment, backend
         serialize = AvroSerializer(client, json.dumps(AVRO))
         values = [avro_order(serialize, backend.topic, customer) for customer in CUSTOMERS]
         registry.away = True
+        port = EmbeddedBroker.free_port()
         worker = backend.start(
+            metrics_port=port,
             schema_registry_url=registry.url,
             schema_registry_username="shop",
             schema_registry_password="secret",
@@ -273,10 +289,15 @@ def test_avro_waits_for_its_schema_and_nobody_waits_for_avro(deployment, backend
         wait_until(everybody(deployment, ["ana"]), "who does not come by Avro")
         time.sleep(5)  # Longer than the watchdog is patient with a worker that has lag.
         assert worker.poll() is None, worker.log.read_text()
+        behind = waiting(port, backend.topic)
+        assert sum(behind["lag_records"].values()) >= len(values)
+        assert max(behind["oldest_record_age_seconds"].values()) >= 5
 
         registry.away = False
         wait_until(everybody(deployment, ["ana", *CUSTOMERS]), "everybody's messages")
         wait_until(lambda: len(backend.dead_letters()) == 2, "both dead letters")
+        level = dict.fromkeys(map(str, range(OTHER_COUNT)), 0.0)
+        wait_until(lambda: waiting(port, backend.topic)["lag_records"] == level, "no lag")
 
     details = sorted(headers["dl_detail"].decode() for _, _, headers in backend.dead_letters())
     assert details == [

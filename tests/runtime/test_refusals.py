@@ -5,9 +5,17 @@ import subprocess
 import sys
 
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewPartitions,
+    ResourcePatternType,
+    ResourceType,
+)
 
-from tests.runtime.deployment import JOURNEYS, PARTITIONS, cart, wait_until
+from tests.runtime.deployment import JOURNEYS, PARTITIONS, Deployment, cart, wait_until
 
 
 def ended(worker, code):
@@ -86,3 +94,66 @@ def test_a_finding_in_the_journeys_stops_it_before_any_broker_is_asked(tmp_path)
 
     assert done.returncode == 1
     assert "post_purchase.yaml:" in done.stderr
+
+
+def test_a_right_that_is_taken_away_stops_the_worker_and_is_named(
+    secure_kafka, topic_prefix, app_id, tmp_path
+):
+    admin, login = rights_of_guest(secure_kafka, topic_prefix, app_id)
+    deployment = Deployment(
+        secure_kafka.bootstrap_servers, topic_prefix, app_id, tmp_path, client=admin, **login
+    )
+    client = AdminClient(deployment.client)
+    deployment.start()
+    denied = f"{topic_prefix}commands.email.promotional"
+    change(client.create_acls, [right("TOPIC", denied, "DENY", "WRITE")])
+    deployment.produce(cart("ana"), partitioner="murmur2_random")
+
+    said = ended(deployment.workers[0], 1)
+
+    assert f"lacks the right to Write to {denied}" in said
+    assert "guest-secret" not in said
+
+
+def test_a_topic_of_ours_that_is_deleted_under_a_worker_is_named(deployment):
+    worker = deployment.start()
+    gone = f"{deployment.prefix}commands.email.promotional"
+    change(AdminClient(deployment.client).delete_topics, [gone])
+    deployment.produce(cart("ana"), partitioner="murmur2_random")
+
+    said = ended(worker, 70)
+    deployment.start()
+
+    assert f"{gone}: no such topic any more" in said
+    wait_until(lambda: "ana" in deployment.templates(), "the message, in a new topic")
+
+
+def rights_of_guest(kafka, topic_prefix, app_id):
+    """Let the guest do everything here; return the admin's client and the guest's settings."""
+    secure = {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "ssl.ca.location": str(kafka.ca_file),
+    }
+    admin = secure | {"sasl.username": kafka.admin[0], "sasl.password": kafka.admin[1]}
+    client = AdminClient(admin | {"bootstrap.servers": kafka.bootstrap_servers})
+    kinds = [("TOPIC", topic_prefix), ("GROUP", app_id), ("TRANSACTIONAL_ID", app_id)]
+    change(client.create_acls, [right(kind, name, pattern="PREFIXED") for kind, name in kinds])
+    return admin, {
+        "security_protocol": "SASL_SSL",
+        "sasl_username": kafka.guest[0],
+        "sasl_password": kafka.guest[1],
+        "ssl_cafile": kafka.ca_file,
+    }
+
+
+def right(kind, name, permission="ALLOW", operation="ALL", pattern="LITERAL"):
+    return AclBinding(
+        ResourceType[kind], name, ResourcePatternType[pattern], "User:guest", "*",
+        AclOperation[operation], AclPermissionType[permission],
+    )  # fmt: skip
+
+
+def change(what, things):
+    for future in what(things).values():
+        future.result(20)

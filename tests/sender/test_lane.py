@@ -33,6 +33,19 @@ def test_one_customer_is_served_in_order_and_one_at_a_time():
     assert lane.next().command.id == "c1"
 
 
+def test_a_cancel_under_another_id_waits_for_the_message_that_it_names():
+    """After a merge: else it would find nothing to take back, and the message would go out."""
+    lane = lane_with(
+        at(0, subject="web-1"), at(1, type="message.cancel", subject="ana", cancels=["c0"])
+    )
+    message = lane.next()
+
+    assert (message.command.id, lane.next()) == ("c0", None)
+    lane.free(message)
+    lane.done(message)
+    assert lane.next().command.id == "c1"
+
+
 def test_what_waits_stands_in_nobodys_way():
     lane = lane_with(at(0), at(1))
     first = lane.next()

@@ -47,6 +47,32 @@ def test_the_lines_of_libraries_take_the_same_road(capsys: pytest.CaptureFixture
     assert (line["event"], line["logger"]) == ("lost node 1", "aiokafka.client")
 
 
+def test_a_library_says_the_same_words_once_a_second(capsys: pytest.CaptureFixture[str]):
+    logs.configure()
+    for _ in range(300):
+        for node in (1, 2):
+            logging.getLogger("aiokafka.client").error("cannot connect to node %s", node)
+        structlog.get_logger("orchestrator.worker").warning("ours")
+
+    said = [line["event"] for line in told(capsys)]
+    assert said.count("cannot connect to node 1") == 1
+    assert said.count("cannot connect to node 2") == 1
+    assert said.count("ours") == 300
+
+
+def test_what_a_library_says_again_a_second_later_is_told_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    now = [100.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    logs.configure()
+    for _ in range(4):
+        logging.getLogger("aiokafka").error("lost")
+        now[0] += 0.5
+
+    assert len(told(capsys)) == 2
+
+
 def test_a_customer_is_named_at_debug_only_and_payloads_never(capsys: pytest.CaptureFixture[str]):
     logs.configure(level="debug")
     for level in ("debug", "info", "error"):

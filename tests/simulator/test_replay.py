@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import orjson
 import pytest
 
@@ -307,6 +309,12 @@ def test_what_a_worker_did_is_the_same_again_and_a_forged_log_record_is_found(
     assert "0 differences" in out
     assert f"{len(deployment.read('journey-log'))} decisions are the same again" in out
     assert "not made again" not in out
+
+    assert run(["replay", "--explained"]) == 0
+    out = capsys.readouterr().out
+    assert "0 differences" in out
+    said = re.search(r"explained (\d+) of (\d+) commands .* alone (\d+) and", out)
+    assert said[1] == said[2] == said[3] != "0"
 
     assert run(["replay", "--customer", "ana"]) == 0
     story = capsys.readouterr().out

@@ -25,7 +25,8 @@ from orchestrator.core.decision import (
 )
 from orchestrator.core.event import Event
 from orchestrator.protocol.outputs import Position, encode_log, event_cause, timer_cause
-from orchestrator.timeline.explanation import Mark, as_json, explain, read_record
+from orchestrator.timeline.explanation import Mark, as_json, explain
+from orchestrator.timeline.record import read_record
 from orchestrator.timeline.sentences import (
     ENDED_BECAUSE,
     PROMISE_ENDED_BECAUSE,

@@ -14,22 +14,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.crash.judge.fences import judge_fences
 from bench.crash.judge.history import History, Place, Record, home_of
+from bench.crash.judge.kin import INDEX_BYTE
 from bench.crash.judge.laws import judge_laws
 from bench.crash.judge.pauses import PAUSE_LAG_MS, judge_pauses
 from bench.crash.judge.person import Occurrence, Person, understand
 from bench.crash.judge.records import (
     CommandLine,
-    FenceLine,
     LogLine,
     Reading,
     Violation,
     read,
     show,
+    state_of,
 )
 from bench.crash.judge.reference import Model
+from bench.crash.judge.replay import Replay
+from bench.crash.judge.telling import Telling, judge_ways
 from bench.crash.judge.waits import AHEAD_MS_MAX, judge_waits
-from orchestrator.core.customer import decode_customer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,9 +55,10 @@ KINDS: Final = {
     "lane": "transactional refused",
     "pause": "against a pause",
     "held": "held and not answered once",
+    "identity": "not one customer",
+    "erased": "after an erasure",
+    "hops": "forwarded for ever",
 }
-REACHING: Final = frozenset({"message.send", "audience.add", "task.create"})
-"""Commands that reach the customer; what takes back may and must follow an exit."""
 LATENESS_MS_MAX: Final = 300_000
 """So late may a wait be in a run whose faults follow each other; a takeover is far shorter."""
 
@@ -110,21 +114,29 @@ def judge(
     reading = read(history)
     counts: Counter[str] = Counter()
     model = Model(journeys)
+    notices = {notice.record.place for notice in reading.notices}
     events = {
         place: understand(record, event_bytes_max, forwarded=place[0] == history.names.forward)
         for place, record in reading.inputs.items()
+        if place not in notices
     }
+    telling = Telling(reading)
     _judge_broker(reading, acknowledged or {})
-    _judge_accounts(reading, events, counts)
+    _judge_accounts(reading, events, telling.became, counts)
+    judge_ways(reading, telling.became)
+    telling.judge_homes(history.names.partitions)
     _judge_order(reading)
     _judge_commands(reading, counts)
-    _judge_fences(reading, model)
+    judge_fences(reading, model)
     lateness = judge_waits(reading, lateness_ms_max, counts)
     judge_laws(reading, model, events)
     judge_pauses(reading, model, pause_lag_ms, lateness_ms_max)
-    people = _judge_effects(reading, model, events)
-    _judge_reused(reading, people, events)
-    _judge_state(reading, people)
+    replay = Replay(reading, model, events)
+    telling.judge(replay.claims if replay.is_whole else None)
+    _judge_reused(reading, replay.people, events)
+    _judge_state(reading, replay.people)
+    for notice in reading.notices:
+        counts[f"notice {notice.kind}"] += 1
     return Report(reading.violations, counts, lateness)
 
 
@@ -151,7 +163,9 @@ def _judge_unplaced(reading: Reading, place: Place, checksum: int) -> None:
         reading.report("lost", f"acknowledged, but not in {topic}[{partition}]", place)
 
 
-def _judge_accounts(reading: Reading, events: Events, counts: Counter[str]) -> None:
+def _judge_accounts(
+    reading: Reading, events: Events, became: Mapping[str, str], counts: Counter[str]
+) -> None:
     """Every consumed record was applied, a duplicate, forwarded or dead-lettered: exactly one."""
     uses: dict[Place, list[tuple[str, Place]]] = defaultdict(list)
     for origin, record in reading.forwards.items():
@@ -163,6 +177,8 @@ def _judge_accounts(reading: Reading, events: Events, counts: Counter[str]) -> N
         uses[reading.arrival(origin)].append((f"dead letter {reason}", record.place))
     for place, record in reading.inputs.items():
         found = uses.pop(place, [])
+        if place not in events:
+            continue  # What an owner tells another one; `telling` looks after that.
         counts["consumed"] += 1
         counts[found[0][0] if found else "lost"] += 1
         if not found:
@@ -173,19 +189,23 @@ def _judge_accounts(reading: Reading, events: Events, counts: Counter[str]) -> N
             reading.report(
                 "doubled", f"{show([place])} was consumed more than once: {kinds}", found[-1][1]
             )
-        if found[0][0] not in _allowed(reading, record, events[place]):
+        if found[0][0] not in _allowed(reading, record, events[place], became):
             reading.report("wrong", f"{found[0][0]} at {show([found[0][1]])}", place)
     for place, found in uses.items():
         what, where = found[0]
         reading.report("wrong", f"{what}: {show([place])}, which no committed reader sees", where)
 
 
-def _allowed(reading: Reading, record: Record, event: Occurrence | str) -> set[str]:
+def _allowed(
+    reading: Reading, record: Record, event: Occurrence | str, became: Mapping[str, str]
+) -> set[str]:
     """Return what may have become of a record, judged by itself."""
     names = reading.history.names
     home_topic = len(reading.history.topics[record.topic]) == names.partitions
     arrived = record.topic == names.forward
     customer = event.subject if isinstance(event, Occurrence) else (record.key or b"").decode()
+    if arrived:
+        customer = (record.key or b"").decode()
     at_home = home_topic and home_of(customer, names.partitions) == record.partition
     if not arrived and not at_home:
         return (
@@ -195,9 +215,10 @@ def _allowed(reading: Reading, record: Record, event: Occurrence | str) -> set[s
         )
     if isinstance(event, str):
         return {f"dead letter {event}"}
-    allowed = {"applied", "duplicate", "dead letter id_reused"}
+    allowed = {"applied", "duplicate", "ignored", "dead letter id_reused"}
     # Without a key, nobody can see from outside that it is at home.
-    return allowed if record.key or arrived else {*allowed, "forwarded"}
+    goes_on = customer in became or not (record.key or arrived)
+    return {*allowed, "forwarded"} if goes_on else allowed
 
 
 def _judge_order(reading: Reading) -> None:
@@ -215,10 +236,12 @@ def _judge_order(reading: Reading) -> None:
             if line.now_ms < now_ms:
                 reading.report("order", f"time went back for {customer}", line.record.place)
             now_ms = max(now_ms, line.now_ms)
-            if line.source is None:
+            heard = line.told if line.source is None else reading.arrival(line.source)
+            if heard is None:
                 continue
-            topic, partition, offset = reading.arrival(line.source)
-            if offset <= last.get((topic, partition), -1):
+            topic, partition, offset = heard
+            # Who learns that they are another one becomes it at the same place.
+            if offset + (line.kind == "merge") <= last.get((topic, partition), -1):
                 reading.report(
                     "order",
                     f"{show([(topic, partition, offset)])} was decided late",
@@ -315,113 +338,21 @@ def _judge_emitted(
         reading.report("wrong", f"log and command {name} differ", command.record.place)
 
 
-def _judge_fences(reading: Reading, model: Model) -> None:
-    """Every promotional enrollment that is over is fenced, and nothing promotional follows."""
-    fenced: dict[tuple[str, str], FenceLine] = {}
-    records: dict[str, set[Place]] = defaultdict(set)
-    for fence in reading.fences:
-        records[fence.customer].add(fence.record.place)
-        first = fenced.setdefault((fence.customer, fence.enrollment), fence)
-        if first.sequence != fence.sequence:
-            reading.report(
-                "promotional",
-                f"the fence of {fence.enrollment} moved from {first.sequence} to {fence.sequence}",
-                fence.record.place,
-            )
-    ends, turns = _fenced_ends(reading, model)
-    for (customer, enrollment), (sequence, line) in ends.items():
-        found = fenced.get((customer, enrollment))
-        if found is None:
-            reading.report(
-                "promotional",
-                f"{enrollment} of {customer} is over, but not fenced",
-                line.record.place,
-            )
-        elif found.sequence != sequence:
-            reading.report(
-                "promotional",
-                f"{enrollment} of {customer} is fenced at {found.sequence}, not at {sequence}",
-                found.record.place,
-            )
-    for customer, places in records.items():
-        if len(places) > turns[customer]:
-            reading.report(
-                "doubled",
-                f"{len(places)} fence records of {customer}, {turns[customer]} decisions made one",
-                max(places),
-            )
-    for command in reading.commands:
-        key = (command.customer, str(command.data["enrollment"]))
-        if not command.promotional or command.type not in REACHING:
-            continue
-        bounds = [ends[key][0]] if key in ends else []
-        bounds += [fenced[key].sequence] if key in fenced else []
-        if bounds and command.sequence > min(bounds):
-            reading.report(
-                "promotional",
-                f"{command.id} of {key[1]} has sequence {command.sequence}, over at {min(bounds)}",
-                command.record.place,
-            )
-    for key, fence in fenced.items():
-        if key not in ends:
-            reading.report(
-                "promotional", f"{key[1]} of {key[0]} is fenced, but not over", fence.record.place
-            )
-
-
-def _fenced_ends(
-    reading: Reading, model: Model
-) -> tuple[dict[tuple[str, str], tuple[int, LogLine]], Counter[str]]:
-    """Return the sequence before each end that must be fenced, and how many decisions did that."""
-    ends: dict[tuple[str, str], tuple[int, LogLine]] = {}
-    turns: Counter[str] = Counter()
-    for customer, lines in reading.by_customer.items():
-        sequence = 0
-        for line in lines:
-            over = [entry for entry in line.of_kind("ended") if model.ends_fenced(entry)]
-            turns[customer] += bool(over)
-            for entry in over:
-                ends.setdefault((customer, entry["enrollment"]), (sequence, line))
-            emitted = [entry["sequence"] for entry in line.of_kind("emitted")]
-            sequence = max([sequence, *emitted])
-    return ends, turns
-
-
-def _judge_effects(reading: Reading, model: Model, events: Events) -> dict[str, Person]:
-    """Replay every customer on the model; what differs is named with the log line."""
-    commands = {command.id: command for command in reading.commands}
-    people = {}
-    for customer, lines in reading.by_customer.items():
-        person = people[customer] = Person(customer)
-        for line in lines:
-            event = None
-            if line.source is not None:
-                event = events.get(reading.arrival(line.source))
-                if not isinstance(event, Occurrence):
-                    # Accounts have told it; the replay cannot go on without the event.
-                    person.astray = True
-                    break
-            faults = model.replay(person, line, event, commands)
-            for kind, what in faults:
-                reading.report(kind, f"{customer}: {what}", line.record.place)
-            if faults:
-                # One difference leads to others; the first one is the finding.
-                person.astray = True
-                break
-    return people
-
-
 def _judge_reused(reading: Reading, people: Mapping[str, Person], events: Events) -> None:
     """Find, for a dead letter `id_reused`, the event of that id that said something else."""
     for origin, reason, record in reading.dead:
         event = events.get(reading.arrival(origin))
         if reason != "id_reused" or not isinstance(event, Occurrence):
             continue
-        person = people.get(event.subject)
+        place = reading.arrival(origin)
+        record_there = reading.inputs.get(place)
+        forwarded = record_there is not None and place[0] == reading.history.names.forward
+        key = record_there.key if record_there is not None and forwarded else None
+        person = people.get(event.subject if key is None else key.decode())
         if person is not None and person.astray:
             continue
         before = person.ever.get((event.source, event.id)) if person is not None else None
-        if before is None or before == event.body:
+        if not before or before == {event.body}:
             reading.report("lost", f"{event.id} was refused as reused, but is not", record.place)
 
 
@@ -436,14 +367,14 @@ def _judge_state(reading: Reading, people: Mapping[str, Person]) -> None:
         numbers[command.customer] = max(numbers[command.customer], command.sequence)
     seen = set()
     for (partition, key), record in last.items():
-        if key is None or key[:1] == b"\xff" or record.value is None:
+        if key is None or key[:1] in {INDEX_BYTE, b"\xff"} or record.value is None:
             continue
         customer = key.decode()
         seen.add(customer)
         if partition != home_of(customer, names.partitions):
             reading.report("state", f"{customer} is stored away from home", record.place)
             continue
-        state = decode_customer(record.value)
+        state = state_of(record.value)
         person = people.get(customer)
         if state.sequence != numbers[customer]:
             reading.report(

@@ -7,18 +7,18 @@ message on two channels at once, no order confirmation kept back for a reason of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.crash.judge.offering import named_in
-from bench.crash.judge.permission import ARRIVED, GRACE_MS
+from bench.crash.judge.known import Known, Message
+from bench.crash.judge.permission import GRACE_MS
 from bench.crash.judge.person import Occurrence
-from bench.crash.judge.promises import Offers, contradict
+from bench.crash.judge.promises import contradict
 from bench.crash.judge.records import duration_ms, milliseconds
 from bench.crash.judge.walk import OF_OFFERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from bench.crash.judge.history import Place
     from bench.crash.judge.records import CommandLine, LogLine, Reading
@@ -41,100 +41,36 @@ ADVERTISING: Final = frozenset(
 """Why a promotion may not go, and an order confirmation must."""
 
 
-@dataclass(slots=True)
-class Message:
-    """One message that went out, and what its sender said of it."""
-
-    command: CommandLine
-    at_ms: int
-    expires_at_ms: int
-    reached_ms: int | None = None
-    gone: bool = False
-    """Cancelled, or reported dropped, before it had reached anybody."""
-    failed: bool = False
-
-    def counts(self, per_ms: int, now_ms: int) -> bool:
-        """Whether it is in the window that ends now; what is on its way counts as of now."""
-        if self.gone:
-            return False
-        if self.reached_ms is not None:
-            return self.reached_ms > now_ms - per_ms
-        return self.at_ms > now_ms - per_ms or self.expires_at_ms >= now_ms
-
-
-@dataclass(slots=True)
-class Known:
-    """What the topics say of one customer up to a decision."""
-
-    messages: dict[str, Message] = field(default_factory=dict)
-    consents: dict[tuple[str, str], tuple[tuple[int, bool, str, str], bool]] = field(
-        default_factory=dict
-    )
-    zone: tuple[tuple[int, str, str], Any] = ((-1, "", ""), None)
-    promises: dict[str, int] = field(default_factory=dict)
-    """Open promises, and until when they hold."""
-    until: dict[str, int] = field(default_factory=dict)
-    """The same of all that were ever made: a return opens them again."""
-    made_ms: dict[str, int] = field(default_factory=dict)
-
-    def hear(self, event: Occurrence, now_ms: int) -> None:
-        """Take an event in."""
-        version = (event.time_ms, event.source, event.id)
-        if event.type == "consent.updated":
-            granted = event.data["granted"] is True
-            key = (event.data["channel"], event.data["class"])
-            said = (event.time_ms, not granted, event.source, event.id)
-            if key not in self.consents or self.consents[key][0] < said:
-                self.consents[key] = (said, granted)
-        elif event.type == "profile.updated" and "zone" in event.data["attributes"]:
-            if self.zone[0] < version:
-                self.zone = (version, event.data["attributes"]["zone"])
-        elif event.type.startswith("message."):
-            self._report(event, min(event.time_ms, now_ms))
-
-    def redeem_history(self, event: Occurrence, offers: Offers, now_ms: int) -> None:
-        """Let an order among history use up what it names; nobody logs that."""
-        codes = {one.get("code"): name for name, one in offers.items()}
-        for word in named_in(event.data):
-            name = codes.get(word, word)
-            if min(event.time_ms, now_ms) >= self.made_ms.get(name, now_ms + 1):
-                self.promises.pop(name, None)
-
-    def _report(self, event: Occurrence, at_ms: int) -> None:
-        message = self.messages.get(event.data["command_id"])
-        if message is None:
-            return
-        if event.type in ARRIVED:
-            if message.reached_ms is None:
-                message.reached_ms, message.gone = max(message.at_ms, at_ms), False
-            return
-        message.failed = event.data.get("reason") != "unknown"
-        if event.type == "message.dropped":
-            message.gone = message.reached_ms is None
-
-    def cancel(self, ids: Iterator[str]) -> None:
-        """Let messages be taken back."""
-        for name in ids:
-            message = self.messages.get(name)
-            if message is not None:
-                message.gone = message.reached_ms is None
-
-
 def judge_laws(reading: Reading, model: Model, events: Mapping[Place, Occurrence | str]) -> None:
     """Report every entry of the log that breaks a law."""
     commands = {command.id: command for command in reading.commands}
     laws = Laws(reading, model, commands)
-    for lines in reading.by_customer.values():
-        known = Known()
+    everybody: dict[str, Known] = {}
+    for customer, lines in reading.people():
+        known = everybody[customer] = Known()
         for line in lines:
+            event = None
             if line.source is not None and line.outcome == "applied":
-                event = events.get(reading.arrival(line.source))
-                if isinstance(event, Occurrence):
+                found = events.get(reading.arrival(line.source))
+                if isinstance(found, Occurrence):
+                    event = found
                     known.hear(event, line.now_ms)
                     if event.backfill and event.type in {"purchase", "offer.redeemed"}:
                         known.redeem_history(event, model.offers, line.now_ms)
             for entry in line.entries:
-                laws.judge(known, line, entry)
+                match entry["kind"]:
+                    case "entered" if event is not None:
+                        journey = model.journeys[entry["journey"]]
+                        known.enter(entry["enrollment"], event, journey)
+                    case "handed_over":
+                        known.rename(entry["enrollment"], entry["becomes"])
+                    case "absorbed":
+                        name = entry["customer"]
+                        known.unite(everybody.get(name, Known()), name, line.now_ms)
+                    case "customer_erased":
+                        known = everybody[customer] = Known()
+                    case _:
+                        laws.judge(known, line, entry)
             laws.judge_promises_told(known, line)
 
 
@@ -156,14 +92,23 @@ class Laws:
                 self._emitted(known, line, command)
         elif kind in {"send_refused", "held"}:
             self._judge_lane(line, entry)
+            if entry["reason"] == "offer_not_qualified":
+                # What is said in its place is said once, under whichever id.
+                offer = self._step(entry["journey"], entry["step"]).get("offer")
+                known.over_ms[str(offer)] = line.now_ms
         elif kind == "promised" or (kind == "redemption_undone" and entry["open"]):
             self._judge_promise(known, line, entry)
         elif kind in {"promise_ended", "offer_redeemed"}:
-            known.promises.pop(entry["offer"], None)
+            known.close(entry["offer"], line.now_ms)
 
     def _emitted(self, known: Known, line: LogLine, command: CommandLine) -> None:
         if command.type == "message.cancel":
             known.cancel(iter(command.data["cancels"]))
+        if command.type in {"message.send", "audience.add"} and command.promotional:
+            enrollment = command.data["enrollment"]
+            if known.bought_since(enrollment):
+                text = f"{command.id} of {enrollment}, bought by one of their ids before"
+                self._report("promotional", line, text)
         if command.type == "audience.add":
             self._judge_consent(known, line, command)
         if command.type != "message.send":
@@ -174,7 +119,9 @@ class Laws:
             self._judge_caps(known, line, command)
         self._judge_channels(known, line, command)
         expires_at_ms = milliseconds(command.data["expires_at"])
-        known.messages[command.id] = Message(command, line.now_ms, expires_at_ms)
+        known.messages[command.id] = Message(
+            command, line.now_ms, expires_at_ms, enrollment=command.data["enrollment"]
+        )
 
     def _judge_consent(self, known: Known, line: LogLine, command: CommandLine) -> None:
         channel, class_ = command.data["channel"], command.data["class"]
@@ -216,7 +163,7 @@ class Laws:
         word = self._step(data["journey"], data["step"])
         for before in known.messages.values():
             said = before.command.data
-            if (said["enrollment"], said["step"]) != (data["enrollment"], data["step"]):
+            if (before.enrollment, said["step"]) != (data["enrollment"], data["step"]):
                 continue
             if said["channel"] == data["channel"]:
                 self._report("twice", line, f"{command.id} is {before.command.id} once more")
@@ -247,9 +194,16 @@ class Laws:
         if known.until.get(name) != until_ms:
             known.made_ms[name] = line.now_ms
         known.promises[name] = known.until[name] = until_ms
+        known.over_ms.pop(name, None)
 
     def judge_promises_told(self, known: Known, line: LogLine) -> None:
         """Judge that the offers which a decision tells are promised when it is over."""
+        if line.kind == "state":
+            names = sorted(known.promises)
+            for name, other in itertools.combinations(names, 2):
+                both = min(known.promises[name], known.promises[other]) > line.now_ms
+                if both and contradict(self._model.offers, name, other):
+                    self._report("promise", line, f"{name} beside {other}, of two ids")
         for entry in line.entries:
             offer = entry.get("offer") if entry["kind"] == "offer_granted" else None
             if entry["kind"] == "emitted" and entry["type"] == "message.send":

@@ -238,7 +238,9 @@ class Offering(Moment):
         recalled: frozenset[str] = frozenset()
         history = self.event is not None and self.event.backfill
         for stay in [] if history else list(self.person.stays.values()):
-            telling = [one for one in stay.open if one.offer == name]
+            telling = [
+                one for one in stay.open if one.offer == name and one.expires_at_ms >= self.now_ms
+            ]
             recalled |= self.recall(stay, telling)
             stay.open = [one for one in stay.open if one not in telling]
             self.leave_when_empty(stay)

@@ -20,6 +20,8 @@ PAUSE_LAG_MS: Final = 10_000
 SKEW_MS: Final = 500
 REACHING: Final = frozenset({"message.send", "audience.add", "task.create"})
 FOR_EVER_MS: Final = 1 << 60
+Held = dict[str, tuple["Mapping[str, Any]", "LogLine"]]
+"""Whom a pause holds, with the entry that says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,9 @@ def judge_pauses(reading: Reading, model: Model, lag_ms: int, answer_ms_max: int
     """Report what went out under a pause, what was held without one, and what nobody answered."""
     spans = _spans(reading)
     commands = {command.id: command for command in reading.commands}
-    for lines in reading.by_customer.values():
-        held: dict[str, tuple[Mapping[str, Any], LogLine]] = {}
+    left: Held = {}
+    for _, lines in reading.people():
+        held: Held = {}
         for line in lines:
             _judge_named(reading, line, spans, lag_ms)
             for entry in line.entries:
@@ -45,6 +48,7 @@ def judge_pauses(reading: Reading, model: Model, lag_ms: int, answer_ms_max: int
                     command = commands.get(entry["command"])
                     if command is not None:
                         _judge_emitted(reading, line, command, (spans, lag_ms))
+                _move(entry, held, left)
                 answered = _follow(reading, line, entry, held)
                 if answered is not None:
                     scopes = _scopes(model, answered)
@@ -127,11 +131,18 @@ def _free_ms(spans: Sequence[Span], scopes: set[str], at_ms: int) -> int:
     return at_ms - max(ends, default=at_ms)
 
 
+def _move(entry: Mapping[str, Any], held: Held, left: Held) -> None:
+    """Let who is held go with their enrollment to another id; an erasure answers everybody."""
+    if entry["kind"] == "customer_erased":
+        held.clear()
+    elif entry["kind"] == "handed_over" and entry["enrollment"] in held:
+        left[str(entry["becomes"])] = held.pop(entry["enrollment"])
+    elif entry["kind"] == "taken_over" and entry["enrollment"] in left:
+        held[entry["enrollment"]] = left.pop(entry["enrollment"])
+
+
 def _follow(
-    reading: Reading,
-    line: LogLine,
-    entry: Mapping[str, Any],
-    held: dict[str, tuple[Mapping[str, Any], LogLine]],
+    reading: Reading, line: LogLine, entry: Mapping[str, Any], held: Held
 ) -> Mapping[str, Any] | None:
     """Whom a pause holds at a step is answered there: sent, refused, held otherwise, or over.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.crash.judge.permission import Permission
 from bench.crash.judge.promises import Promises
 from bench.crash.judge.records import duration_ms, milliseconds
+from bench.crash.judge.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,7 @@ REQUIRED: Final = {
     "offer.accepted": ("offer",),
     "offer.rejected": ("offer",),
     "offer.redeemed": ("offer",),
+    "profile.identified": ("anonymous_id", "customer_id"),
 }
 
 
@@ -116,14 +118,17 @@ class Order:
 
 @dataclass(slots=True)
 class Person:
-    """One customer. `astray` once the replay has met a difference and cannot go on."""
+    """One customer. `astray` once the replay has met a difference and cannot go on.
+
+    Who has become another one (`moved_to`) has nothing left but their number of commands.
+    """
 
     id: str
     astray: bool = False
     changed: bool = False
     sequence: int = 0
-    seen: dict[tuple[str, str], str] = field(default_factory=dict)
-    ever: dict[tuple[str, str], str] = field(default_factory=dict)
+    seen: Window = field(default_factory=Window)
+    ever: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     """All applied events, also those that the window of the last 64 has forgotten."""
     business: set[str] = field(default_factory=set)
     attributes: dict[str, tuple[tuple[int, str, str], Any]] = field(default_factory=dict)
@@ -132,12 +137,33 @@ class Person:
     entries: Counter[str] = field(default_factory=Counter)
     touched_ms: dict[str, int] = field(default_factory=dict)
     """Per journey, the last entry or end, whichever is later."""
+    over: set[str] = field(default_factory=set)
+    """The journeys that an enrollment has been in to its end."""
     used: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     exits: list[tuple[int, Occurrence]] = field(default_factory=list)
     permission: Permission = field(default_factory=Permission)
     promises: Promises = field(default_factory=Promises)
     answers: Counter[int] = field(default_factory=Counter)
     """How often they have opened something, by the hour of the day."""
+    moved_to: str | None = None
+    absorbed: set[str] = field(default_factory=set)
+    erased_ms: int | None = None
+    """Up to when nothing counts any more."""
+    floor: int = 0
+    """The highest number of an enrollment that the last erasure has made nameless."""
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether nothing has begun anew since the erasure."""
+        return self.erased_ms is not None and not self.seen.entries
+
+    def ordinal(self, journey: str) -> int:
+        """Return the number of the next enrollment in a journey."""
+        return (self.entries[journey] or self.floor) + 1
+
+    def plain(self) -> dict[str, Any]:
+        """Return the profile without its times."""
+        return {name: value for name, (_, value) in self.attributes.items()}
 
     def differences(self, state: Customer) -> list[str]:
         """Compare with the state that the changelog ends with."""
@@ -148,9 +174,18 @@ class Person:
             for name in sorted(ours.keys() | theirs.keys())
             if ours.get(name) != theirs.get(name)
         ]
-        attributes = {name: value for name, (_, value) in self.attributes.items()}
-        if attributes != {name: one.value for name, one in state.attributes.items()}:
+        if self.plain() != {name: one.value for name, one in state.attributes.items()}:
             found.append("the profile differs")
+        versions = {name: version for name, (version, _) in self.attributes.items()}
+        if versions != {n: (o.time_ms, o.source, o.id) for n, o in state.attributes.items()}:
+            found.append("the profile is of other times")
+        if state.merged_into != self.moved_to:
+            found.append(
+                f"leads to {state.merged_into} in the state, to {self.moved_to} by the log"
+            )
+        if (None if state.erased is None else state.erased.at_ms) != self.erased_ms:
+            found.append(f"was not erased as of {self.erased_ms} in the state")
+        found += self._remains(state)
         promised = {
             name: (one.made_ms, one.until_ms, one.provisional, one.order, one.tellers)
             for name, one in self.promises.held.items()
@@ -165,13 +200,34 @@ class Person:
             found.append(f"the promises {stored} in the state are {promised} by the log")
         return found
 
-    def verdict(self, event: Occurrence) -> str:
-        """Whether an event is new: `applied`, `duplicate` or `id_reused`."""
-        before = self.seen.get((event.source, event.id))
-        if before is not None:
-            return "duplicate" if before == event.body else "id_reused"
+    def _remains(self, state: Customer) -> list[str]:
+        """Return what a state holds of somebody of whom nothing may be left."""
+        if self.moved_to is None and not self.forgotten:
+            return []
+        held = ("seen", "business", "orders", "memories", "exits", "enrollments", "attributes")
+        left = [name for name in (*held, "promises") if getattr(state, name)]
+        left += ["sends"] if state.contact.sends else []
+        left += ["consents"] if state.contact.consents else []
+        return [f"{', '.join(left)} should be gone"] if left else []
+
+    def verdicts(self, event: Occurrence, now_ms: int) -> set[str]:
+        """Return what may be said of an event: whether it is new is not always sure.
+
+        `applied`, `duplicate`, `id_reused`, `ignored`, or `moved`, which no log tells.
+        """
+        if self.erased_ms is not None:
+            late = min(event.time_ms, now_ms) <= self.erased_ms
+            if late or (self.forgotten and _about_the_past(event) and self.moved_to is None):
+                return {"ignored"}
+        if self.moved_to is not None:
+            return {"moved"}
         key = business_key(event)
-        return "duplicate" if key is not None and key in self.business else "applied"
+        fresh = "duplicate" if key is not None and key in self.business else "applied"
+        before = self.seen.look((event.source, event.id))
+        if before is None:
+            return {fresh}
+        known = "duplicate" if before.body == event.body else "id_reused"
+        return {known} if before.sure else {known, fresh}
 
     def owns(self, product: Mapping[str, Any], shop: Mapping[str, Any], now_ms: int) -> bool:
         """Whether the product, or a variant of it, was bought and is still held."""
@@ -196,6 +252,14 @@ class Person:
 def told_by(promise: Stored) -> set[str] | None:
     """Return the messages that alone have told a stored promise; None when it was told for sure."""
     return None if promise.command is None else {promise.command, *promise.also}
+
+
+def _about_the_past(event: Occurrence) -> bool:
+    """Whether an event can only be about what is gone, so that nothing begins with it."""
+    return event.type.startswith(("message.", "task.", "audience.")) or event.type in {
+        "enrollment.exit_requested",
+        "profile.identified",
+    }
 
 
 def business_key(event: Occurrence) -> str | None:

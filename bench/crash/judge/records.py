@@ -12,12 +12,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import msgpack
+
+from bench.crash.judge.kin import rank
+from orchestrator.core.customer import Customer, decode_customer
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.crash.judge.history import History, Place, Record
 
 
+HOPS_MAX: Final = 16
+"""So often a record may be sent on: to its home, and for each merge of its customer."""
+TOLD: Final = frozenset({"merge", "state", "shared"})
+"""The causes in the journey log that another owner has told."""
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -43,7 +52,11 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One decided input, as the journey log tells it. `source` is that of an event only."""
+    """One decided input, as the journey log tells it. `source` is that of an event only.
+
+    `told` is where a notice of another owner stands, or the event or notice by which somebody
+    learned that they are another one. `about` is the survivor of a merge, and whose state came.
+    """
 
     record: Record
     customer: str
@@ -53,6 +66,9 @@ class LogLine:
     event: tuple[str, str] | None
     outcome: str
     entries: tuple[Mapping[str, Any], ...]
+    kind: str = "event"
+    told: Place | None = None
+    about: str | None = None
     paused: tuple[Mapping[str, Any], ...] = ()
     """The pauses that the decision has met."""
     revision: int | None = None
@@ -106,6 +122,26 @@ class Word:
     said: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What one owner tells another on the forward topic, and how often it was sent on.
+
+    `about` says it all: of a merge the survivor and the cause, of a state the absorbed id and the
+    cause, of an address the customer and whether they have it no longer, or who shares it.
+    """
+
+    record: Record
+    kind: str
+    key: bytes
+    about: tuple[Any, ...]
+    hops: int
+
+    @property
+    def said(self) -> tuple[Any, ...]:
+        """What was told, and how often it had been sent on by then: equal for equal words."""
+        return self.kind, self.key, self.about, self.hops
+
+
 @dataclass(slots=True)
 class Reading:
     """All topics, understood. What cannot be understood is a violation of its own."""
@@ -118,6 +154,9 @@ class Reading:
     inputs: dict[Place, Record] = field(default_factory=dict)
     forwards: dict[Place, Record] = field(default_factory=dict)
     """By the place that a record was forwarded from."""
+    ways: dict[tuple[Place, int], Record] = field(default_factory=dict)
+    """Forwarded records by where they stood first and how often they were sent on."""
+    notices: list[Notice] = field(default_factory=list)
     controls: list[Word] = field(default_factory=list)
     """What somebody said about pauses, in the order of the topic."""
     dead: list[tuple[Place, str, Record]] = field(default_factory=list)
@@ -130,12 +169,17 @@ class Reading:
 
     def arrival(self, place: Place) -> Place:
         """Return where a record was decided: a forwarded one where it arrived."""
-        for _ in range(16):
+        for _ in range(HOPS_MAX):
             forward = self.forwards.get(place)
             if forward is None:
                 break
             place = forward.place
         return place
+
+    def people(self) -> list[tuple[str, list[LogLine]]]:
+        """Return the lines of each customer; who is absorbed comes before who absorbs them."""
+        ordered = sorted(self.by_customer, key=rank, reverse=True)
+        return [(customer, self.by_customer[customer]) for customer in ordered]
 
 
 def duration_ms(text: str) -> int:
@@ -157,6 +201,7 @@ def read(history: History) -> Reading:
         for record in history.of(topic):
             reading.inputs[record.place] = record
     _each(reading, names.forward, _read_forward)
+    _link(reading)
     _each(reading, names.dead_letters, _read_dead_letter)
     _each(reading, names.journey_log, _read_log)
     _each(reading, names.fences, _read_fence)
@@ -188,12 +233,52 @@ def _origin(record: Record, prefix: str) -> Place:
 
 
 def _read_forward(reading: Reading, record: Record) -> None:
-    origin = _origin(record, "fw")
-    before = reading.forwards.get(origin)
-    if before is not None:
-        reading.report("doubled", f"{_show(origin)} was forwarded twice", record.place)
+    hops = int(record.header("fw_hops") or "x")
+    if hops > HOPS_MAX:
+        reading.report("hops", f"was sent on {hops} times", record.place)
+    if record.header("fw_kind") is not None:
+        reading.notices.append(read_notice(record, hops))
         return
-    reading.forwards[origin] = record
+    origin = _origin(record, "fw")
+    if (origin, hops) in reading.ways:
+        text = f"{_show(origin)} was forwarded twice as number {hops} of its way"
+        reading.report("doubled", text, record.place)
+        return
+    reading.ways[origin, hops] = record
+
+
+def _link(reading: Reading) -> None:
+    """Find for each forwarded record the one that it was made of."""
+    for (origin, hops), record in reading.ways.items():
+        before = reading.ways.get((origin, hops - 1))
+        if hops > 1 and before is None:
+            text = f"{_show(origin)} was sent on for the {hops}th time, but not before"
+            reading.report("wrong", text, record.place)
+        reading.forwards[origin if before is None else before.place] = record
+
+
+def read_notice(record: Record, hops: int) -> Notice:
+    """Read a record of the forward topic that is no event."""
+    kind, key, value = record.header("fw_kind") or "", record.key or b"", record.value or b""
+    cause = (record.header("fw_source"), record.header("fw_id"))
+    match kind:
+        case "merge":
+            about: tuple[Any, ...] = (record.header("fw_into"), *cause)
+        case "state":
+            about = (state_of(value).id, *cause)
+        case "claim":
+            about = (record.header("fw_by"), value.decode(), record.header("fw_ended") == "1")
+        case "shared":
+            digest = next(value for name, value in record.headers if name == "fw_sha256")
+            about = (record.header("fw_by"), digest, tuple(msgpack.decode(value)))
+        case _:
+            raise ValueError(f"there is no notice {kind}")
+    return Notice(record, kind, key, about, hops)
+
+
+def state_of(value: bytes) -> Customer:
+    """Read how the changelog and a leaving state hold a customer."""
+    return decode_customer(value)
 
 
 def _read_dead_letter(reading: Reading, record: Record) -> None:
@@ -209,8 +294,11 @@ def _read_log(reading: Reading, record: Record) -> None:
         customer=value["customer"],
         now_ms=milliseconds(value["now"]),
         source=(cause["topic"], cause["partition"], cause["offset"]) if kind == "event" else None,
+        kind=kind,
+        told=(cause["topic"], cause["partition"], cause["offset"]) if kind in TOLD else None,
+        about=cause.get("survivor") or cause.get("absorbed"),
         due_ms=milliseconds(cause["due"]) if kind == "timer" else None,
-        event=(cause["source"], cause["id"]) if kind == "event" else None,
+        event=(cause["source"], cause["id"]) if "source" in cause else None,
         outcome=value["outcome"],
         entries=tuple(value["entries"]),
         paused=tuple(value.get("paused", ())),

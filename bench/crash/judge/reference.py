@@ -1,6 +1,6 @@
 """A second, small idea of what the journeys mean: sequential, in memory, without the core's code.
 
-The checker replays every customer on it: the inputs in the order and with the `now` that the
+`replay` takes every customer through it: the inputs in the order and with the `now` that the
 journey log recorded. It reads the same YAML, by itself, and knows only the words that the crash
 journeys use. What it shares with the product is the CEL library.
 """
@@ -13,21 +13,14 @@ import cel
 import yaml
 
 from bench.crash.judge.quiet import Quiet
-from bench.crash.judge.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bench.crash.judge.person import (
-        Occurrence,
-        Person,
-    )
-    from bench.crash.judge.records import CommandLine, LogLine
-
 
 class Model:
-    """The journeys, and what one input does to a person."""
+    """The journeys of a run, and what their expressions mean."""
 
     def __init__(self, folder: Path) -> None:
         self.shop = yaml.safe_load((folder / "shop.yaml").read_text(encoding="utf-8"))
@@ -46,31 +39,9 @@ class Model:
         self._programs: dict[str, cel.Program] = {}
 
     def ends_fenced(self, entry: Mapping[str, Any]) -> bool:
-        """Whether an `ended` entry of the log belongs into `fences`."""
+        """Whether what an entry of the log ends, or hands over, belongs into `fences`."""
         promotional = self.journeys[entry["journey"]]["kind"] == "promotional"
-        return promotional and entry["reason"] != "completed"
-
-    def replay(
-        self,
-        person: Person,
-        line: LogLine,
-        event: Occurrence | None,
-        commands: Mapping[str, CommandLine],
-    ) -> list[tuple[str, str]]:
-        """Do what the log line says was done; return what should have been done otherwise."""
-        if event is not None:
-            verdict = person.verdict(event)
-            if verdict != line.outcome:
-                kind = "doubled" if line.outcome == "applied" else "lost"
-                return [(kind, f"{event.id} is {verdict}, but the log says {line.outcome}")]
-            if verdict == "duplicate":
-                return [("doubled", "a duplicate had effects")] if line.entries else []
-        turn = Turn(self, person, line, event)
-        turn.take()
-        faults = turn.compare(line, commands)
-        if not faults:
-            turn.adopt(line, commands)
-        return faults
+        return promotional and entry.get("reason") != "completed"
 
     def evaluate(self, source: str, scope: Mapping[str, Any]) -> Any:
         """Return the value of an expression; None when it names something that is not there."""

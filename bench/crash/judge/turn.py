@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 LATE_ENTRY_MS: Final = 3 * 86_400_000
 REMEMBERED_MS: Final = 3 * 86_400_000
 REMEMBERED_MAX: Final = 32
-SEEN_MAX: Final = 64
 NEVER_MS: Final = 1 << 60
 
 
@@ -40,11 +39,7 @@ class Turn(Walk):
         """Go the whole way of an input."""
         person, event = self.person, self.event
         person.changed = True
-        for stay in list(person.stays.values()):
-            stay.open = [
-                one for one in stay.open if one.audience or one.expires_at_ms >= self.now_ms
-            ]
-            self.leave_when_empty(stay)
+        self.forget_expired()
         if event is None:
             stays = list(person.stays.values())
             if self.resumed:
@@ -56,9 +51,8 @@ class Turn(Walk):
                 self.go_on(stay)
             self.choose()
             return
-        person.seen[event.source, event.id] = person.ever[event.source, event.id] = event.body
-        if len(person.seen) > SEEN_MAX:
-            del person.seen[next(iter(person.seen))]
+        person.seen.add((event.source, event.id), event.body, self.now_ms)
+        person.ever[event.source, event.id].add(event.body)
         key = business_key(event)
         if key is not None:
             person.business.add(key)
@@ -76,11 +70,19 @@ class Turn(Walk):
             self._enter(event)
             self.choose()
 
+    def forget_expired(self) -> None:
+        """Let go of messages that nobody may act on any more."""
+        for stay in list(self.person.stays.values()):
+            stay.open = [
+                one for one in stay.open if one.audience or one.expires_at_ms >= self.now_ms
+            ]
+            self.leave_when_empty(stay)
+
     def _apply(self, event: Occurrence) -> None:
         person = self.person
-        if event.type == "profile.updated":
+        if event.type in {"profile.updated", "profile.identified"}:
             version = (event.time_ms, event.source, event.id)
-            for name, value in event.data["attributes"].items():
+            for name, value in event.data.get("attributes", {}).items():
                 if name not in person.attributes or person.attributes[name][0] < version:
                     person.attributes[name] = (version, value)
         elif event.type == "purchase":
@@ -140,7 +142,7 @@ class Turn(Walk):
                 continue
             for one in stay.journey.get("exits", ()):
                 if one["on"] == event.type and self.holds(one.get("when"), event, stay):
-                    recalled |= self._end(stay, "exit")
+                    recalled |= self.end(stay, "exit")
                     if "then" in one and stay.step is not None:
                         self.farewell(stay, one["then"])
                     break
@@ -154,11 +156,12 @@ class Turn(Walk):
                     kept.remove(min(kept, key=lambda held: held[0]))
                 self.person.exits = kept
 
-    def _end(self, stay: Stay, reason: str) -> frozenset[str]:
+    def end(self, stay: Stay, reason: str, *, remembered: bool = True) -> frozenset[str]:
+        """End a stay now; return the messages that are recalled."""
         recalled = [one for one in stay.open if not one.audience]
         self.told.append(("ended", stay.id, reason, frozenset(one.id for one in recalled)))
         del self.person.stays[stay.id]
-        if stay.step is not None:
+        if stay.step is not None and remembered:
             self.remember_end(stay)
         gone = self.recall(stay, recalled)
         self.leave_audiences(stay)
@@ -177,7 +180,7 @@ class Turn(Walk):
             if journey["kind"] == "promotional":
                 # A later exit is looked for with all products: as if the entry had come in time.
                 stay.products = [one for one in stay.products if not self.owns(one)]
-            self.person.entries[name] += 1
+            self.person.entries[name] = self.person.ordinal(name)
             self.person.touched_ms[name] = self.now_ms
             self.person.stays[stay.id] = stay
             self.told.append(("entered", stay.id))
@@ -186,7 +189,7 @@ class Turn(Walk):
     def _candidate(self, name: str, journey: Mapping[str, Any], event: Occurrence) -> Stay:
         entry, scope = journey["entry"], self.scope(event, None)
         key = self.model.evaluate(entry["key"], scope) if "key" in entry else None
-        ordinal = self.person.entries[name] + 1
+        ordinal = self.person.ordinal(name)
         about = self.model.evaluate(entry["about"], scope) if "about" in entry else []
         products: list[Mapping[str, Any]] = []
         for product in about:

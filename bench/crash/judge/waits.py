@@ -1,8 +1,11 @@
-"""Waits: every one that the log announces comes due once, not early, or its enrollment ends."""
+"""Waits: every one that the log announces comes due once, not early, or its enrollment ends.
+
+With their enrollments waits go from one id to another, to the same time.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.crash.judge.records import LogLine, Reading, show
 
@@ -12,13 +15,24 @@ if TYPE_CHECKING:
 
 AHEAD_MS_MAX: Final = 6_000
 """The clock of a partition follows record timestamps at most 5 s ahead of the worker's clock."""
+FENCE_GRACE_MS: Final = 300_000
+"""So long after the last of its commands the fence of an erasure is taken back."""
+FENCE: Final = "*"
+"""Who is erased waits for this, and for nothing else."""
+Pending = dict[str, tuple[int, LogLine]]
 
 
 def judge_waits(reading: Reading, lateness_ms_max: int, counts: Counter[str]) -> list[int]:
     """Every wait that the log announced came due once, not early, or its enrollment ended."""
-    lateness = []
-    for customer, lines in reading.by_customer.items():
-        pending: dict[str, tuple[int, LogLine]] = {}
+    lateness: list[int] = []
+    left: dict[str, int] = {}
+    lifted = {
+        (fence.customer, fence.ended_at_ms): fence.expires_at_ms + FENCE_GRACE_MS
+        for fence in reading.fences
+        if fence.enrollment == FENCE
+    }
+    for customer, lines in reading.people():
+        pending: Pending = {}
         for line in lines:
             if line.due_ms is not None:
                 counts["waits fired"] += 1
@@ -30,30 +44,61 @@ def judge_waits(reading: Reading, lateness_ms_max: int, counts: Counter[str]) ->
                         "late", f"{customer}: {late_ms} ms after it was due", line.record.place
                     )
             for entry in line.entries:
-                if entry["kind"] == "moved":
-                    pending[entry["enrollment"]] = (entry["wake_at_ms"], line)
-                elif entry["kind"] == "held":
-                    pending[entry["enrollment"]] = (entry["until_ms"], line)
-                elif entry["kind"] == "ended":
-                    pending.pop(entry["enrollment"], None)
+                if entry["kind"] == "customer_erased":
+                    pending = {}
+                    if (customer, line.now_ms) in lifted:
+                        pending[FENCE] = (lifted[customer, line.now_ms], line)
+                else:
+                    _follow(reading, line, entry, pending, left)
             if line.due_ms is not None:
                 for enrollment, (wake_at_ms, since) in list(pending.items()):
                     if wake_at_ms <= line.now_ms:
-                        reading.report(
-                            "wait",
-                            f"{enrollment} of {customer} slept on after "
-                            f"{show([line.record.place])}",
-                            since.record.place,
-                        )
+                        if enrollment != FENCE:
+                            reading.report(
+                                "wait",
+                                f"{enrollment} of {customer} slept on after "
+                                f"{show([line.record.place])}",
+                                since.record.place,
+                            )
                         del pending[enrollment]
         for enrollment, (_, since) in pending.items():
-            reading.report("wait", f"{enrollment} of {customer} never woke up", since.record.place)
+            if enrollment != FENCE:
+                text = f"{enrollment} of {customer} never woke up"
+                reading.report("wait", text, since.record.place)
     return lateness
 
 
-def _judge_fired(
-    reading: Reading, line: LogLine, pending: Mapping[str, tuple[int, LogLine]]
+def _follow(
+    reading: Reading,
+    line: LogLine,
+    entry: Mapping[str, Any],
+    pending: Pending,
+    left: dict[str, int],
 ) -> None:
+    """Note who waits and who does not any more; `left` are the waits that are on their way."""
+    match entry["kind"]:
+        case "moved":
+            pending[entry["enrollment"]] = (entry["wake_at_ms"], line)
+        case "held":
+            pending[entry["enrollment"]] = (entry["until_ms"], line)
+        case "ended":
+            pending.pop(entry["enrollment"], None)
+        case "handed_over":
+            wait = pending.pop(entry["enrollment"], None)
+            if wait is not None and entry["becomes"] is not None:
+                left[entry["becomes"]] = wait[0]
+        case "taken_over":
+            wake_at_ms = left.pop(entry["enrollment"], None)
+            if wake_at_ms != entry["wake_at_ms"]:
+                text = f"was to wake at {wake_at_ms}, and came with {entry['wake_at_ms']}"
+                reading.report("wait", f"{entry['enrollment']} {text}", line.record.place)
+            if entry["wake_at_ms"] is not None:
+                pending[entry["enrollment"]] = (entry["wake_at_ms"], line)
+        case "merged_into":
+            pending.clear()
+
+
+def _judge_fired(reading: Reading, line: LogLine, pending: Pending) -> None:
     assert line.due_ms is not None
     place = line.record.place
     if line.now_ms < line.due_ms:

@@ -384,6 +384,7 @@ class Walk(Offering):
         """Note for re-entry that a stay has ended."""
         name = stay.journey["name"]
         self.person.touched_ms[name] = self.now_ms
+        self.person.over.add(name)
         if stay.key is not None:
             self.person.used[name].add(stay.key)
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 
 WRONG: Final = frozenset({"refused", "silent", "offer_refused", "redemption_refused"})
+OF_IDS: Final = frozenset(
+    {"merge_requested", "merged_into", "absorbed", "handed_over", "duplicate_found"}
+)
 OF_OFFERS: Final = {
     "promised": ("offer", "channel", "enrollment", "expires_at_ms", "provisional"),
     "promise_confirmed": ("offer",),
@@ -55,6 +58,21 @@ def form(entry: Mapping[str, Any], commands: Mapping[str, CommandLine]) -> tuple
             return _emitted_form(entry, commands.get(entry["command"]))
         case kind if kind in OF_OFFERS:
             return (kind, *(entry[name] for name in OF_OFFERS[kind]))
+        case "merge_requested":
+            return ("merge_requested", entry["absorbed"], entry["survivor"])
+        case "merged_into":
+            return ("merged_into", entry["survivor"])
+        case "absorbed":
+            return ("absorbed", entry["customer"])
+        case "handed_over":
+            recalled = frozenset(entry["cancelled"])
+            return ("handed_over", entry["enrollment"], entry["becomes"], recalled)
+        case "taken_over":
+            return ("taken_over", entry["enrollment"], entry["step"], entry["wake_at_ms"])
+        case "duplicate_found":
+            return ("duplicate_found", entry["by"], frozenset(entry["others"]), entry["merges"])
+        case "customer_erased":
+            return ("customer_erased", entry["until_ms"], entry["enrollments"])
         case "promise_ended":
             about = (entry["offer"], entry["reason"], entry["channel"], entry["otherwise"])
             return ("promise_ended", *about, frozenset(entry["cancelled"]))
@@ -91,6 +109,13 @@ def _promise(data: Mapping[str, Any]) -> tuple[Any, ...] | None:
 
 def kind_of(told: tuple[Any, ...], otherwise: str) -> str:
     """Which of the report's kinds a missing or an additional effect belongs to."""
+    if told[0] == "ended" and told[2] == "merged":
+        # Who should have ended there goes on twice, and who should not is gone.
+        return "doubled" if otherwise == "lost" else "lost"
+    if told[0] in OF_IDS:
+        return "identity"
+    if told[0] == "customer_erased":
+        return "erased"
     return "wrong" if told[0] in WRONG else otherwise
 
 

@@ -18,7 +18,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from orchestrator.api.model.answers import Answers
 from orchestrator.api.model.effects import Decided, Effects, Position
-from orchestrator.api.model.store import Batch, Bounds, DeadLetter, Identity, Store
+from orchestrator.api.model.progress import Behind, Progress
+from orchestrator.api.model.store import Batch, Bounds, DeadLetter, Identity, Part, Store
 from orchestrator.clients.records import install_lenient_records
 from orchestrator.core.customer import decode_customer
 from orchestrator.core.identity.notices import INDEX_BYTE
@@ -35,8 +36,11 @@ _log = structlog.get_logger()
 
 _FETCH_MS: Final = 200
 _FETCH_BYTES: Final = 4 * 1024 * 1024
-# One transaction of the file; larger ones fill faster and hold a reader's snapshot longer.
-_BATCH_RECORDS: Final = 5_000
+# One transaction of the file while it is filled; nobody is answered meanwhile.
+_FILL_RECORDS: Final = 5_000
+# One since it has caught up: the loop writes it, and has people to answer besides.
+_SLICE_RECORDS: Final = 128
+_CHECKPOINT_SECONDS: Final = 1.0
 # Keys that begin with this byte or a greater one are no customer's: no text in UTF-8 does.
 _OURS: Final = INDEX_BYTE[0]
 _ERASED: Final = "customer.erased"
@@ -104,6 +108,7 @@ class Feed:
         self._telemetry = telemetry
         self._consumer: AIOKafkaConsumer | None = None
         self._ends: dict[TopicPartition, int] = {}
+        self._progress: Final = Progress()
         self.answers: Final = Answers()
         self.changed = asyncio.Event()
         self.caught_up = False
@@ -146,15 +151,39 @@ class Feed:
             self.store.close()
 
     async def run(self) -> None:
-        """Feed until cancelled."""
+        """Feed until cancelled.
+
+        A thread writes large batches until everything that was there is known; from then on the
+        loop writes small ones itself. Beside a loop that is busy a thread would wait for the
+        interpreter at every statement, milliseconds each, and a batch would take a second.
+        """
         consumer = self._consumer
         assert consumer is not None
+        checkpoint_at = time.monotonic() + _CHECKPOINT_SECONDS
         while True:
-            fetched = await consumer.getmany(timeout_ms=_FETCH_MS, max_records=_BATCH_RECORDS)
+            records_max = _SLICE_RECORDS if self.caught_up else _FILL_RECORDS
+            fetched = await consumer.getmany(timeout_ms=_FETCH_MS, max_records=records_max)
             if fetched:
                 await self._take(consumer, fetched)
             if not self.caught_up:
                 await self._look(consumer)
+            elif time.monotonic() >= checkpoint_at:
+                await asyncio.to_thread(self.store.checkpoint)
+                checkpoint_at = time.monotonic() + _CHECKPOINT_SECONDS
+
+    def behind(self) -> Behind:
+        """Return how far behind the store is; the exposition's thread asks."""
+        positions: dict[Part, int] = {}
+        ends: dict[Part, int] = {**self._ends.copy()}
+        consumer: Any = self._consumer
+        subscribed: Any = consumer and consumer._subscription.subscription  # noqa: SLF001
+        for place in self._sources.places if subscribed is not None else ():
+            state = subscribed.assignment.state_value(place)
+            if state is not None and state.has_valid_position:
+                positions[place] = state.position
+                if state.lso is not None:
+                    ends[place] = state.lso
+        return self._progress.behind(positions, ends, now_ms=_now_ms())
 
     async def _take(
         self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, Sequence[Any]]
@@ -170,16 +199,23 @@ class Feed:
                 self._take_dead_letters(batch, records)
             # Not the last record's offset: compaction and markers leave gaps.
             batch.positions[place] = await consumer.position(place)
-        now_ms = time.time_ns() // 1_000_000
-        await asyncio.to_thread(self.store.apply, batch, now_ms=now_ms)
+        self._progress.read(batch.positions)
+        now_ms = _now_ms()
+        if self.caught_up:
+            await asyncio.sleep(0)  # Who was told an answer just now goes first.
+            self.store.apply(batch, now_ms=now_ms)
+        else:
+            await asyncio.to_thread(self.store.apply, batch, now_ms=now_ms)
         for home, positions in batch.decided.items():
             self.effects.states(home, positions)
         for position, decided in logged:
             self.effects.log(position, decided)
+        newest_ms = {place: records[-1].timestamp for place, records in fetched.items()}
+        self._progress.applied(batch.positions, newest_ms, now_ms=_now_ms())
         if self.caught_up:
             self._telemetry.applied(
                 (record.timestamp for records in fetched.values() for record in records),
-                now_ms=time.time_ns() // 1_000_000,
+                now_ms=_now_ms(),
             )
         self.changed.set()
         self.changed = asyncio.Event()
@@ -269,7 +305,7 @@ class Feed:
         for place, end in self._ends.items():
             if positions.get((place.topic, place.partition), 0) > end:
                 return f"{place.topic}/{place.partition} was made anew: it ends before we stood"
-        away_ms = time.time_ns() // 1_000_000 - fed_at_ms
+        away_ms = _now_ms() - fed_at_ms
         behind = any(
             positions.get((place.topic, place.partition), 0) < end
             for place, end in self._ends.items()
@@ -283,7 +319,7 @@ class Feed:
     async def _stand(self, consumer: AIOKafkaConsumer, first: Mapping[TopicPartition, int]) -> None:
         """Go to where the file had read to; in the logs no further back than is kept."""
         positions = self.store.positions()
-        kept_from_ms = time.time_ns() // 1_000_000 - self._bounds.timeline_ms
+        kept_from_ms = _now_ms() - self._bounds.timeline_ms
         fresh = [
             place
             for place in self._sources.places
@@ -307,7 +343,13 @@ class Feed:
                     partition=place.partition,
                     records=first[place] - stored,
                 )
-            consumer.seek(place, max(stored, first[place]))
+            position = max(stored, first[place])
+            consumer.seek(place, position)
+            self._progress.stands(place, position, now_ms=_now_ms())
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def _cluster_id(options: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from orchestrator.api.model.answers import Answers
     from orchestrator.api.model.effects import Position, Refused
+    from orchestrator.api.model.progress import Behind
     from orchestrator.api.model.tasks import Queue, Waiting, Wanted
     from orchestrator.api.telemetry import Telemetry
     from orchestrator.clients.definitions import Published
@@ -115,6 +116,10 @@ class ReadModel:
     def answers(self) -> Answers:
         """Where to wait for what the owner of a customer says."""
         return self._feed.answers
+
+    def behind(self) -> Behind:
+        """Return how far behind the topics it is; the exposition's thread asks."""
+        return self._feed.behind()
 
     def state(self, customer_id: str) -> bytes | None:
         """Return a customer's newest changelog value."""

@@ -1,7 +1,7 @@
 """The file of the read model: customers, their timelines, and how far each topic was read.
 
 Everything a batch of records changes is one SQLite transaction together with the positions to read
-on from, so that a kill at any point neither loses nor doubles anything. One thread writes
+on from, so that a kill at any point neither loses nor doubles anything. One at a time writes
 (`apply`), and the loop reads on a connection of its own; docs/api.md has the measurement that led
 to SQLite.
 """
@@ -33,6 +33,8 @@ _FILE: Final = "read-model.db"
 _SWEPT_MAX: Final = 2_000
 _CACHE_KIB: Final = 64 * 1024
 _BUSY_MS: Final = 10_000
+# `checkpoint` comes first as a rule; this bounds the log of a file that is being filled.
+_WAL_PAGES_MAX: Final = 8_000
 
 _TABLES: Final = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -62,6 +64,7 @@ _PRAGMAS: Final = (
     "PRAGMA synchronous = NORMAL",
     f"PRAGMA cache_size = -{_CACHE_KIB}",
     f"PRAGMA busy_timeout = {_BUSY_MS}",
+    f"PRAGMA wal_autocheckpoint = {_WAL_PAGES_MAX}",
     "PRAGMA secure_delete = ON",
 )
 
@@ -155,7 +158,7 @@ class Store:
         self._writer = self._opened(identity)
         self._reader = self._connection()
 
-    # -- Writing: one thread at a time ---------------------------------------------------------
+    # -- Writing: one at a time ----------------------------------------------------------------
 
     def apply(self, batch: Batch, *, now_ms: int) -> None:
         """Take a batch in, all or nothing."""
@@ -241,6 +244,13 @@ class Store:
                 f" (SELECT rowid FROM {table} WHERE at_ms < ? LIMIT ?)",
                 (now_ms - self._bounds.timeline_ms, _SWEPT_MAX),
             )
+
+    def checkpoint(self) -> None:
+        """Move what was written from the log into the file; waits for the disk, so not on the loop.
+
+        Nothing is to be written meanwhile: the log begins again only when all of it is moved.
+        """
+        self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def forget(self, customer: bytes) -> None:
         """Remove a customer's state and timeline."""

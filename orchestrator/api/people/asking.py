@@ -7,6 +7,7 @@ is decided here: the answer is the decision's, read from the journey log after i
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -89,14 +90,27 @@ async def ask(api: Api, caller: str, customer: str, said: Said, *, seconds: floa
         answers.stands(positions[0], future)
         answer: Answer | None = None
         if seconds > 0:
+            started = time.perf_counter()
+            outcome = "unanswered"
             try:
                 async with asyncio.timeout(seconds):
                     answer = await future
+                outcome = _outcome(answer)
             except TimeoutError:
                 pass
             except Refusal as error:
+                outcome = "dead_letter"
                 raise dead_letter(error.letter.reason, error.letter.detail) from None
+            finally:
+                api.telemetry.asked(said.type, outcome, time.perf_counter() - started)
     return Asked(event_id, positions, answer)
+
+
+def _outcome(answer: Answer) -> str:
+    """Return the owner's word as it is counted."""
+    if answer.entry("offer_granted"):
+        return "granted"
+    return "refused" if answer.entry("offer_refused") else "answered"
 
 
 async def tell(api: Api, caller: str, customer: str, said: Said, *, wait_seconds: float) -> Told:

@@ -17,7 +17,8 @@ from orchestrator.api.waiting import After
 from orchestrator.core.customer import UnknownStateFormat
 from orchestrator.protocol.codec import CUSTOMER_ID_BYTES_MAX
 from orchestrator.protocol.outputs import rfc3339
-from orchestrator.timeline.explanation import as_json, explain, read_record
+from orchestrator.timeline.explanation import as_json, explain
+from orchestrator.timeline.record import read_record
 
 if TYPE_CHECKING:
     from orchestrator.api.application import Api

@@ -10,7 +10,7 @@ from fastapi import Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.access import scoped_router
-from orchestrator.api.problems import FieldFault, Problem, documented
+from orchestrator.api.problems import FieldFault, Problem, documented, is_name
 from orchestrator.api.tokens import Scope
 from orchestrator.api.waiting import After
 from orchestrator.catalog.bundle import changes, is_read, load_files
@@ -116,7 +116,8 @@ async def post_definitions(request: Request, new: NewFiles) -> Published:
     by = caller if new.by is None else f"{new.by} via {caller}"
     for path in new.files:
         if not is_read(path):
-            fault = FieldFault(field="body.files", detail=f"{path}: no file of a journeys folder")
+            named = f"{path}: " if is_name(path) else ""
+            fault = FieldFault(field="body.files", detail=f"{named}no file of a journeys folder")
             raise Problem(422, "a path that nobody reads", errors=[fault])
     definitions, mode = api.model.definitions, api.settings.mode
     try:

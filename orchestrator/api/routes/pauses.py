@@ -9,7 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.access import scoped_router
-from orchestrator.api.problems import Problem, documented
+from orchestrator.api.problems import FieldFault, Problem, documented, is_name
 from orchestrator.api.tokens import Scope
 from orchestrator.clients import pausing
 from orchestrator.clients.definitions import now
@@ -140,6 +140,9 @@ async def _current(api: Api) -> None:
 def _control(request: Request, word: Word, paused: PauseWord | None) -> Control:
     caller = request.state.caller.name
     by = caller if word.by is None else f"{word.by} via {caller}"
+    if not is_name(word.scope):
+        fault = FieldFault(field="body.scope", detail=_SCOPE)
+        raise Problem(422, "scope: this names nothing", errors=[fault])
     kind, slash, name = word.scope.partition("/")
     try:
         scope = scope_of(kind, name if slash else None)

@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from orchestrator.api.access import admitted
 from orchestrator.api.problems import Problem
 from orchestrator.api.screen import pages
-from orchestrator.api.screen.sessions import COOKIE, Session
+from orchestrator.api.screen.sessions import COOKIE, LIFE_SECONDS, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.api.tokens import Scope
 
 HOME: Final = "/people"
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _FORM: Final = "application/x-www-form-urlencoded"
 _FIELDS_MAX: Final = 20
 _OURS: Final = frozenset({"same-origin", "none"})
@@ -48,13 +49,14 @@ def session_router(scope: Scope) -> APIRouter:
                         admitted(request, scope)
                     request.state.session = await _session(request, scope)
                     request.state.caller = request.state.session.caller
-                    return await answer(request)
+                    answered = await answer(request)
                 except _SignedOutError as error:
                     return pages.sign_in(request, 401, str(error), headers=_CHALLENGE)
                 except Problem as problem:
-                    return pages.failed(request, problem)
+                    answered = pages.failed(request, problem)
                 except RequestValidationError:
-                    return pages.failed(request, Problem(422, "this address is not complete"))
+                    answered = pages.failed(request, Problem(422, "this address is not complete"))
+                return remembered(request, answered)
 
             return handle
 
@@ -88,6 +90,28 @@ def sign_in_router(scope: Scope) -> APIRouter:
     return APIRouter(prefix=HOME, route_class=_SignInRoute, include_in_schema=False)
 
 
+def remembered(request: Request, answer: Response) -> Response:
+    """Let the browser keep the session of a request as it is now, or forget one that is over."""
+    session: Session | None = getattr(request.state, "session", None)
+    if session is None:
+        return answer
+    if session.ended:
+        answer.delete_cookie(COOKIE, path=HOME)
+        return answer
+    now = time.time()
+    answer.set_cookie(
+        COOKIE,
+        request.app.state.api.sessions.sealed(session, now),
+        max_age=max(0, int(session.began + LIFE_SECONDS - now)),
+        path=HOME,
+        httponly=True,
+        samesite="strict",
+        # A browser keeps such a cookie over plain HTTP on the machine itself only.
+        secure=request.url.hostname not in _LOOPBACK,
+    )
+    return answer
+
+
 class _SignedOutError(Exception):
     """There is no session, or not any more; the words are for people."""
 
@@ -96,12 +120,13 @@ async def _session(request: Request, scope: Scope) -> Session:
     """Return who asks. Raises Problem when they may not, or when the form is not of our page."""
     api = request.app.state.api
     cookie = request.cookies.get(COOKIE)
-    now = time.monotonic()
-    session: Session | None = None if cookie is None else api.sessions.find(cookie, now)
+    session: Session | None = None
+    if cookie is not None:
+        session = api.sessions.find(cookie, time.time())
     if session is None:
         raise _SignedOutError("" if cookie is None else "You were signed out. Sign in again.")
     request.state.session = session
-    if api.rates.wait_seconds(session.caller.name, now):
+    if api.rates.wait_seconds(session.caller.name, time.monotonic()):
         raise Problem(429, "Too many requests at once. Wait a moment.")
     if request.method != "GET":
         _check_site(request)

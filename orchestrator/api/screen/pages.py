@@ -20,7 +20,8 @@ from starlette.responses import HTMLResponse, Response
 
 from orchestrator.api.tokens import Scope
 from orchestrator.core.calendar import first_zone
-from orchestrator.timeline.explanation import explain, read_record
+from orchestrator.timeline.explanation import explain
+from orchestrator.timeline.record import read_record
 from orchestrator.timeline.sentences import channel_noun, held_because, refused_because
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.api.people.briefing import CustomerContext, TaskView
     from orchestrator.api.problems import Problem
     from orchestrator.api.screen.sessions import Session
-    from orchestrator.timeline.explanation import LogCause
+    from orchestrator.timeline.record import LogCause
 
 _ASSETS: Final = files("orchestrator.api.screen") / "assets"
 _STYLE: Final = (_ASSETS / "screen.css").read_text("utf-8")

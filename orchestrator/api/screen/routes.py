@@ -17,13 +17,13 @@ from orchestrator.api.problems import Problem
 from orchestrator.api.routes.customers import known_customer
 from orchestrator.api.routes.people import CALL_CENTRE, context_of, published
 from orchestrator.api.screen import pages
-from orchestrator.api.screen.door import HOME, session_router, sign_in_router
-from orchestrator.api.screen.sessions import COOKIE, LIFE_SECONDS, Session
+from orchestrator.api.screen.door import HOME, remembered, session_router, sign_in_router
 from orchestrator.api.tokens import Scope
 from orchestrator.timeline.sentences import refused_because
 
 if TYPE_CHECKING:
     from orchestrator.api.application import Api
+    from orchestrator.api.screen.sessions import Session
 
 _seen = session_router(Scope.READ)
 _acted = session_router(Scope.ACT)
@@ -33,7 +33,6 @@ routers: Final = (_sign_in, _seen, _acted)
 TASKS_SHOWN: Final = 50
 MOMENTS_SHOWN: Final = 30
 _WAIT_SECONDS: Final = 5.0
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _outcomes: Final[TypeAdapter[Any]] = TypeAdapter(actions.Outcome)
 _handoffs: Final = TypeAdapter(actions.Handoff)
 
@@ -43,38 +42,25 @@ async def begin(request: Request) -> Response:
     """Sign in with a token; the session's cookie is for these pages only."""
     api: Api = request.app.state.api
     form = request.state.form
-    now = time.monotonic()
-    if api.rates.wait_seconds("(sign in)", now):
+    if api.rates.wait_seconds("(sign in)", time.monotonic()):
         raise Problem(429, "Too many people sign in at once. Wait a moment.")
-    caller = api.tokens.find(form.get("token", "").strip())
-    if caller is None:
+    session = api.sessions.begin(form.get("token", "").strip(), time.time())
+    if session is None:
         headers = {"WWW-Authenticate": "Bearer"}
         raise Problem(401, "Nobody here has this token. Is all of it there?", headers=headers)
-    if Scope.READ not in caller.scopes:
+    if not session.may(Scope.READ):
         raise Problem(403, "This token may not see customers: it has no scope “read”.")
     name = " ".join(form.get("name", "").split())[: actions.BY_CHARACTERS_MAX]
-    cookie = api.sessions.begin(caller, actions.who(caller.name, name or None), now)
-    answer = _to(HOME)
-    answer.set_cookie(
-        COOKIE,
-        cookie,
-        max_age=int(LIFE_SECONDS),
-        path=HOME,
-        httponly=True,
-        samesite="strict",
-        # A browser keeps such a cookie over plain HTTP on the machine itself only.
-        secure=request.url.hostname not in _LOOPBACK,
-    )
-    return answer
+    session.by = actions.who(session.caller.name, name or None)
+    request.state.session = session
+    return remembered(request, _to(HOME))
 
 
 @_seen.post("/session/end")
 async def end(request: Request) -> Response:
     """Sign out."""
-    request.app.state.api.sessions.end(request.cookies[COOKIE])
-    answer = _to(HOME)
-    answer.delete_cookie(COOKIE, path=HOME)
-    return answer
+    request.app.state.api.sessions.end(request.state.session)
+    return _to(HOME)
 
 
 @_seen.get("")

@@ -8,22 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from orchestrator.core.language.stated import Stated, of_variables, stated_in
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from orchestrator.catalog.draft import Draft, Place
     from orchestrator.core.expressions.condition import Expression
     from orchestrator.core.language.journey import Step
-    from orchestrator.core.language.words import (
-        Ask,
-        Heard,
-        Send,
-        Task,
-        Until,
-        Variable,
-        Wait,
-        Webhook,
-    )
+    from orchestrator.core.language.words import Ask, Send, Task, Webhook
 
 Gives = Literal["condition", "key", "products", "anything"]
 
@@ -76,7 +69,8 @@ def uses(draft: Draft) -> Iterator[Use]:
         if exit_.when is not None:
             yield Use(exit_.when, ("exits", at, "when"), EXIT_SEES, exit_.on, "condition")
         if exit_.then is not None:
-            yield from _of_variables(exit_.then.variables, ("exits", at, "then"), exit_.on)
+            for stated in of_variables(exit_.then.variables, ("then", "variables")):
+                yield _use(stated, ("exits", at), STEP_SEES, exit_.on)
     for at, step in zip(draft.steps_at, journey.steps, strict=True):
         yield from _of_step(step, ("steps", at), journey.entry.on)
 
@@ -125,41 +119,14 @@ def _of_entry(draft: Draft) -> Iterator[Use]:
 
 
 def _of_step(step: Step, place: Place, entered_on: str | None) -> Iterator[Use]:
-    for index, arm in enumerate(step.branch or ()):
-        if arm.when is not None:
-            at = (*place, "branch", index, "when")
-            yield Use(arm.when, at, STEP_SEES, entered_on, "condition")
-    if step.wait is not None:
-        yield from _of_wait(step.wait, (*place, "wait"), entered_on)
-    for name, setting in (step.set or {}).items():
-        if setting.value is not None:
-            yield Use(setting.value, (*place, "set", name), STEP_SEES, entered_on, "anything")
-    for word in ("send", "ask", "webhook", "task"):
-        if (message := getattr(step, word)) is not None:
-            yield from _of_variables(message.variables, (*place, word), entered_on)
-    if step.emit is not None:
-        yield from _of_variables(step.emit.data, (*place, "emit"), entered_on, under="data")
+    for stated in stated_in(step):
+        if stated.listens:
+            sees = WAIT_SEES if stated.event is None else EXIT_SEES
+            yield _use(stated, place, sees, stated.event or entered_on)
+        else:
+            yield _use(stated, place, STEP_SEES, entered_on)
 
 
-def _of_wait(wait: Wait, place: Place, entered_on: str | None) -> Iterator[Use]:
-    if wait.date is not None:
-        yield Use(wait.date, (*place, "date"), STEP_SEES, entered_on, "anything")
-    named: list[tuple[Until | Heard, Place]] = []
-    named += [(one, ("until", index)) for index, one in enumerate(wait.until)]
-    named += [(one, ("reset_on", index)) for index, one in enumerate(wait.reset_on)]
-    for one, where_ in named:
-        if one.when is not None:
-            sees = WAIT_SEES if one.event is None else EXIT_SEES
-            at = (*place, *where_, "when")
-            yield Use(one.when, at, sees, one.event or entered_on, "condition")
-
-
-def _of_variables(
-    variables: Mapping[str, Variable],
-    place: Place,
-    event_type: str | None,
-    *,
-    under: str = "variables",
-) -> Iterator[Use]:
-    for name, variable in variables.items():
-        yield Use(variable.value, (*place, under, name), STEP_SEES, event_type, "anything")
+def _use(stated: Stated, place: Place, sees: frozenset[str], event_type: str | None) -> Use:
+    gives: Gives = "condition" if stated.place[-1] == "when" else "anything"
+    return Use(stated.expression, (*place, *stated.place), sees, event_type, gives)

@@ -17,15 +17,18 @@ import click
 import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from msgspec import DecodeError
 
-from orchestrator.cli.options import with_settings
+from orchestrator.cli.options import check_customer, with_settings
 from orchestrator.cli.privacy.topics import records_of, topics_there
 from orchestrator.clients.security import check_connection, client_options
+from orchestrator.core.customer import UnknownStateFormat, decode_customer
 from orchestrator.demo.stage import POLL_MS, consumer, partitions_of
 from orchestrator.errors import DependencyError, UsageError
 from orchestrator.protocol.outputs import rfc3339
 from orchestrator.protocol.privacy.holdings import (
     Holding,
+    Judge,
     Kept,
     Live,
     judge_fence,
@@ -48,7 +51,6 @@ Examples:
 Exit codes: 0 erased, and nothing but the marker is live; 1 not applied in time, or the proof found
 more than the marker; 2 wrong usage or settings.
 """
-_ID_BYTES_MAX: Final = 256
 _SOURCE: Final = "/orchestrator/erase"
 _BLOCK_BYTES: Final = 1024 * 1024
 # A needle may stand across two blocks of a file; an id has at most 256 bytes, in JSON six times.
@@ -105,8 +107,7 @@ def erase(
     retention; --prove says until when.
     """
     for customer in customers:
-        if not 0 < len(customer.encode()) <= _ID_BYTES_MAX:
-            raise UsageError(f"CUSTOMER: allowed: an id of 1 to {_ID_BYTES_MAX} bytes")
+        check_customer(customer)
     if also and len(customers) > 1:
         raise UsageError("--also: belongs to one customer; name one at a time")
     if (also or stores) and not (prove or only_prove):
@@ -118,8 +119,7 @@ def erase(
         code = asyncio.run(_erase(settings, list(dict.fromkeys(customers)), wait_seconds))
     if prove or only_prove:
         for customer in dict.fromkeys(customers):
-            needles = Needles(customer, also)
-            code = max(code, asyncio.run(_prove(settings, customer, needles, stores)))
+            code = max(code, asyncio.run(_prove(settings, customer, also, stores)))
     return code
 
 
@@ -208,14 +208,18 @@ def _sentence(applied: Applied) -> str:
 
 
 async def _prove(
-    settings: Settings, customer: str, needles: Needles, stores: Sequence[Path]
+    settings: Settings, customer: str, also: Sequence[str], stores: Sequence[Path]
 ) -> int:
     await check_connection(settings)
     options = client_options(settings)
     topics = Topics.of(settings, {})
-    judges = {topics.changelog: judge_state, topics.fences: judge_fence}
+    judges: dict[str, Judge] = {topics.changelog: judge_state, topics.fences: judge_fence}
     clean = True
+    absorbed = await _absorbed(options, topics.changelog, customer)
+    needles = Needles(customer, also, absorbed)
     click.echo(f"What is left of {customer}, topic by topic (committed records, all read):")
+    if absorbed:
+        click.echo(f"  (also under {', '.join(absorbed)}: the same customer, before a merge)")
     for found in await topics_there(options, settings):
         search: Live | Kept
         if found.compacted or found.name in judges:
@@ -237,6 +241,17 @@ async def _prove(
         return 0
     click.echo("More than the marker of an erasure is live; see the lines with !")
     return 1
+
+
+async def _absorbed(options: Mapping[str, Any], changelog: str, customer: str) -> tuple[str, ...]:
+    """Return the ids that are the customer too; the marker of an erasure still knows them."""
+    live: bytes | None = None
+    async for record in records_of(options, changelog, key=customer.encode()):
+        live = record.value
+    try:
+        return () if live is None else tuple(sorted(decode_customer(live).absorbed))
+    except (UnknownStateFormat, DecodeError):
+        return ()  # The proof says that this release cannot read it.
 
 
 def _show(holding: Holding) -> None:

@@ -10,12 +10,12 @@ import asyncio
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
-from orchestrator.cli.options import with_settings
+from orchestrator.cli.options import check_customer, with_settings
 from orchestrator.cli.privacy.topics import records_of, topics_there
 from orchestrator.clients.security import check_connection, client_options
 from orchestrator.core.customer import decode_customer
@@ -38,7 +38,6 @@ Examples:
 Exit codes: 0 something is known, 1 nothing is, 2 wrong usage or settings. The document holds
 personal data: a file is made for its owner alone (0600), and none is written over.
 """
-_ID_BYTES_MAX: Final = 256
 
 
 @click.command(epilog=_EPILOG, short_help="Tell everything known of a customer.")
@@ -51,8 +50,7 @@ _ID_BYTES_MAX: Final = 256
 )
 def export(settings: Settings, *, customer: str, output: Path | None) -> int:
     """Tell everything that is known of CUSTOMER, as one JSON document."""
-    if not 0 < len(customer.encode()) <= _ID_BYTES_MAX:
-        raise UsageError(f"CUSTOMER: allowed: an id of 1 to {_ID_BYTES_MAX} bytes")
+    check_customer(customer)
     if output is not None and output.exists():
         raise UsageError(f"--output: {output} is there already; allowed: a new file")
     document = asyncio.run(_document(settings, customer))
@@ -95,7 +93,9 @@ async def _document(settings: Settings, customer: str) -> dict[str, Any]:
             async for record in records_of(options, name, key=key):
                 document["timeline"].append(_read(record.value))
         elif name.startswith(f"{settings.topic_prefix}commands."):
-            async for record in records_of(options, name, key=key):
+            # What takes back a message of another id of theirs stands where that one is at home.
+            merged = bool(document["state"] and document["state"]["ids"])
+            async for record in records_of(options, name, key=key, everywhere=merged):
                 document["commands"].append(_placed(record))
         elif name in topics.inputs or name == topics.dead_letters:
             part = "events" if name in topics.inputs else "dead_letters"

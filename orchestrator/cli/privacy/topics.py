@@ -69,15 +69,19 @@ async def topics_there(client_options: Mapping[str, Any], settings: TopicSetting
 
 
 async def records_of(
-    client_options: Mapping[str, Any], topic: str, *, key: bytes | None = None
+    client_options: Mapping[str, Any],
+    topic: str,
+    *,
+    key: bytes | None = None,
+    everywhere: bool = False,
 ) -> AsyncIterator[Received]:
     """Yield what is committed on a topic now, oldest first in each partition.
 
-    With a key only its home partition is read, and only its records are given. A person at a
-    terminal is told how far it is.
+    With a key only its records are given, and only its home partition is read, unless they may
+    stand `everywhere`. A person at a terminal is told how far it is.
     """
     partitions = await partitions_of(client_options, [topic])
-    if key is not None:
+    if key is not None and not everywhere:
         partitions = [partitions[home_partition(key, len(partitions))]]
     told = _Progress(topic)
     async for record in read_to_end(client_options, dict.fromkeys(partitions)):

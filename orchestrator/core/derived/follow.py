@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from orchestrator.core.command import SOURCE
-from orchestrator.core.customer import NO_DERIVED, Attribute
+from orchestrator.core.customer import Attribute
 from orchestrator.core.decision import AttributesDerived
 from orchestrator.core.derived.amounts import parse_amount, text_of
+from orchestrator.core.derived.kept import NO_DERIVED
 from orchestrator.core.derived.tally import (
     LINES_MAX,
     Counted,

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import Struct, field, msgpack
 
-from orchestrator.core.customer import Derived, Tally
 from orchestrator.core.derived.amounts import ZERO, added, part_of, text_of, times
+from orchestrator.core.derived.kept import Derived, Tally
 
 # For so long after it was learned a purchase can be taken back to the cent, as `offers/ledger`
 # takes a redemption back. The contract promises 90 days.

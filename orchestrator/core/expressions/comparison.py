@@ -45,6 +45,9 @@ _TERM: Final = re.compile(
     )\s*(?P<more>&&|\Z)""",
     re.ASCII | re.VERBOSE,
 )
+_HAS: Final = rf"\s*has\s*\(\s*({_PATH})\s*\)\s*"
+_ANY_PRESENT: Final = re.compile(rf"{_HAS}(?:\|\|{_HAS})+", re.ASCII)
+_ONE_PRESENT: Final = re.compile(_HAS, re.ASCII)
 _OPERATORS: Final[Mapping[str, Compare]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -75,6 +78,16 @@ class Presence(NamedTuple):
     def answer(self, look_up: LookUp) -> Answer:
         """Whether the value is there, as expected."""
         return (look_up(self.path) is not MISSING) is self.expected
+
+
+class AnyPresent(NamedTuple):
+    """`has(path) || has(path)`, and no more than that."""
+
+    paths: tuple[Path, ...]
+
+    def answer(self, look_up: LookUp) -> Answer:
+        """Whether one of the values is there."""
+        return any(look_up(path) is not MISSING for path in self.paths)
 
 
 class Size(NamedTuple):
@@ -161,11 +174,16 @@ class Membership(NamedTuple):
         return None if value is MISSING else value is self.expected
 
 
-Term = Presence | Size | Comparison | KeyTie | AnyItem | Membership
+Term = Presence | AnyPresent | Size | Comparison | KeyTie | AnyItem | Membership
 
 
 def parse_terms(source: str) -> tuple[Term, ...] | None:
-    """Return the terms of a conjunction of comparisons, or None when the source is more."""
+    """Return the terms of a conjunction of comparisons, or None when the source is more.
+
+    Of disjunctions, only `has(…) || has(…)` is known here: it can go wrong in no term.
+    """
+    if _ANY_PRESENT.fullmatch(source):
+        return (AnyPresent(tuple(path_of(one) for one in _ONE_PRESENT.findall(source))),)
     terms: list[Term] = []
     at = 0
     while match := _TERM.match(source, at):

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.customer import NO_KIN, Customer, FenceEntry, Habits, Kin
-from orchestrator.core.decision import HandedOver, MergedInto
+from orchestrator.core.customer import NO_KIN, Customer, FenceEntry, Habits, Kin, wake_at_ms
+from orchestrator.core.decision import Decision, HandedOver, MergedInto, Outcome
 from orchestrator.core.identity.addresses import release
 from orchestrator.core.identity.ids import moved_enrollment
 from orchestrator.core.identity.notices import StateMoved
 from orchestrator.core.rules.ending import leave_audiences, recall
+from orchestrator.core.rules.erasure import FENCE_GRACE_MS
 
 if TYPE_CHECKING:
     from orchestrator.core.customer import Enrollment, OpenCommand
-    from orchestrator.core.decision import Decision
     from orchestrator.core.identity.notices import MergeAsked
     from orchestrator.core.rules.draft import Draft
 
@@ -35,15 +35,35 @@ def hand_over(draft: Draft, asked: MergeAsked) -> Decision:
     draft.log(MergedInto(asked.survivor))
     state = _leaving(draft, tuple(one for one in moved if one is not None))
     draft.notices.append(StateMoved(asked.survivor, state, asked.cause))
+    fenced = max((held.expires_at_ms + FENCE_GRACE_MS for held in draft.fence), default=None)
     pointer = Customer(
         id=draft.customer.id,
         sequence=draft.sequence,
         now_ms=draft.now_ms,
         # What is older than an erasure of this id must not reach the survivor either.
         erased=None if draft.erased is None else replace(draft.erased, fenced_until_ms=None),
-        kin=Kin(merged_into=asked.survivor),
+        kin=Kin(merged_into=asked.survivor, fenced_until_ms=fenced),
     )
-    return replace(draft.seal(), customer=pointer, wake_at_ms=None)
+    return replace(draft.seal(), customer=pointer, wake_at_ms=fenced)
+
+
+def take_back_fences(pointer: Customer, now_ms: int) -> Decision:
+    """Return the decision that takes back the fences of an absorbed id when their time has come.
+
+    They name its enrollments. Nobody else would: its customer has another id, and is forgotten
+    under that one.
+    """
+    kin, fence = pointer.kin or NO_KIN, None
+    if kin.fenced_until_ms is not None and kin.fenced_until_ms <= now_ms:
+        pointer = replace(pointer, now_ms=now_ms, kin=replace(kin, fenced_until_ms=None))
+        fence = ()
+    return Decision(
+        outcome=Outcome.APPLIED,
+        customer=pointer,
+        now_ms=now_ms,
+        fence=fence,
+        wake_at_ms=wake_at_ms(pointer),
+    )
 
 
 def _hand_over(draft: Draft, enrollment: Enrollment) -> Enrollment | None:
@@ -63,7 +83,7 @@ def _hand_over(draft: Draft, enrollment: Enrollment) -> Enrollment | None:
     leave_audiences(draft, enrollment, step=enrollment.step)
     # Its numbers are of this id; beside those of the survivor they would say nothing.
     still_open = tuple(
-        replace(one, sequence=0)
+        replace(one, sequence=0, customer=one.customer or draft.customer.id)
         for one in enrollment.open_commands
         if one.kind != "audience" and not _is_recalled(one)
     )
@@ -104,5 +124,7 @@ def _leaving(draft: Draft, enrollments: tuple[Enrollment, ...]) -> Customer:
         contact=replace(contact, responses={}),
         promises=promises,
         erased=None,
-        kin=Kin(absorbed={**kin.absorbed, customer.id: draft.now_ms}, habits=habits),
+        kin=Kin(
+            absorbed={**kin.absorbed, customer.id: draft.now_ms}, habits=habits, asked=kin.asked
+        ),
     )

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from orchestrator.core.contact import CONSENTS_MAX, REMOVALS_MAX
 from orchestrator.core.customer import (
     ABSORBED_MAX,
+    ASKED_AGAIN_MAX,
     ENDED_KEYS_MAX,
     HABITS_MAX,
     NO_KIN,
@@ -62,6 +63,7 @@ _canonical: Final = json.Encoder(order="sorted").encode
 def united(one: Customer, other: Customer) -> Customer:
     """Return the first customer with everything that is known of the second one."""
     seen, seen_times = _seen(one, other)
+    asked = _greatest(one.asked, other.asked, str)
     return replace(
         one,
         now_ms=max(one.now_ms, other.now_ms),
@@ -74,12 +76,12 @@ def united(one: Customer, other: Customer) -> Customer:
         exits=_exits(one.exits, other.exits),
         extensions=_greatest(one.extensions, other.extensions, bytes),
         watches=_greatest(one.watches, other.watches, _watch),
-        asked=_greatest(one.asked, other.asked, str),
+        asked=asked,
         contact=_contact(one.contact, other.contact),
         promises=ledger.merged(one.promises, other.promises),
         earned=_joined(one.earned, other.earned, _marks),
         derived=tally.merged(one.derived, other.derived),
-        kin=_kin(one.kin, other.kin),
+        kin=_kin(one.kin, other.kin, _asked_again(one, other, asked)),
     )
 
 
@@ -297,13 +299,24 @@ def _marks(one: bytes, other: bytes) -> bytes:
     return b"".join(sorted(both)[-_MARKS_MAX:])
 
 
-def _kin(one: Kin | None, other: Kin | None) -> Kin | None:
-    if one is None and other is None:
+def _asked_again(
+    one: Customer, other: Customer, asked: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """Return the messages that ask for what another one asks for too, but that one itself."""
+    both = {
+        pair for each in (one, other) for pair in (*(each.kin or NO_KIN).asked, *each.asked.items())
+    }
+    return tuple(sorted(both - asked.items())[-ASKED_AGAIN_MAX:])
+
+
+def _kin(one: Kin | None, other: Kin | None, asked: tuple[tuple[str, str], ...]) -> Kin | None:
+    if one is None and other is None and not asked:
         return None
     one, other = one or NO_KIN, other or NO_KIN
     return Kin(
         absorbed=_newest_names(one.absorbed, other.absorbed),
         habits=_habits(one.habits, other.habits),
+        asked=asked,
     )
 
 

@@ -43,6 +43,9 @@ class Because(StrEnum):
     QUALIFIES = "qualifies"  # It is for this customer, and contradicts nothing they hold.
 
 
+_RANKS: Final = {because: rank for rank, because in enumerate(Because)}
+
+
 class Proposal(Struct, frozen=True, gc=False):
     """An offer that may be shown. `code` stands there only for who holds it already."""
 
@@ -152,7 +155,7 @@ def _proposal(
 
 def _rank(one: Proposal, running: dict[str, tuple[int, str]]) -> tuple[int, int, int, str]:
     """Order proposals totally: why, the journey's priority, what ends soonest, the name."""
-    because = list(Because).index(one.because)
+    because = _RANKS[one.because]
     priority = running[one.offer][0] if one.because is Because.IN_JOURNEY else 0
     return because, priority, one.expires_at_ms, one.offer
 

@@ -68,6 +68,7 @@ class Instruction(Struct, frozen=True, gc=False):
     promise: CommandPromise | None = None
     queue: str | None = None
     context: TaskContext | None = None
+    sent_under: str | None = None
 
 
 class Draft:
@@ -307,6 +308,7 @@ class Draft:
             promise=instruction.promise,
             queue=instruction.queue,
             context=instruction.context,
+            sent_under=instruction.sent_under,
             traceparent=None if self.event is None else self.event.traceparent,
         )
         self.commands.append(command)

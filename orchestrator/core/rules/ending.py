@@ -148,11 +148,16 @@ def recall_offer(draft: Draft, offer: str) -> tuple[str, ...]:
 def recall(
     draft: Draft, enrollment: Enrollment, recalled: tuple[OpenCommand, ...], *, note: str = ""
 ) -> None:
-    """Cancel messages and close tasks, with one command for each topic they travelled on."""
-    lanes: dict[tuple[str, str, bool], list[OpenCommand]] = {}
+    """Cancel messages and close tasks, with one command for each lane they travelled on.
+
+    A lane is a topic, and there the partition of an id: what was emitted under an id that was
+    absorbed since is taken back where its sender reads.
+    """
+    lanes: dict[tuple[str, str, bool, str | None], list[OpenCommand]] = {}
     for command in recalled:
         promotional = command.command_class == CommandClass.PROMOTIONAL
-        lanes.setdefault((command.kind, command.channel, promotional), []).append(command)
+        lane = (command.kind, command.channel, promotional, command.customer)
+        lanes.setdefault(lane, []).append(command)
     if draft.contact.sends:
         draft.contact = uncounted(draft.contact, (command.id for command in recalled))
     ids = frozenset(command.id for command in recalled)
@@ -161,7 +166,7 @@ def recall(
         before = (command_id for command in draft.commands for command_id in command.cancels)
         _take_back(draft, ids.union(before))
     draft.contact = fated(draft.contact, ids, CANCELLED, draft.now_ms)
-    for (kind, channel, promotional), commands in lanes.items():
+    for (kind, channel, promotional, sent_under), commands in lanes.items():
         draft.emit(
             enrollment,
             Instruction(
@@ -170,8 +175,9 @@ def recall(
                 channel=channel,
                 command_class=CommandClass(commands[0].command_class),
                 expires_at_ms=max(command.expires_at_ms for command in commands),
-                note=note + ("promotional" if promotional else ""),
+                note=note + ("promotional" if promotional else "") + (sent_under or ""),
                 cancels=tuple(command.id for command in commands),
+                sent_under=sent_under,
             ),
         )
 

@@ -34,7 +34,10 @@ def effects_of(
         lane = names.promotional if command.promotional_lane else names.commands
         topic = lane[command.channel]
         count = names.command_partitions[topic]
-        index = home if count == names.partitions else home_partition(customer_id, count)
+        if command.sent_under is not None:
+            index = home_partition(command.sent_under.encode(), count)
+        else:
+            index = home if count == names.partitions else home_partition(customer_id, count)
         output = Output(
             customer_id, outputs.encode_command(command), outputs.command_headers(command)
         )

@@ -29,14 +29,10 @@ from orchestrator.metrics import RESUMED, GroupStats
 from orchestrator.protocol import codec, inputs, outputs
 from orchestrator.protocol.causes import notice_cause
 from orchestrator.protocol.commit.effects import effects_of, is_own_end, notice_record
-from orchestrator.protocol.commit.intake import Intake, position_of, way_of
+from orchestrator.protocol.commit.intake import Intake, intake_of
 from orchestrator.protocol.commit.transaction import Output, SourceRecord, TopicPartition
 from orchestrator.protocol.forward.notices import is_notice, read_notice
-from orchestrator.protocol.forward.way import (
-    Forward,
-    as_written,
-    forward_headers,
-)
+from orchestrator.protocol.forward.way import Forward, forward_headers
 from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.outputs import Position
 
@@ -69,15 +65,15 @@ class Limits(NamedTuple):
 
 
 class GroupBounds(NamedTuple):
-    """How much one transaction may carry: inputs, bytes of output, and visits among the inputs.
+    """How much one transaction may carry: inputs, bytes of output, due waits and visits together.
 
-    Visits have a smaller bound of their own: a purchase waits for the transaction in flight, and
-    nobody waits for a visit.
+    What time brings has a smaller bound of its own, because it may bring everybody at once: a
+    purchase waits for the transaction in flight.
     """
 
     records_max: int
     bytes_max: int
-    visits_max: int
+    timed_max: int
 
 
 class Rules(NamedTuple):
@@ -148,13 +144,11 @@ class OpenGroup:
         that is nobody's home.
         """
         self.inputs += 1
-        if (mapping := self._rules.mappings.get(source.topic)) is not None:
-            way = Forward(position_of(source, record), 0)
-            self._map(mapping, Intake(source, record, way, now_ms))
-            return
         forwarded = source.topic == self._rules.names.forward
-        way = way_of(source, record) if forwarded else Forward(position_of(source, record), 0)
-        intake = Intake(source, record, way, now_ms)
+        intake = intake_of(source, record, now_ms=now_ms, forwarded=forwarded)
+        if (mapping := self._rules.mappings.get(source.topic)) is not None:
+            self._map(mapping, intake)
+            return
         if forwarded and is_notice(record.headers):
             self._take_notice(home, intake)
             return
@@ -165,7 +159,7 @@ class OpenGroup:
                 record.headers,
                 event_bytes_max=self._rules.limits.event_bytes_max,
                 forwarded=forwarded,
-                record_time_ms=way.origin.time_ms,
+                record_time_ms=intake.way.origin.time_ms,
             )
         except EventRejected as rejected:
             self._dead_letter(intake, rejected.reason, rejected.detail)
@@ -191,14 +185,9 @@ class OpenGroup:
         if not events:
             self.stats.ignored(mapping.name)
             return
-        names = self._rules.names
-        original = as_written(record, forwarded=False)
-        forward = Forward(intake.way.origin, hops=1, original=original)
+        way = Forward(intake.way.origin, hops=1, original=intake.written)
         for event in events:
-            index = home_partition(event.customer_id, names.partitions)
-            headers = forward_headers(event.headers, forward)
-            output = Output(event.customer_id, event.value, headers)
-            self._produce(TopicPartition(names.forward, index), output)
+            self._send_home(Output(event.customer_id, event.value, event.headers), way)
             self.bytes += len(record.value or b"")  # It travels along, in a header.
         self.stats.forwarded("input")
 
@@ -285,8 +274,7 @@ class OpenGroup:
             reason, detail = decision.rejection.reason, decision.rejection.detail
             self._dead_letter(intake, reason, detail, event)
             return
-        forwarded = intake.source.topic == self._rules.names.forward
-        first = intake.way.origin if forwarded else None
+        first = intake.way.origin if intake.forwarded else None
         cause = outputs.event_cause(intake.position, event, customer=customer.id, origin=first)
         effects = effects_of(self._rules, home.index, decision, cause)
         added_bytes = len(intake.record.value or b"")
@@ -427,11 +415,9 @@ class OpenGroup:
             detail = f"was sent on {HOPS_MAX} times"
             self._dead_letter(intake, codec.TOO_MANY_HOPS, detail, event)
             return
-        names = self._rules.names
-        target = TopicPartition(names.forward, home_partition(survivor, names.partitions))
+        record = intake.record
         way = Forward(intake.way.origin, hops, intake.way.original)
-        headers = forward_headers(intake.record.headers, way)
-        self._produce(target, Output(survivor, intake.record.value, headers))
+        self._send_home(Output(survivor, record.value, record.headers), way)
         self.stats.forwarded("merge", event.type)
 
     def _send_notice_on(self, intake: Intake, notice: Notice, survivor: str) -> None:
@@ -449,17 +435,23 @@ class OpenGroup:
         self.stats.notice_sent(on=True)
 
     def _forward(self, intake: Intake, customer_id: bytes) -> None:
-        names, origin = self._rules.names, intake.way.origin
-        target = TopicPartition(names.forward, home_partition(customer_id, names.partitions))
-        headers = forward_headers(intake.record.headers, Forward(origin, hops=1))
-        self._produce(target, Output(customer_id, intake.record.value, headers))
-        self.stats.forwarded("partition" if origin.topic in names.home_inputs else "topic")
+        record, origin = intake.record, intake.way.origin
+        output = Output(customer_id, record.value, record.headers)
+        self._send_home(output, Forward(origin, hops=1))
+        at_home = origin.topic in self._rules.names.home_inputs
+        self.stats.forwarded("partition" if at_home else "topic")
+
+    def _send_home(self, event: Output, way: Forward) -> None:
+        """Produce an event, with its way so far, to where its key is at home."""
+        names = self._rules.names
+        index = home_partition(event.key or b"", names.partitions)
+        headers = forward_headers(event.headers, way)
+        self._produce(TopicPartition(names.forward, index), event._replace(headers=headers))
 
     def _dead_letter(
         self, intake: Intake, reason: str, detail: str, event: Event | None = None
     ) -> None:
-        forwarded = intake.source.topic == self._rules.names.forward
-        written = as_written(intake.record, forwarded=forwarded)
+        written = intake.written
         key = written.key
         if event is not None and key is not None and intake.way.original is None:
             key = event.subject.encode()  # What was sent on has the survivor's id for a key.

@@ -28,6 +28,7 @@ from orchestrator.protocol.commit.meta import (
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.rounds import Rounds
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
+from orchestrator.protocol.commit.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,8 +71,8 @@ class CommitMachine:
         self._queued_positions: dict[TopicPartition, int] = {}
         self._taken = 0  # Records of the first queued batch that are decided.
         self._open: OpenGroup | None = None
-        self._open_visits = 0
-        self._visited = -1  # Whose turn it was last.
+        self._open_timed = 0  # Due waits and visits among its inputs.
+        self._waits, self._visits = Turns(), Turns()
         self._touched: set[int] = set()
         self._moved: dict[TopicPartition, int] = {}
         self._loading: set[int] = set()
@@ -267,7 +268,8 @@ class CommitMachine:
     def decide(self, inputs_max: int, clocks: Clocks) -> int:
         """Decide up to so many inputs into the open group: events, then due waits, then visits.
 
-        Returns how many; 0 when there is nothing to decide or no room.
+        Of waits and visits no more than a transaction may carry. Returns how many; 0 when there is
+        nothing to decide or no room.
         """
         if self._revoking:
             return 0
@@ -276,14 +278,11 @@ class CommitMachine:
             decided += self._decide_queued(inputs_max - decided, until, clocks)
             if self._rules.stopwatch() > until:
                 return decided
-        if decided < inputs_max:
-            decided += self._decide_waits(inputs_max - decided, clocks)
-        visits_max = min(inputs_max - decided, self._bounds.visits_max - self._open_visits)
-        if visits_max > 0:
-            visits = self._decide_visits(visits_max, clocks)
-            self._open_visits += visits
-            decided += visits
-        return decided
+        room = min(inputs_max - decided, self._bounds.timed_max - self._open_timed)
+        timed = self._waits.take(self.homes, room, lambda home: self._fire(home, clocks))
+        timed += self._visits.take(self.homes, room - timed, lambda home: self._visit(home, clocks))
+        self._open_timed += timed
+        return decided + timed
 
     def next_due_in_ms(self, monotonic_ms: int) -> int | None:
         """Return how long until the earliest wait or visit is due; 0 when one is, else None."""
@@ -325,47 +324,21 @@ class CommitMachine:
             self._move(batch.source, batch.records[self._taken - 1].offset + 1)
         return done
 
-    def _decide_waits(self, inputs_max: int, clocks: Clocks) -> int:
-        """Fire due waits, the partitions in turn, so that none stands behind another's backlog."""
-        decided = 0
-        waiting = [home for home in self.homes.values() if home.owned]
-        while waiting and decided < inputs_max and not self.group_full:
-            still = []
-            for home in waiting:
-                now_ms = home.clock.now_ms(clocks.monotonic_ms)
-                due = home.waits.pop_due(now_ms)
-                if due is None:
-                    continue
-                self._group().add_wait(home, due[0], due_ms=due[1], now_ms=now_ms)
-                self._touched.add(home.index)
-                still.append(home)
-                decided += 1
-            waiting = still
-        return decided
-
-    def _decide_visits(self, inputs_max: int, clocks: Clocks) -> int:
-        """Let journeys visit customers, behind everything else.
-
-        One partition after the other has its turn, over all groups: the fewer partitions a
-        transaction touches, the sooner the broker has committed it.
-        """
-        decided = 0
-        owned = sorted(index for index, home in self.homes.items() if home.owned)
-        for index in (
-            *(one for one in owned if one > self._visited),
-            *(one for one in owned if one <= self._visited),
-        ):
-            home = self.homes[index]
-            while decided < inputs_max and not self.group_full and self._visit(home, clocks):
-                decided += 1
-                self._visited = index
-        return decided
+    def _fire(self, home: CustomerPartition, clocks: Clocks) -> bool:
+        """Decide the partition's next due wait; return whether there was one, and room."""
+        now_ms = home.clock.now_ms(clocks.monotonic_ms)
+        due = None if self.group_full else home.waits.pop_due(now_ms)
+        if due is None:
+            return False
+        self._group().add_wait(home, due[0], due_ms=due[1], now_ms=now_ms)
+        self._touched.add(home.index)
+        return True
 
     def _visit(self, home: CustomerPartition, clocks: Clocks) -> bool:
-        """Decide the partition's next visit; return whether there was anything to do."""
+        """Decide the partition's next visit; return whether there was anything to do, and room."""
         now_ms = home.clock.now_ms(clocks.monotonic_ms)
         due_ms = home.rounds.next_due_ms(now_ms)
-        if due_ms is None or due_ms > now_ms:
+        if due_ms is None or due_ms > now_ms or self.group_full:
             return False
         before = home.rounds.cursors()
         # Who has come in the open group is there too, though no state of theirs is written yet.
@@ -416,7 +389,7 @@ class CommitMachine:
                 self._journeys_untold.discard(index)
             offsets |= {TopicPartition(t, index): p for t, p in home.positions.items()}
         self._open = None
-        self._open_visits = 0
+        self._open_timed = 0
         self._touched = set()
         self._moved = {}
         return self._begin(group, offsets, frozenset())

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
 from orchestrator.protocol.forward.original import Original, packed, unpacked
 from orchestrator.protocol.outputs import Headers, Position, WrittenHeaders
-
-if TYPE_CHECKING:
-    from orchestrator.protocol.commit.transaction import SourceRecord
 
 _FORWARD_PREFIX: Final = "fw_"
 _HOPS: Final = "fw_hops"
@@ -76,16 +73,6 @@ def read_forward(headers: Headers) -> Forward | None:
         )
     except (KeyError, ValueError):
         return None
-
-
-def as_written(record: SourceRecord, *, forwarded: bool) -> Original:
-    """Return a record as its producer wrote it, also when it has been mapped or forwarded since."""
-    if not forwarded:
-        return Original(record.key, record.value, list(record.headers))
-    forward = read_forward(record.headers)
-    if forward is not None and forward.original is not None:
-        return forward.original
-    return Original(record.key, record.value, without_forward(record.headers))
 
 
 def without_forward(headers: Headers) -> WrittenHeaders:

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.core.customer import NO_KIN
 from orchestrator.core.offers.ledger import became, is_open
 from orchestrator.core.rules.erasure import is_forgotten
 from orchestrator.protocol.outputs import rfc3339
 
 if TYPE_CHECKING:
-    from orchestrator.core.customer import Customer, Enrollment, OpenCommand, Order
+    from collections.abc import Mapping
+
+    from orchestrator.core.customer import (
+        AnsweredHours,
+        Customer,
+        Enrollment,
+        OpenCommand,
+        Order,
+        Response,
+    )
 
 
 def account_of(customer: Customer, now_ms: int) -> dict[str, Any]:
@@ -74,7 +84,7 @@ def account_of(customer: Customer, now_ms: int) -> dict[str, Any]:
             for name, one in sorted(customer.watches.items())
             if one.due_ms is not None
         },
-        "questions_asked": dict(customer.asked),
+        "questions_asked": _questions(customer),
         "remembered_events": [
             {"type": one.type, "time": rfc3339(one.time_ms), "data": dict(one.data)}
             for one in customer.exits
@@ -86,11 +96,11 @@ def _reach(customer: Customer) -> dict[str, Any]:
     contact = customer.contact
     return {
         "unreachable_since": {name: rfc3339(at) for name, at in contact.bounced.items()},
-        "responses": {
-            name: {"score": one.score, "day": rfc3339(one.day * 86_400_000)[:10]}
-            for name, one in contact.responses.items()
+        **_learned(customer.hours, contact.responses),
+        "under_other_ids": {
+            name: {"until": rfc3339(one.as_of_ms), **_learned(one.hours, one.responses)}
+            for name, one in sorted((customer.kin or NO_KIN).habits.items())
         },
-        "hours": None if customer.hours is None else _hours(customer.hours.counts),
         "talking_until": rfc3339(contact.talking_until_ms) if contact.talking_until_ms else None,
         "counted_messages": [
             {"command": one.id, "time": rfc3339(one.time_ms), "channel": one.channel}
@@ -139,6 +149,28 @@ def _open(command: OpenCommand) -> dict[str, Any]:
         "step": command.step,
         "expires_at": rfc3339(command.expires_at_ms),
         "claimed_by": command.claimed_by,
+    }
+
+
+def _questions(customer: Customer) -> dict[str, list[str]]:
+    """Return the messages that have asked for an attribute: one under each id at the most."""
+    asked = sorted({*customer.asked.items(), *(customer.kin or NO_KIN).asked})
+    return {
+        attribute: [message for name, message in asked if name == attribute]
+        for attribute, _ in asked
+    }
+
+
+def _learned(
+    hours: AnsweredHours | None, responses: Mapping[str, Response]
+) -> dict[str, dict[str, Any] | None]:
+    """Return what was learned under one id: how they respond by channel, and in which hours."""
+    return {
+        "responses": {
+            name: {"score": one.score, "day": rfc3339(one.day * 86_400_000)[:10]}
+            for name, one in sorted(responses.items())
+        },
+        "hours": None if hours is None else _hours(hours.counts),
     }
 
 

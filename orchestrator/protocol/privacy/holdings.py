@@ -15,10 +15,10 @@ from orchestrator.core.calendar import instant_text
 from orchestrator.core.customer import UnknownStateFormat, decode_customer
 from orchestrator.core.rules.erasure import EVERY_ENROLLMENT, is_forgotten
 from orchestrator.protocol.outputs import Fence
-from orchestrator.protocol.privacy.needles import ID
+from orchestrator.protocol.privacy.needles import IDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from orchestrator.protocol.privacy.needles import Needles
 
@@ -57,12 +57,16 @@ class Holding(Struct, frozen=True):
     lines: tuple[str, ...] = ()
 
 
-class Live:
-    """A compacted topic. `judge` says of the customer's own live record what it is."""
+class Judge(Protocol):
+    """Says what a customer's own live record is, or that of an id that was absorbed into theirs."""
 
-    def __init__(
-        self, topic: str, needles: Needles, judge: Callable[[bytes], Remains] | None = None
-    ) -> None:
+    def __call__(self, value: bytes, *, absorbed: str | None = None) -> Remains: ...  # noqa: D102
+
+
+class Live:
+    """A compacted topic. Without a `judge` its records are no customer's."""
+
+    def __init__(self, topic: str, needles: Needles, judge: Judge | None = None) -> None:
         self.topic: Final = topic
         self._needles: Final = needles
         self._judge: Final = judge
@@ -95,16 +99,17 @@ class Live:
         return Holding(self.topic, self._records, clean, tuple(lines))
 
     def _remains(self, key: bytes | None, value: bytes, found: frozenset[str]) -> Remains:
-        if key == self._needles.key and self._judge is not None:
-            remains = self._judge(value)
-            more = sorted(self._needles.found_in(value) - {ID})
+        needles = self._needles
+        by, of = ", ".join(sorted(found)), (key or b"").decode("utf-8", "replace")
+        if self._judge is not None and (key == needles.key or key in needles.absorbed):
+            remains = self._judge(value, absorbed=None if key == needles.key else of)
+            more = sorted(needles.found_in(value) - IDS)
             if more and remains.may_stay:
                 return Remains(f"{remains.sentence}; it holds {', '.join(more)}", may_stay=False)
             return remains
-        by, of = ", ".join(sorted(found)), (key or b"").decode("utf-8", "replace")
-        if self._judge is judge_state and found == {ID} and _points_to(value, self._needles.key):
-            return Remains(f"a pointer of {of!r:.80}, which was absorbed into it", may_stay=True)
-        if self._judge is None and found == {ID}:
+        if self._judge is judge_state and found <= IDS and _points_to(value, needles):
+            return _pointer_of(of)
+        if self._judge is None and found <= IDS:
             # Definitions, orders and attempts are no customer's; the id is a word of theirs.
             return Remains(f"the record of {of!r:.80} has {by} as a word", may_stay=True)
         return Remains(f"the live record of {of!r:.80} holds {by}", may_stay=False)
@@ -157,13 +162,15 @@ class Kept:
         )
 
 
-def judge_state(value: bytes) -> Remains:
-    """Say what a customer's changelog record is."""
+def judge_state(value: bytes, *, absorbed: str | None = None) -> Remains:
+    """Say what a changelog record is of the customer, or of an id that was absorbed into theirs."""
     try:
         customer = decode_customer(value)
     except (UnknownStateFormat, DecodeError):
         return Remains("a state that this release cannot read", may_stay=False)
     erased = customer.erased
+    if customer.merged_into is not None and absorbed is not None:
+        return _pointer_of(absorbed)
     if customer.merged_into is not None:
         into = customer.merged_into
         return Remains(f"a pointer to {into!r}, which it was absorbed into: prove that one", True)
@@ -175,22 +182,29 @@ def judge_state(value: bytes) -> Remains:
     return Remains(f"the state of a new life that began after: {when}", may_stay=False)
 
 
-def _points_to(value: bytes, key: bytes) -> bool:
+def _pointer_of(customer: str) -> Remains:
+    return Remains(f"a pointer of {customer!r:.80}, which was absorbed into it", may_stay=True)
+
+
+def _points_to(value: bytes, needles: Needles) -> bool:
     try:
         into = decode_customer(value).merged_into
     except (UnknownStateFormat, DecodeError):
         return False
-    return into is not None and into.encode() == key
+    return into is not None and into.encode() in {needles.key, *needles.absorbed}
 
 
-def judge_fence(value: bytes) -> Remains:
-    """Say what a customer's record on `fences` is."""
+def judge_fence(value: bytes, *, absorbed: str | None = None) -> Remains:
+    """Say what a record on `fences` is of the customer, or of an id absorbed into theirs."""
     try:
         fences = json.decode(value, type=Fence).enrollments
     except DecodeError:
         return Remains("a record that is no fence", may_stay=False)
     until = max((one.expires_at for one in fences), default="now")
     what = f"fences of what was recalled, taken back soon after {until}"
+    if absorbed is not None:
+        of = f"under {absorbed!r:.80}, which was absorbed into it"
+        return Remains(f"{what}, {of}: names of enrollments and times", may_stay=True)
     if any(one.enrollment == EVERY_ENROLLMENT for one in fences):
         return Remains(f"{what}: names of enrollments and times", may_stay=True)
     return Remains("fences that are not those of an erasure", may_stay=False)

@@ -1,6 +1,6 @@
-"""What a customer is found by in a record: their id, and what else one was told to look for.
+"""What a customer is found by in a record: their ids, and what else one was told to look for.
 
-The id counts as a whole word, so that `ana` is not found in a banana; anything else counts wherever
+An id counts as a whole word, so that `ana` is not found in a banana; anything else counts wherever
 it stands. A mail address or a phone number is looked for as its SHA-256 too, as audiences have it.
 """
 
@@ -15,16 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 ID: Final = "the id"
+ABSORBED: Final = "an id of theirs before a merge"
+IDS: Final = frozenset({ID, ABSORBED})
 # A word of MessagePack from this length on has its length in a byte that may look like a letter.
 _WORD_BYTES_MAX: Final = 31
 
 
 class Needles:
-    """Everything that one customer is looked for by. `also` are further values, in their order."""
+    """Everything that one customer is looked for by.
 
-    def __init__(self, customer: str, also: Sequence[str] = ()) -> None:
+    `also` are further values, in their order; `absorbed` the ids that were merged into theirs.
+    """
+
+    def __init__(
+        self, customer: str, also: Sequence[str] = (), absorbed: Iterable[str] = ()
+    ) -> None:
         self.key: Final = customer.encode()
-        self._id: Final = re.compile(b"|".join(_word(one) for one in _spellings(customer)))
+        before = sorted(absorbed)
+        self.absorbed: Final = frozenset(one.encode() for one in before)
+        self._id: Final = re.compile(_words([customer]))
+        # An empty pattern would be found in everything.
+        self._absorbed: Final = re.compile(_words(before)) if before else None
         self._also: Final = [
             (f"--also {number}", re.compile(b"|".join(map(re.escape, _disguises(value)))))
             for number, value in enumerate(also, start=1)
@@ -38,6 +49,10 @@ class Needles:
                 continue
             if part == self.key or self._id.search(part):
                 found.add(ID)
+            if self._absorbed is not None and (
+                part in self.absorbed or self._absorbed.search(part)
+            ):
+                found.add(ABSORBED)
             found.update(name for name, pattern in self._also if pattern.search(part))
         return frozenset(found)
 
@@ -49,6 +64,10 @@ class Needles:
     ) -> frozenset[str]:
         """Return by what the customer is found in a record, its headers included."""
         return self.found_in(key, value, *(text for _, text in headers))
+
+
+def _words(ids: Iterable[str]) -> bytes:
+    return b"|".join(_word(text) for one in ids for text in _spellings(one))
 
 
 def _word(text: bytes) -> bytes:

@@ -54,6 +54,18 @@ class SchemaGate:
         """The partitions that are not to be read on now."""
         return frozenset(self._held)
 
+    def waiting(self) -> dict[TopicPartition, tuple[int, int | None]]:
+        """Return how many records of each partition wait, and the timestamp of the oldest.
+
+        Asked by the exposition's thread: it looks at copies, which may be a moment old.
+        """
+        found: dict[TopicPartition, tuple[int, int | None]] = {}
+        for place, held in self._held.copy().items():
+            batches = [batch.records for _, batch in held.copy()]
+            oldest_ms = batches[0][0].timestamp if batches else None
+            found[place] = sum(map(len, batches)), oldest_ms
+        return found
+
     def take(self, mapping: Mapping, batch: Batch) -> None:
         """Deliver a batch, at once if everything about it is known and nothing is before it."""
         if time.monotonic() - self._forgot > _ASK_AGAIN_SECONDS:

@@ -96,6 +96,10 @@ class Shell(faust.App):
         partitions = cluster.partitions_for_topic(topic)
         return len(partitions) if partitions else None
 
+    async def look_again(self) -> None:
+        """Ask the broker for its metadata: what the client knows may be minutes old."""
+        await self.consumer._thread._ensure_consumer()._client.force_metadata_update()  # noqa: SLF001
+
     async def on_first_start(self) -> None:
         """Claim the slot before joining the group."""
         try:
@@ -184,4 +188,5 @@ def _declare(app: Shell, settings: Settings, driver: Driver) -> None:
             await follower.stop()
 
     driver.partition_count = app.consumer_partition_count
+    driver.look_again = app.look_again
     driver.unread = lambda: app.consumer.unread() if app.ready else {}

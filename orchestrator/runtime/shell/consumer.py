@@ -154,20 +154,39 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._seeks = 0
-        self._positioned = False
+        # Assignments of the client: the one whose positions were sought, and the one given up.
+        self._sought: Any = None
+        self._revoked: Any = None
         self._next_offsets: dict[TopicPartition, int] = {}
 
     def _new_consumer_thread(self) -> _Client:
         return _Client(self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon)
 
+    @property
+    def _positioned(self) -> bool:
+        """Whether the client reads from where the state machine said, of what it owns now."""
+        return self._sought is not None and self._sought is self._assignment()
+
+    def _assignment(self) -> Any:
+        subscription = self._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001
+        return None if subscription is None else subscription.assignment
+
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """Read nothing more until the state machine says from where."""
-        self._positioned = False
+        self.forget_positions()
         await super().on_partitions_revoked(revoked)
 
+    def forget_positions(self) -> None:
+        """Trust no seek any more that is not of the next assignment."""
+        self._sought, self._revoked = None, self._assignment()
+
     async def perform_seek(self) -> None:
-        """Seek every input partition to the next offset that the state machine will decide."""
-        self._positioned = False
+        """Seek every input partition to the next offset that the state machine will decide.
+
+        Faust may call this for a generation whose partitions were revoked a moment ago. What is
+        assigned next has no position yet, and asking for one would end the worker.
+        """
+        self._sought = None
         self._seeks += 1
         app: Shell = self.app
         positions = app.driver.machine.positions()
@@ -176,7 +195,8 @@ class BatchConsumer(driver.Consumer):
         )
         self._next_offsets = positions
         self._read_offset.update({TP(*place): None for place in positions})
-        self._positioned = True
+        assignment = self._assignment()
+        self._sought = None if assignment is self._revoked else assignment
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - Faust's signature.
         """Fetch once, and yield one message with a batch for each partition that had records."""
@@ -213,7 +233,7 @@ class BatchConsumer(driver.Consumer):
             if self.flow_active and self._positioned:
                 await self.perform_seek()
             return
-        assignment = self._thread._ensure_consumer()._subscription.subscription.assignment  # noqa: SLF001
+        assignment = self._assignment()
         batches = []
         for tp, found in records.items():
             place = TopicPartition(tp.topic, tp.partition)
@@ -227,8 +247,7 @@ class BatchConsumer(driver.Consumer):
 
     def unread(self) -> dict[TopicPartition, int]:
         """Return how many offsets lie between what is fetched and the stable end, by partition."""
-        subscription = self._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001
-        assignment = subscription.assignment if subscription is not None else None
+        assignment = self._assignment()
         if assignment is None or not self._positioned:
             return {}
         unread = {}

@@ -24,11 +24,13 @@ REPEAT_WAIT_MS: Final = 1_000
 class Entry:
     """A command in hand. `turn` tells a current place in a waiting list from one that is past."""
 
-    __slots__ = ("aside", "command", "dropped", "number", "turn")
+    __slots__ = ("aside", "command", "customer", "dropped", "number", "turn")
 
-    def __init__(self, command: Command, number: int) -> None:
+    def __init__(self, command: Command, number: int, customer: str) -> None:
         self.command = command
         self.number = number
+        self.customer = customer
+        """Whose turn it waits for."""
         self.turn = 0
         self.aside = False
         """It waits for a time or for a resume; its customer is free."""
@@ -121,7 +123,12 @@ class Lane:
             return
         self._open[partition][offset] = None
         self._next[partition] = offset + 1
-        entry = Entry(command, next(self._numbers))
+        # A cancel may come under another id of the same customer, after a merge; it must not
+        # overtake the message, or nobody would take back what is being handed over just now.
+        held = (self._by_id.get(one) for one in command.cancels)
+        first = next((one for one in held if one is not None), None)
+        customer = command.customer if first is None else first.customer
+        entry = Entry(command, next(self._numbers), customer)
         if self._by_id.setdefault(command.id, entry) is entry:
             self._ready.append(entry)
         else:
@@ -133,9 +140,9 @@ class Lane:
         """Return the entry whose turn it is and mark its customer busy, or None."""
         while self._ready:
             entry = self._ready.popleft()
-            behind = self._busy.get(entry.command.customer)
+            behind = self._busy.get(entry.customer)
             if behind is None:
-                self._busy[entry.command.customer] = deque()
+                self._busy[entry.customer] = deque()
                 return entry
             behind.append(entry)
         return None
@@ -161,7 +168,7 @@ class Lane:
 
     def free(self, entry: Entry) -> None:
         """Let the customer's next one follow; called once for each entry that `next` returned."""
-        behind = self._busy.pop(entry.command.customer)
+        behind = self._busy.pop(entry.customer)
         self._ready.extendleft(reversed(behind))
 
     def release(self) -> None:

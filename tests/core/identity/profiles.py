@@ -16,7 +16,6 @@ from orchestrator.core.customer import (
     Consent,
     Contact,
     Customer,
-    Derived,
     Habits,
     JourneyMemory,
     Kin,
@@ -29,9 +28,9 @@ from orchestrator.core.customer import (
     Removal,
     Response,
     Sent,
-    Tally,
     Watch,
 )
+from orchestrator.core.derived.kept import Derived, Tally
 from orchestrator.core.identity.merge import united
 
 if TYPE_CHECKING:
@@ -131,6 +130,10 @@ class Chance(random.Random):
         responses = {self.name(): Response(self.time(), self.time())}
         return Habits(self.time(), self.choice((None, hours)), self.choice(({}, responses)))
 
+    def kin(self) -> Kin:
+        asked = self.each(lambda name: (name, self.name()))
+        return Kin(None, self.mapping(self.time), self.mapping(self.habits), asked)
+
     def marks(self) -> bytes:
         return b"".join(
             one.to_bytes(6, "big") for one in self.sample(range(40), self.randrange(25))
@@ -160,7 +163,7 @@ class Chance(random.Random):
             promises=self.mapping(self.promise),
             earned=self.mapping(self.marks),
             derived=self.derived(),
-            kin=self.choice((None, Kin(None, self.mapping(self.time), self.mapping(self.habits)))),
+            kin=self.choice((None, self.kin())),
         )
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from orchestrator.core.customer import Cause
 from orchestrator.core.decision import Outcome
 from orchestrator.core.identity.notices import AddressClaimed, MergeAsked, StateMoved
-from tests.core.builders import HOUR, MINUTE, START, Story, event, item, journey, shop_of, wait
+from tests.core.builders import (
+    DAY,
+    HOUR,
+    MINUTE,
+    START,
+    Story,
+    event,
+    item,
+    journey,
+    send,
+    shop_of,
+    wait,
+)
 
 CAUSE = Cause("/shop", "signed-in")
 CART = journey("cart", "cart.abandoned", [wait("soon", "1h")], key="event.data.cart_id")
@@ -80,7 +92,23 @@ def test_what_is_older_than_an_erasure_does_not_reach_the_survivor():
     assert web.customer.merged_into == "ana"
     assert web._take(cart(START + 1, "3")).outcome is Outcome.IGNORED
     assert web._take(cart(START + HOUR, "4")).outcome is Outcome.MOVED
+    # What was fenced by the erasure is taken back, also when another id has taken over since.
+    web.pass_time(30 * DAY)
+    assert web.decisions[-1].fence == ()
     assert web.wake_at is None
+
+
+def test_fences_of_an_absorbed_id_do_not_outlive_the_erasure_of_its_customer():
+    rules = shop_of(journey("season", "cart.abandoned", [send("sale"), wait("w", "9d")]))
+    web, ana = Story(rules, "web-1"), Story(rules, "ana")
+    web.tell(cart(START))
+    ana._take(moved(web))
+    erase(ana, START + MINUTE)
+    fenced = web.decisions[-1].fence
+    web.pass_time(30 * DAY)
+
+    assert [one.enrollment for one in fenced] == ["season#1"]
+    assert web.decisions[-1].fence == ()
 
 
 def test_an_erasure_under_the_absorbed_id_erases_the_customer():

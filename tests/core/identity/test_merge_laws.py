@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -169,6 +170,20 @@ def test_the_newest_exits_of_both_stay():
 
     assert len(merged.exits) == 32
     assert min(one.time_ms for one in merged.exits) == START + 32
+
+
+def test_of_questions_asked_under_many_ids_no_message_is_forgotten():
+    ids = [Customer(f"web-{n}", asked={"size": f"m{n}", "colour": f"k{n}"}) for n in range(4)]
+    merged = reduce(united, ids)
+
+    assert merged.asked == {"size": "m3", "colour": "k3"}
+    assert merged.kin == Kin(
+        asked=tuple(
+            (name, f"{mark}{n}")
+            for name, mark in (("colour", "k"), ("size", "m"))
+            for n in range(3)
+        )
+    )
 
 
 def test_what_was_learned_of_an_id_counts_once_however_often_it_comes():

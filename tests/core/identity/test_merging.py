@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.customer import Cause, Contact, Sent, decode_customer, encode_customer
 from orchestrator.core.decide import decide
-from orchestrator.core.decision import Ended, EndReason, Outcome, PromiseEnded
-from orchestrator.core.event import Resumed, TimerFired, Visit
+from orchestrator.core.decision import Ended, EndReason, Moved, Outcome, PromiseEnded
+from orchestrator.core.event import Resumed, Visit
 from orchestrator.core.identity.addresses import CLAIMS_MAX, addresses_of, claims_after
 from orchestrator.core.identity.notices import (
     AddressClaimed,
@@ -16,6 +16,7 @@ from orchestrator.core.identity.notices import (
     StateMoved,
 )
 from orchestrator.core.language.shop import Shop
+from orchestrator.core.pauses import Pause, Pauses
 from tests.core.builders import (
     DAY,
     HOUR,
@@ -81,15 +82,44 @@ def test_nothing_stays_behind_but_the_pointer_and_the_sequence():
 
     assert web.customer.merged_into == "ana"
     assert web.customer.sequence == 2  # The reminder, and its cancel.
-    assert handed.wake_at_ms is None
     assert len(encode_customer(web.customer)) < 80
+    assert handed.fence is not None
+    web.pass_time(30 * DAY)
+    assert web.wake_at is None
+    assert len(encode_customer(web.customer)) < 70
+
+
+def test_fences_of_an_absorbed_id_are_taken_back_when_no_sender_can_meet_what_they_hold():
+    web, ana = both(CART)
+    web.tell(cart("1"))
+    web.pass_time(HOUR)
+    handed, _ = merge(web, ana)
+    until = max(one.expires_at_ms for one in handed.fence) + 5 * MINUTE
+
+    web.pass_time(until - 1 - web.now)
+    before = web.decisions[-1]
+    web.pass_time(1)
+    taken_back = web.decisions[-1]
+
+    assert before is handed
+    assert (taken_back.fence, taken_back.wake_at_ms) == ((), None)
+    assert web.customer.merged_into == "ana"
+    assert web.tell(cart("2")).outcome is Outcome.MOVED
+
+
+def test_an_absorbed_id_that_has_fenced_nothing_never_wakes():
+    web, ana = both(SERVICE)
+    web.tell(purchase("1", "tent"))
+    handed, _ = merge(web, ana)
+
+    assert (handed.fence, handed.wake_at_ms) == (None, None)
 
 
 def test_what_comes_for_an_absorbed_id_is_for_somebody_else():
     web, ana = both(CART)
     merge(web, ana)
 
-    for what in (cart("1"), TimerFired(START), Visit("cart", 1), Resumed(1)):
+    for what in (cart("1"), Visit("cart", 1), Resumed(1)):
         assert decide(web.journeys, web.customer, what, START).outcome is Outcome.MOVED
     again = decide(web.journeys, web.customer, MergeAsked("web-1", "ana", CAUSE), START)
     assert again.outcome is Outcome.DUPLICATE
@@ -227,6 +257,41 @@ def test_a_transactional_message_stays_on_its_way_and_is_closed_by_its_report():
     assert _open(ana) == []
 
 
+def test_what_takes_back_a_message_of_the_old_id_goes_where_its_sender_reads():
+    service = journey(
+        "order",
+        "purchase",
+        [send("thanks"), wait("week", "7d")],
+        kind="transactional",
+        key="event.data.order_id",
+        exits=["order.cancelled"],
+    )
+    web, ana = both(service)
+    web.tell(purchase("1", "tent"))
+    ana.tell(purchase("2", "mug"))
+    merge(web, ana)
+    cancelled = ana.tell(event("order.cancelled", "c1", at=ana.now, order_id="1"))
+
+    commands = {one.sent_under: one for one in cancelled.commands}
+    assert commands["web-1"].cancels == (web.commands[0].id,)
+    assert commands["web-1"].customer == "ana"
+    assert commands[None].cancels == (ana.commands[0].id,)
+
+
+def test_through_a_chain_a_message_is_taken_back_where_it_was_sent_first():
+    rules = shop_of(SERVICE)
+    tab, web, ana = Story(rules, "web-2"), Story(rules, "web-1"), Story(rules, "ana")
+    tab.tell(purchase("1", "tent"))
+    merge(tab, web)
+    merge(web, ana)
+
+    gone = ana.tell(event("customer.erased", "x", at=ana.now))
+
+    assert [(one.sent_under, one.cancels) for one in gone.commands] == [
+        ("web-2", (tab.commands[0].id,))
+    ]
+
+
 def _open(story: Story):
     return [one for held in story.customer.enrollments for one in held.open_commands]
 
@@ -243,6 +308,62 @@ def test_habits_of_both_ids_count_and_none_twice():
     assert ana.customer.kin is not None
     assert ana.customer.kin.habits["web-1"].hours == moved.state.kin.habits["web-1"].hours
     assert ana.customer.hours is not None
+
+
+def test_a_question_that_was_asked_under_both_ids_may_be_answered_under_either():
+    ask = {"id": "q", "ask": {"attribute": "size", "channel": "email", "template": "your_size"}}
+    web, ana = both(journey("fit", "seen", [ask], kind="service"))
+    for story in (web, ana):
+        story.tell(event("seen", f"s-{story.customer.id}"))
+    first, second = web.commands[0].id, ana.commands[0].id
+    merge(web, ana)
+
+    for number, (asked, answer) in enumerate(((first, "43"), (second, "44"), (first, "45"))):
+        ana.now += MINUTE
+        told = event("message.replied", f"r{number}", at=ana.now, command_id=asked, answer=answer)
+        ana.tell(told)
+
+        assert ana.customer.attributes["size"].value == answer
+
+
+def test_who_was_held_by_a_pause_that_ended_on_the_way_goes_on_at_once():
+    web, ana = both(SERVICE)
+    paused, free = (
+        web.journeys.pausing(Pauses([Pause("global", "eva", "x", transactional=True)], 1)),
+        web.journeys,
+    )
+    web.journeys = paused
+    web.tell(purchase("1", "tent"))
+    assert [one.held for one in web.customer.enrollments] == ["paused"]
+    web.journeys = ana.journeys = free
+    _, taken = merge(web, ana)
+
+    assert [one.template for one in taken.commands] == ["thanks"]
+    assert [one.step for one in ana.customer.enrollments] == ["week"]
+
+
+def test_who_is_held_by_a_pause_that_goes_on_stays_held():
+    web, ana = both(SERVICE)
+    pauses = Pauses([Pause("global", "eva", "x", transactional=True)], 1)
+    web.journeys = ana.journeys = web.journeys.pausing(pauses)
+    web.tell(purchase("1", "tent"))
+    _, taken = merge(web, ana)
+
+    assert taken.commands == ()
+    assert [one.held for one in ana.customer.enrollments] == ["paused"]
+
+
+def test_an_hour_that_the_other_id_has_taught_is_told_as_learned():
+    learns = journey("best", "product.viewed", [{"id": "w", "wait": "best_time"}])
+    web, ana = both(learns)
+    sent = [event("message.opened", f"o-{number}", command_id="x") for number in range(9)]
+    web.tell(*sent)
+    merge(web, ana)
+    decision = ana.tell(event("product.viewed", "v"))
+
+    (moved,) = (one for one in decision.entries if isinstance(one, Moved))
+    assert moved.detail is not None
+    assert moved.detail.startswith("learned: ")
 
 
 def test_what_is_counted_under_both_ids_adds_up_and_nothing_counts_twice():

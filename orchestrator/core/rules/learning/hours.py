@@ -121,7 +121,7 @@ def preferred_hour(attributes: Mapping[str, Attribute]) -> int | None:
 
 def _why(draft: Draft, hour: int) -> str:
     """Say whether the customer's answers or the shop's curve speak for an hour."""
-    return LEARNED if counts_in(draft.hours)[hour] else CURVE
+    return LEARNED if counts_of_all(draft)[hour] else CURVE
 
 
 def _ranked(
