@@ -84,8 +84,8 @@ def names_of(channels: Iterable[str]) -> TopicNames:
         dead_letters="dead-letters",
         commands=commands,
         promotional=promotional,
-        # One partition each: that commands share a transaction with the rest is what matters.
-        command_partitions=dict.fromkeys((*commands.values(), *promotional.values()), 1),
+        # Two each: a sender reads one of them, and what takes a message back must stand there.
+        command_partitions=dict.fromkeys((*commands.values(), *promotional.values()), 2),
         partitions=PARTITIONS,
     )
 

@@ -94,7 +94,9 @@ class Replay:
             if faults or line.outcome != "applied":
                 return None, faults
         elif person.moved_to is not None:
-            return None, [("identity", f"a wait came due, but this is {person.moved_to} now")]
+            if line.due_ms is not None:
+                return None, _silence(line)  # Their fences are taken back; `waits` knows when.
+            return None, [("identity", f"was visited, but this is {person.moved_to} now")]
         turn = Kindred(self._model, person, line, event)
         turn.take()
         return turn, []

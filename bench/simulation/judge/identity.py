@@ -9,13 +9,13 @@ The plans of merges end with everybody known to be who they are, and with a purc
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench.simulation.judge.laws import first_name
 from bench.simulation.judge.topics import millis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bench.simulation.judge.topics import Topics
 
@@ -173,3 +173,35 @@ class Identities:
                     and not done
                 ):
                     yield f"{data['enrollment']} of {command['subject']} goes on after {purchase}"
+
+
+def fences_left_behind(topics: Topics) -> Iterator[str]:
+    """No fence of an absorbed id stays for ever: it names the enrollments of a customer.
+
+    A history is at rest when nothing waits any more: days after the last command has expired.
+    """
+    live: dict[str, bytes | None] = {}
+    for record in topics.history.of(topics.names.fences):
+        live[(record.key or b"").decode()] = record.value
+    for customer, value in live.items():
+        state = topics.states.get(customer)
+        if value is not None and state is not None and state.merged_into is not None:
+            yield f"{customer} was absorbed, and its fences stay"
+
+
+def cancels_that_a_sender_misses(topics: Topics) -> Iterator[str]:
+    """What takes a command back stands behind it on its own partition: nobody reads both."""
+    lanes = {command["id"]: record.place for record, command in topics.commands}
+    for record, command in topics.commands:
+        for one in command["data"].get("cancels") or ():
+            # What is on no topic is a finding of its own.
+            place = lanes.get(one, record.place)
+            if place[:2] != record.place[:2] or place[2] > record.place[2]:
+                yield f"{one} stands at {place}, and its cancel at {record.place}"
+
+
+# In every shop, whoever was merged or not.
+LEFT: Final[dict[str, Callable[[Topics], Iterator[str]]]] = {
+    "I5 taken back": cancels_that_a_sender_misses,
+    "identity: fences": fences_left_behind,
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.simulation.judge import again, reference
-from bench.simulation.judge.identity import Identities
+from bench.simulation.judge.identity import LEFT, Identities
 from bench.simulation.judge.laws import LAWS, letters
 from bench.simulation.judge.topics import Topics
 from bench.simulation.plan import GROUPS
@@ -32,6 +32,9 @@ def judged(cluster: Cluster, flavour: str) -> Iterator[tuple[str, str]]:
     """Yield what the judges find."""
     history = cluster.history()
     topics = Topics(history, cluster.shop)
+    for name, law in LEFT.items():
+        for what in law(topics):
+            yield name, what
     if flavour == "guarded":
         yield from reference.differences(history, cluster.shop)
         yield from again.differences(topics)

@@ -171,6 +171,22 @@ def _not_recalled_at_a_merge(put: Put) -> None:
     put(handing, "_is_recalled", lambda _: False)
 
 
+def _cancels_go_home(put: Put) -> None:
+    """What takes a message back stands where the survivor is at home, not where the message is."""
+    emit = draft.Draft.emit
+
+    def at_home(self: Any, enrollment: Any, instruction: Any) -> Any:
+        return emit(self, enrollment, replace(instruction, sent_under=None))
+
+    put(draft.Draft, "emit", at_home)
+
+
+def _fences_stay(put: Put) -> None:
+    """The fences of an id that was absorbed are never taken back."""
+    take_back = handing.take_back_fences
+    put(decide, "take_back_fences", lambda *words: replace(take_back(*words), fence=None))
+
+
 def _merge_forgets_events(put: Put) -> None:
     """What the other id has had may have its effect again."""
     put(merge, "_seen", lambda one, _: (one.seen, b""))
@@ -210,6 +226,8 @@ OWN: Final[Mapping[str, Callable[[Put], None]]] = {
     "takes-nothing-over": _takes_nothing_over,
     "other-exits-do-not-count": _other_exits_do_not_count,
     "not-recalled-at-a-merge": _not_recalled_at_a_merge,
+    "cancels-go-home": _cancels_go_home,
+    "fences-stay": _fences_stay,
     "merge-forgets-events": _merge_forgets_events,
     "twice-in-a-journey": _twice_in_a_journey,
     "events-decide-who-stays": _events_decide_who_stays,
