@@ -30,7 +30,7 @@ from bench.reader import command_partitions, consumer_config, purchase_of
 from orchestrator.protocol.home import home_partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 READY_SECONDS_MAX: Final = 90.0
 STOP_SECONDS_MAX: Final = 15.0
@@ -145,18 +145,25 @@ class Running:
 
 @contextmanager
 def running(
-    name: str, deployment: Deployment, log: Path, *, command: tuple[str, ...] = ()
+    name: str,
+    deployment: Deployment,
+    log: Path,
+    *,
+    command: tuple[str, ...] = (),
+    program: str = sys.executable,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
     """Start a system as one process of its own; end it, gently first, on the way out.
 
-    `command` is what Python is to run; without it, what COMMANDS has for the name.
+    `command` is what the program, else Python, is to run; without it, what COMMANDS has for the
+    name. `variables` come on top of the deployment's. The log is appended to.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         started_ns = time.monotonic_ns()
         process = subprocess.Popen(
-            [sys.executable, *(command or COMMANDS[name])],
-            env=deployment.environment,
+            [program, *(command or COMMANDS[name])],
+            env=deployment.environment | (variables or {}),
             cwd=ROOT,
             stdout=output,
             stderr=output,

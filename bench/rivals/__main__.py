@@ -1,0 +1,95 @@
+"""`make bench-rivals`: the worker beside what engineers would use instead, in one run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from bench.report import RESULTS, environment
+from bench.rivals import lineup
+from bench.rivals.arena import QUICK, Arena, Extent
+from bench.rivals.estimate import minutes
+from bench.rivals.parts import PARTS
+from bench.rivals.runs import Runs
+from bench.rivals.table import render
+from bench.run import broker
+
+ROOM: Final = RESULTS / "rivals"
+
+
+@click.command(epilog="Example: make bench-rivals ARGS='--parts latency,rate --resume'")
+@click.option("--name", default="latest", show_default=True, help="Raw runs go to rivals/NAME/.")
+@click.option("--parts", default=",".join(PARTS), show_default=True)
+@click.option("--systems", default=",".join(lineup.CONTESTANTS), show_default=True)
+@click.option("--quick", is_flag=True, help="A quarter of an hour, to see that all of it works.")
+@click.option("--resume", is_flag=True, help="Go on with the runs that NAME has already.")
+@click.option("--plan", is_flag=True, help="Say how long it will take, and what is missing; end.")
+@click.option("--skew", default=0.0, show_default=True, help="Zipf exponent over the customers.")
+@click.option("--seed", default=1, show_default=True, help="Of the load and of who is next.")
+@click.option("--bootstrap-servers", help="A running broker; without it, the embedded one.")
+def main(
+    *,
+    name: str,
+    parts: str,
+    systems: str,
+    quick: bool,
+    resume: bool,
+    plan: bool,
+    skew: float,
+    seed: int,
+    bootstrap_servers: str | None,
+) -> None:
+    """Measure the systems side by side; write a page and pictures beside the raw runs."""
+    extent = QUICK if quick else Extent()
+    if skew:
+        extent = Extent(**{**_fields(extent), "skew": skew})
+    wanted = _chosen(parts, PARTS, "--parts")
+    lineup.build_streams()
+    contestants = []
+    for one in _chosen(systems, lineup.CONTESTANTS, "--systems"):
+        contestant = lineup.CONTESTANTS[one]
+        if lacking := contestant.lacks():
+            click.echo(f"{one} is left out; it needs {lacking}", err=True)
+        else:
+            contestants.append(contestant)
+    expected = {part: minutes(part, extent, len(contestants)) for part in wanted}
+    for part, long in expected.items():
+        click.echo(f"{part:10} about {long:4.0f} minutes")
+    click.echo(f"{'together':10} about {sum(expected.values()):4.0f} minutes")
+    if plan:
+        return
+    runs = Runs(ROOM / name)
+    if len(runs) and not resume:
+        raise click.UsageError(
+            f"{name} has {len(runs)} runs already: --resume goes on with them, --name starts others"
+        )
+    surroundings = environment(embedded=not bootstrap_servers)
+    runs.began(surroundings)
+    with broker(bootstrap_servers) as target:
+        arena = Arena(target, runs, extent, tuple(contestants), seed)
+        for part in dict.fromkeys(wanted):
+            PARTS[part](arena)
+    page = render(runs, extent, quick=quick)
+    (ROOM / f"{name}.md").write_text(page, "utf-8")
+    click.echo(page)
+
+
+def _fields(extent: Extent) -> dict[str, object]:
+    return {name: getattr(extent, name) for name in extent.__slots__}
+
+
+def _chosen(given: str, known: dict[str, object], option: str) -> list[str]:
+    names = [name for name in given.split(",") if name]
+    if unknown := [name for name in names if name not in known]:
+        raise click.BadParameter(
+            f"{', '.join(unknown)}; allowed: {', '.join(known)}", param_hint=option
+        )
+    return names
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    main()

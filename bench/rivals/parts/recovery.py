@@ -1,0 +1,4 @@
+"""To come."""
+
+def run(arena):
+    raise NotImplementedError
