@@ -108,16 +108,21 @@ def population(workload: Workload) -> Iterator[tuple[bytes, bytes]]:
     now_ns, started_ns = time.time_ns(), time.monotonic_ns()
     for customer in range(workload.customers):
         key = customer_id(customer).encode()
-        profile = (
-            f'{{"attributes":{{"email":"customer-{customer}@example.com",'
-            f'"first_name":"Ana","language":"es","push_token":"push-{customer:032x}"}}}}'
-        )
         identity = event_id(started_ns, customer)
-        yield key, _envelope("profile.updated", f"{identity}-profile", customer, now_ns, profile)
+        yield key, profile_bytes(customer, identity, now_ns)
         yield key, consent_bytes(customer, "email", identity, now_ns)
         if customer % 2:
             sale = '{"campaign":"winter_sale","discount_text":"up to 30 %"}'
             yield key, _envelope("campaign.started", f"{identity}-sale", customer, now_ns, sale)
+
+
+def profile_bytes(customer: int, identity: str, at_ns: int) -> bytes:
+    """Return who a customer is and where they can be reached."""
+    profile = (
+        f'{{"attributes":{{"email":"customer-{customer}@example.com",'
+        f'"first_name":"Ana","language":"es","push_token":"push-{customer:032x}"}}}}'
+    )
+    return _envelope("profile.updated", f"{identity}-profile", customer, at_ns, profile)
 
 
 def consent_bytes(customer: int, channel: str, identity: str, at_ns: int) -> bytes:

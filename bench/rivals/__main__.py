@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import click
@@ -16,8 +17,13 @@ from bench.rivals.parts import PARTS
 from bench.rivals.runs import Runs
 from bench.rivals.table import render
 from bench.run import broker
+from bench.systems import ROOT
 
 ROOM: Final = RESULTS / "rivals"
+QUICK_NOTE: Final = (
+    "**A quick run: it shows that all parts work.** One repetition of seconds each, so its figures "
+    "are not for quoting; the load of the machine stands at the end."
+)
 
 
 @click.command(epilog="Example: make bench-rivals ARGS='--parts latency,rate --resume'")
@@ -45,7 +51,7 @@ def main(
     """Measure the systems side by side; write a page and pictures beside the raw runs."""
     extent = QUICK if quick else Extent()
     if skew:
-        extent = Extent(**{**_fields(extent), "skew": skew})
+        extent = replace(extent, skew=skew)
     wanted = _chosen(parts, PARTS, "--parts")
     lineup.build_streams()
     contestants = []
@@ -55,7 +61,7 @@ def main(
             click.echo(f"{one} is left out; it needs {lacking}", err=True)
         else:
             contestants.append(contestant)
-    expected = {part: minutes(part, extent, len(contestants)) for part in wanted}
+    expected = {part: minutes(part, extent, contestants) for part in wanted}
     for part, long in expected.items():
         click.echo(f"{part:10} about {long:4.0f} minutes")
     click.echo(f"{'together':10} about {sum(expected.values()):4.0f} minutes")
@@ -72,16 +78,23 @@ def main(
         arena = Arena(target, runs, extent, tuple(contestants), seed)
         for part in dict.fromkeys(wanted):
             PARTS[part](arena)
-    page = render(runs, extent, quick=quick)
+    write(runs, name, quick=quick)
+
+
+def write(runs: Runs, name: str, *, quick: bool) -> None:
+    """Write the page and the pictures."""
+    notes = [QUICK_NOTE] if quick else []
+    python = lineup.QUIX_PYTHON
+    if python.exists():
+        command = [str(python), "-m", "bench.rivals.curves", str(runs.folder), str(ROOM)]
+        drawn = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        notes += [f"![Waits]({picture})" for picture in drawn.split()]
+    page = render(runs, notes)
     (ROOM / f"{name}.md").write_text(page, "utf-8")
     click.echo(page)
 
 
-def _fields(extent: Extent) -> dict[str, object]:
-    return {name: getattr(extent, name) for name in extent.__slots__}
-
-
-def _chosen(given: str, known: dict[str, object], option: str) -> list[str]:
+def _chosen(given: str, known: Mapping[str, object], option: str) -> list[str]:
     names = [name for name in given.split(",") if name]
     if unknown := [name for name in names if name not in known]:
         raise click.BadParameter(
@@ -91,5 +104,4 @@ def _chosen(given: str, known: dict[str, object], option: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     main()

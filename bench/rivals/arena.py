@@ -23,9 +23,16 @@ from bench.events import Workload
 from bench.load import Load
 from bench.measure import measure
 from bench.report import RESULTS
-from bench.rivals.lineup import JOURNEYS, Contestant
+from bench.rivals.lineup import CONTESTANTS, EXACTLY_ONCE, JOURNEYS, Contestant
 from bench.rivals.oracle import Verdict, judge
-from bench.systems import Deployment, Running, await_ready, running, send_population
+from bench.systems import (
+    Deployment,
+    Running,
+    await_ready,
+    running,
+    send_population,
+    send_profiles,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +41,11 @@ if TYPE_CHECKING:
     from bench.run import Broker
 
 VOID_RETRIES: Final = 1
+# The class that is compared first, and stock Faust, which has goals of its own.
+EXACTLY_ONCE_SYSTEMS: Final = (
+    *(name for name, one in CONTESTANTS.items() if one.guarantee == EXACTLY_ONCE),
+    "stock-faust",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +60,22 @@ class Extent:
     customers: int = 10_000
     skew: float = 0.0
     settle_seconds: float = 60.0
-    ramp_seconds: float = 20.0
+    ramp_seconds: float = 15.0
     ramp_precision: float = 1.12
     ramp_repetitions: int = 2
     recovery_customers: int = 1_000_000
-    recovery_repetitions: int = 3
+    recovery_repetitions: int = 2
     kill_seconds: float = 40.0
-    kill_repetitions: int = 5
+    kill_repetitions: int = 2
     growth_customers: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     growth_journeys: tuple[int, ...] = (1, 10, 100, 1_000)
     growth_enrollments: tuple[int, ...] = (0, 1, 10, 100)
     growth_seconds: float = 20.0
+    # Who takes part; empty is everybody.
+    latency_systems: tuple[str, ...] = ()
+    ramp_systems: tuple[str, ...] = EXACTLY_ONCE_SYSTEMS
+    kill_systems: tuple[str, ...] = ()
+    recovery_systems: tuple[str, ...] = ()
 
 
 QUICK: Final = Extent(
@@ -72,14 +89,18 @@ QUICK: Final = Extent(
     ramp_seconds=5.0,
     ramp_precision=1.5,
     ramp_repetitions=1,
-    recovery_customers=50_000,
+    recovery_customers=20_000,
     recovery_repetitions=1,
     kill_seconds=14.0,
     kill_repetitions=1,
-    growth_customers=(1_000, 10_000, 50_000),
+    growth_customers=(1_000, 30_000),
     growth_journeys=(1, 10, 100),
     growth_enrollments=(0, 1, 10, 100),
     growth_seconds=5.0,
+    latency_systems=EXACTLY_ONCE_SYSTEMS,
+    ramp_systems=("ours", "streams-eos-tuned", "stock-faust"),
+    kill_systems=("ours", "streams-eos-tuned", "streams-alo-default", "aiokafka-loop"),
+    recovery_systems=("ours", "streams-eos-tuned", "stock-faust"),
 )
 
 
@@ -114,10 +135,15 @@ class Arena:
         """The usual mix over the customers of this extent."""
         return Workload(customers=self.extent.customers, skew=self.extent.skew, seed=self.seed)
 
-    def turns(self, repetitions: int) -> Iterator[tuple[int, Contestant]]:
-        """Yield who is next: a random order, then the same backwards, then another one."""
+    def turns(
+        self, repetitions: int, names: tuple[str, ...] = ()
+    ) -> Iterator[tuple[int, Contestant]]:
+        """Yield who is next: a random order, then the same backwards, then another one.
+
+        `names` are those who take part; without them, everybody.
+        """
         chance = Random(self.seed)
-        order = list(self.contestants)
+        order = [one for one in self.contestants if one.name in (names or {one.name})]
         for repetition in range(repetitions):
             if repetition % 2 == 0:
                 chance.shuffle(order)
@@ -132,6 +158,7 @@ class Arena:
         folder = Path(tempfile.mkdtemp(prefix="orchestrator-px-"))
         try:
             deployment.create_topics()
+            send_profiles(deployment)
             if populated:
                 send_population(deployment, self.workload)
             yield World(contestant, deployment, folder)
@@ -204,7 +231,9 @@ class Arena:
 
     def failed(self, key: str, world: World | None, error: Exception) -> None:
         """Keep that a run could not be made, and why."""
-        tail = world.log.read_text(errors="replace")[-2_000:] if world and world.log.exists() else ""
+        tail = (
+            world.log.read_text(errors="replace")[-2_000:] if world and world.log.exists() else ""
+        )
         reason = f"{type(error).__name__}: {str(error)[:200]}"
         self.keep(key, {"skipped": reason, "log": tail}, f"not measured: {reason[:120]}")
 

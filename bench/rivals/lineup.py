@@ -58,7 +58,9 @@ class Contestant:
         if self.kind == "streams" and not streams_jars():
             return "Maven 3.8 or newer and a JDK 17 or newer (mvn and javac on the PATH)"
         if self.kind == "quix" and not QUIX_PYTHON.exists():
-            return "the packages of bench/rivals/requirements.txt, which `make bench-rivals` installs"
+            return (
+                "the packages of bench/rivals/requirements.txt, which `make bench-rivals` installs"
+            )
         return ""
 
     def program(self, deployment: Deployment, folder: Path) -> tuple[str, tuple[str, ...]]:
@@ -160,7 +162,10 @@ CONTESTANTS: Final = {
 
 def streams_jars() -> str:
     """Return the class path of the Kafka Streams program, or nothing when it was not built."""
-    jars = [*(STREAMS / "target").glob("px-streams-*.jar"), *(STREAMS / "target/jars").glob("*.jar")]
+    jars = [
+        *(STREAMS / "target").glob("px-streams-*.jar"),
+        *(STREAMS / "target/jars").glob("*.jar"),
+    ]
     return ":".join(map(str, jars)) if len(jars) > 1 else ""
 
 

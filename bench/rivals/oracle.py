@@ -143,9 +143,7 @@ def _judge_commands(expected: dict[str, Expected], written: Written, found: Coun
 
 
 def _judge_fences(written: Written, found: Counter[str]) -> None:
-    fenced = {
-        (customer, one["enrollment"]) for customer, fence in written.fences for one in fence
-    }
+    fenced = {(customer, one["enrollment"]) for customer, fence in written.fences for one in fence}
     for entry in written.log:
         for one in entry["entries"]:
             if one["kind"] == "ended" and one["reason"] == "exit":
@@ -173,9 +171,7 @@ def _everything(deployment: Deployment, topic: str) -> Iterable[bytes]:
     consumer.close()
 
 
-def _outputs(
-    deployment: Deployment, waiting: set[str], seconds_max: float
-) -> tuple[Written, int]:
+def _outputs(deployment: Deployment, waiting: set[str], seconds_max: float) -> tuple[Written, int]:
     """Read all outputs until every event was spoken of and it has become quiet."""
     prefix = deployment.prefix
     consumer, _ = _consumer(deployment, [f"{prefix}{name}" for name in OUTPUTS])
@@ -205,9 +201,7 @@ def _take(written: Written, waiting: set[str], topic: str, message: Any) -> None
         written.commands.append(record)
 
 
-def _consumer(
-    deployment: Deployment, topics: list[str]
-) -> tuple[Consumer, list[TopicPartition]]:
+def _consumer(deployment: Deployment, topics: list[str]) -> tuple[Consumer, list[TopicPartition]]:
     consumer = Consumer(
         {
             "bootstrap.servers": deployment.bootstrap_servers,

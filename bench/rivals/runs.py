@@ -23,7 +23,10 @@ class Runs:
         # Topics of an interrupted run may still be there.
         self.token = f"{int(time.time()):x}"
         self._rows: dict[str, dict[str, Any]] = {}
-        for path in sorted(folder.glob("*.json")):
+        self.surroundings: list[dict[str, Any]] = []
+        if self._machine.exists():
+            self.surroundings = orjson.loads(self._machine.read_bytes())
+        for path in sorted(folder.glob("*.*.json")):
             document = orjson.loads(path.read_bytes())
             self._rows[document["key"]] = document
 
@@ -35,6 +38,16 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def _machine(self) -> Path:
+        return self.folder / "machine.json"
+
+    def began(self, surroundings: dict[str, Any]) -> None:
+        """Note where and on what this goes on."""
+        self.surroundings.append(surroundings)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._machine.write_bytes(orjson.dumps(self.surroundings, option=orjson.OPT_INDENT_2))
 
     def add(self, key: str, row: dict[str, Any]) -> None:
         """Keep a row, at once."""

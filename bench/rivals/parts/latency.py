@@ -29,7 +29,9 @@ def run_cpu(arena: Arena) -> None:
 
 
 def _measure(arena: Arena, rates: tuple[int, ...]) -> None:
-    for repetition, contestant in arena.turns(arena.extent.repetitions):
+    for repetition, contestant in arena.turns(
+        arena.extent.repetitions, arena.extent.latency_systems
+    ):
         wanted = {rate: _key(rate, contestant, repetition) for rate in rates}
         wanted = {rate: key for rate, key in wanted.items() if key not in arena.runs}
         if wanted:
