@@ -189,17 +189,17 @@ def test_every_path_that_a_page_names_exists(page: Path):
 
 def test_every_target_that_a_page_names_is_in_the_makefile():
     targets = set(
-        re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     )
     for page in PAGES:
-        for target in re.findall(r"`make ([a-z]+)", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8")):
             assert target in targets, f"{named(page)}: `make {target}` does not exist"
 
 
 def test_every_target_explains_itself():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = set(re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split()) - {"kafka"}
-    told = set(re.findall(r"^([a-z]+):.*## ", text, re.MULTILINE))
+    told = set(re.findall(r"^([a-z-]+):.*## ", text, re.MULTILINE))
 
     assert phony == told
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,6 +17,9 @@ from bench.rivals.runs import Runs
 from bench.rivals.table import render
 from bench.run import broker
 from bench.systems import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOM: Final = RESULTS / "rivals"
 QUICK_NOTE: Final = (

@@ -53,12 +53,12 @@ async def run(around: Surroundings, settings: dict[str, dict[str, Any]]) -> None
             state, outputs = job.of(record, states.get(record.key))
             states[record.key] = state
             sent.append(await producer.send(job.topics.changelog, state, record.key))
-            for output in outputs:
-                sent.append(
-                    await producer.send(
-                        output.topic, output.value, output.key, headers=list(output.headers)
-                    )
+            sent += [
+                await producer.send(
+                    output.topic, output.value, output.key, headers=list(output.headers)
                 )
+                for output in outputs
+            ]
         if sent:
             await asyncio.gather(*sent)
             await consumer.commit()

@@ -99,7 +99,7 @@ QUICK: Final = Extent(
     growth_seconds=5.0,
     latency_systems=EXACTLY_ONCE_SYSTEMS,
     ramp_systems=("ours", "streams-eos-tuned", "stock-faust"),
-    kill_systems=("ours", "streams-eos-tuned", "streams-alo-default", "aiokafka-loop"),
+    kill_systems=("ours", "streams-eos-tuned", "streams-alo-default"),
     recovery_systems=("ours", "streams-eos-tuned", "stock-faust"),
 )
 
@@ -170,7 +170,7 @@ class Arena:
     def started(
         self, world: World, *, core: int | None = None, ready_seconds_max: float = 120.0
     ) -> Iterator[tuple[Running, float]]:
-        """Start the world's system, on one core if asked; yield it and the seconds to its answer."""
+        """Start it, on one core if asked; yield its process and how long it took to answer."""
         with self.launched(world, core=core) as process:
             seconds = await_ready(process, world.deployment, seconds_max=ready_seconds_max)
             yield process, seconds

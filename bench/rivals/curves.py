@@ -17,7 +17,7 @@ import matplotlib as mpl
 from hdrh.histogram import HdrHistogram
 
 mpl.use("svg")
-from matplotlib import pyplot as plt  # noqa: E402 - The drawing has to be chosen first.
+from matplotlib import pyplot as plt
 
 HIGHEST_US: Final = 3_600_000_000
 NINES: Final = (0, 50, 75, 90, 95, 98, 99, 99.5, 99.8, 99.9)

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from bench.rivals.lineup import Contestant
 
 # Topics, start and first answer, oracle and removal of a world.
-WORLD_SECONDS: Final = 22.0
+WORLD_SECONDS: Final = 20.0
 DRAIN_SECONDS: Final = 4.0
 # Probes of a ramp until its first failure; bisecting comes on top.
 DOUBLINGS: Final = 5
 # Where a group waits for the dead, and the oracle for the last word.
-AFTER_KILL_SECONDS: Final = 35.0
+AFTER_KILL_SECONDS: Final = 30.0
 RECOVERY_SECONDS_PER_MILLION: Final = {
     "ours": 30.0,
     "confluent_loop": 30.0,
@@ -27,7 +27,7 @@ RECOVERY_SECONDS_PER_MILLION: Final = {
     "faust": 330.0,
 }
 FILL_SECONDS_PER_MILLION: Final = 45.0
-DECISIONS_SECONDS: Final = 60.0
+DECISIONS_SECONDS: Final = 40.0
 
 
 def minutes(part: str, extent: Extent, contestants: Sequence[Contestant]) -> float:

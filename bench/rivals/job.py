@@ -92,6 +92,17 @@ def new_customer() -> dict[str, Any]:
     }
 
 
+class Turn(NamedTuple):
+    """One event being decided: what came, for whom, when, and what has come of it so far."""
+
+    record: Record
+    event: dict[str, Any]
+    customer: dict[str, Any]
+    now_ms: int
+    entries: list[dict[str, Any]]
+    outputs: list[Output]
+
+
 class Job:
     """Decides records one after the other; the caller keeps the states.
 
@@ -115,66 +126,36 @@ class Job:
         event = orjson.loads(record.value)
         now_ms = max(self._clocks_ms.get(record.partition, 0), record.timestamp)
         self._clocks_ms[record.partition] = now_ms
+        turn = Turn(record, event, customer, now_ms, [], [])
         identity = f"{event['source']}/{event['id']}"
         if identity in customer["recent"]:
-            return [self._log(record, event, now_ms, "duplicate", [])]
+            return [self._log(turn, "duplicate")]
         customer["recent"] = [*customer["recent"][1 - RECENT_EVENTS_MAX :], identity]
-        entries: list[dict[str, Any]] = []
-        outputs: list[Output] = []
         match event["type"]:
             case "purchase":
-                self._exit_promotions(record, customer, now_ms, entries, outputs)
-                self._thank(record, event, customer, now_ms, entries, outputs)
+                self._exit_promotions(turn)
+                self._thank(turn)
             case "profile.updated":
                 customer["attributes"].update(event["data"]["attributes"])
             case "consent.updated":
                 data = event["data"]
                 customer["consents"][f"{data['channel']}/{data['class']}"] = data["granted"]
             case kind if kind in PROMOTIONS:
-                self._promote(PROMOTIONS[kind], event, customer, now_ms, entries)
-        outputs.append(self._log(record, event, now_ms, "applied", entries))
-        return outputs
+                _promote(turn, PROMOTIONS[kind])
+        turn.outputs.append(self._log(turn, "applied"))
+        return turn.outputs
 
-    def _promote(
-        self,
-        journey: str,
-        event: dict[str, Any],
-        customer: dict[str, Any],
-        now_ms: int,
-        entries: list[dict[str, Any]],
-    ) -> None:
-        for enrollment in customer["enrollments"]:
-            if enrollment["journey"] == journey:
-                entries.append(
-                    {
-                        "kind": "entry_refused",
-                        "journey": journey,
-                        "version": 1,
-                        "reason": "already_enrolled",
-                        "detail": enrollment["id"],
-                    }
-                )
-                return
-        _enroll(customer, journey, "", event["id"], "think", now_ms, entries)
-        entries.append(_moved(customer["enrollments"][-1]))
-
-    def _exit_promotions(
-        self,
-        record: Record,
-        customer: dict[str, Any],
-        now_ms: int,
-        entries: list[dict[str, Any]],
-        outputs: list[Output],
-    ) -> None:
+    def _exit_promotions(self, turn: Turn) -> None:
+        customer = turn.customer
         kept, ended = [], []
         for enrollment in customer["enrollments"]:
             (kept if enrollment["journey"] == "post_purchase" else ended).append(enrollment)
         if not ended:
             return
         customer["enrollments"] = kept
-        now, fenced = rfc3339(now_ms), []
+        now, fenced = rfc3339(turn.now_ms), []
         for enrollment in ended:
-            entries.append(
+            turn.entries.append(
                 {
                     "kind": "ended",
                     "enrollment": enrollment["id"],
@@ -195,24 +176,16 @@ class Job:
                 }
             )
         value = orjson.dumps({"enrollments": fenced})
-        outputs.append(Output(self.topics.fences, record.key, value))
+        turn.outputs.append(Output(self.topics.fences, turn.record.key, value))
 
-    def _thank(
-        self,
-        record: Record,
-        event: dict[str, Any],
-        customer: dict[str, Any],
-        now_ms: int,
-        entries: list[dict[str, Any]],
-        outputs: list[Output],
-    ) -> None:
-        order = event["data"]["order_id"]
-        _enroll(customer, "post_purchase", order, event["id"], "parcel_travels", now_ms, entries)
-        enrollment = customer["enrollments"][-1]
+    def _thank(self, turn: Turn) -> None:
+        customer, cause = turn.customer, turn.event["id"]
+        order = turn.event["data"]["order_id"]
+        enrollment = _enroll(turn, "post_purchase", order, "parcel_travels")
         channel = _channel(customer["attributes"])
         customer["sequence"] += 1
-        command = command_id(record.key.decode(), enrollment["id"], "thank_you", event["id"])
-        entries.append(
+        command = command_id(turn.record.key.decode(), enrollment["id"], "thank_you", cause)
+        turn.entries.append(
             {
                 "kind": "emitted",
                 "command": command,
@@ -224,26 +197,21 @@ class Job:
                 "sequence": customer["sequence"],
             }
         )
-        entries.append(_moved(enrollment))
-        value = _command(command, channel, enrollment["id"], event, customer, now_ms)
+        turn.entries.append(_moved(enrollment))
         headers = (
             ("content-type", CONTENT_TYPE),
             ("ce_id", command.encode()),
             ("ce_type", b"message.send"),
         )
-        outputs.append(Output(self.topics.commands[channel], record.key, value, headers))
+        value = _command(turn, command, channel, enrollment["id"])
+        topic = self.topics.commands[channel]
+        turn.outputs.append(Output(topic, turn.record.key, value, headers))
 
-    def _log(
-        self,
-        record: Record,
-        event: dict[str, Any],
-        now_ms: int,
-        outcome: str,
-        entries: list[dict[str, Any]],
-    ) -> Output:
+    def _log(self, turn: Turn, outcome: str) -> Output:
+        record, event = turn.record, turn.event
         value = {
             "customer": event["subject"],
-            "now": rfc3339(now_ms),
+            "now": rfc3339(turn.now_ms),
             "cause": {
                 "kind": "event",
                 "topic": record.topic,
@@ -256,7 +224,7 @@ class Job:
             },
             "outcome": outcome,
             "definitions": DEFINITIONS,
-            "entries": entries,
+            "entries": turn.entries,
         }
         return Output(self.topics.journey_log, record.key, orjson.dumps(value))
 
@@ -268,7 +236,7 @@ class Job:
 
 def command_id(customer: str, enrollment: str, step: str, cause: str) -> str:
     """Return the id that the same cause gives the same command, however often it is decided."""
-    parts = "\0".join((customer, enrollment, step, cause))
+    parts = f"{customer}\0{enrollment}\0{step}\0{cause}"
     return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
@@ -283,28 +251,37 @@ def rfc3339(time_ms: int) -> str:
     return f"{_second(second)}.{millisecond:03d}Z"
 
 
-def _enroll(
-    customer: dict[str, Any],
-    journey: str,
-    key: str,
-    cause: str,
-    step: str,
-    now_ms: int,
-    entries: list[dict[str, Any]],
-) -> None:
-    ordinal = customer["entries"].get(journey, 0) + 1
-    customer["entries"][journey] = ordinal
+def _promote(turn: Turn, journey: str) -> None:
+    for enrollment in turn.customer["enrollments"]:
+        if enrollment["journey"] == journey:
+            turn.entries.append(
+                {
+                    "kind": "entry_refused",
+                    "journey": journey,
+                    "version": 1,
+                    "reason": "already_enrolled",
+                    "detail": enrollment["id"],
+                }
+            )
+            return
+    turn.entries.append(_moved(_enroll(turn, journey, "", "think")))
+
+
+def _enroll(turn: Turn, journey: str, key: str, step: str) -> dict[str, Any]:
+    ordinal = turn.customer["entries"].get(journey, 0) + 1
+    turn.customer["entries"][journey] = ordinal
     enrollment = {
         "id": f"{journey}/{key}#{ordinal}" if key else f"{journey}#{ordinal}",
         "journey": journey,
-        "cause": cause,
-        "entered_ms": now_ms,
+        "cause": turn.event["id"],
+        "entered_ms": turn.now_ms,
         "step": step,
-        "wake_at_ms": now_ms + DAY_MS,
+        "wake_at_ms": turn.now_ms + DAY_MS,
     }
-    customer["enrollments"].append(enrollment)
+    turn.customer["enrollments"].append(enrollment)
     entered = {"kind": "entered", "enrollment": enrollment["id"], "journey": journey, "version": 1}
-    entries.append(entered)
+    turn.entries.append(entered)
+    return enrollment
 
 
 def _moved(enrollment: dict[str, Any]) -> dict[str, Any]:
@@ -326,14 +303,8 @@ def _channel(attributes: dict[str, Any]) -> str:
     return next(reachable, "email")
 
 
-def _command(
-    command: str,
-    channel: str,
-    enrollment: str,
-    event: dict[str, Any],
-    customer: dict[str, Any],
-    now_ms: int,
-) -> bytes:
+def _command(turn: Turn, command: str, channel: str, enrollment: str) -> bytes:
+    event, customer, now_ms = turn.event, turn.customer, turn.now_ms
     name = customer["attributes"].get("first_name", "customer")
     data = event["data"]
     title = {"email": "subject", "push": "title"}[channel]

@@ -64,7 +64,7 @@ class Contestant:
         return ""
 
     def program(self, deployment: Deployment, folder: Path) -> tuple[str, tuple[str, ...]]:
-        """Return the program and its arguments; `folder` is the world's own, for states and files."""
+        """Return the program and its arguments; `folder` is for states and files."""
         match self.kind:
             case "ours":
                 return sys.executable, ("-m", "orchestrator", "worker")

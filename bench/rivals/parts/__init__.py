@@ -1,4 +1,4 @@
-"""The parts of `make bench-rivals`: each asks the arena for worlds, and keeps a row for each run."""
+"""The parts of `make bench-rivals`: each asks for worlds, and keeps a row for each run."""
 
 from __future__ import annotations
 

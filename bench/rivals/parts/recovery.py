@@ -121,9 +121,8 @@ def history(number: int) -> list[bytes]:
     """Return what has happened to a customer who is in all three promotions."""
     now_ns, chance = time.time_ns(), random.Random(number)
     told = [value for key, value in population(Workload(customers=2)) if key.endswith(b"1")]
-    for kind in ("product.viewed", "cart.abandoned"):
-        told.append(event_bytes(kind, f"{number:x}-{kind}", 1, now_ns, chance))
-    return told
+    events = ("product.viewed", "cart.abandoned")
+    return told + [event_bytes(kind, f"{number:x}-{kind}", 1, now_ns, chance) for kind in events]
 
 
 def states_of(kind: str) -> Callable[[int], Iterator[tuple[bytes, bytes]]]:
