@@ -35,6 +35,7 @@ QUICK_NOTE: Final = (
 @click.option("--quick", is_flag=True, help="A quarter of an hour, to see that all of it works.")
 @click.option("--resume", is_flag=True, help="Go on with the runs that NAME has already.")
 @click.option("--plan", is_flag=True, help="Say how long it will take, and what is missing; end.")
+@click.option("--page", is_flag=True, help="Only write page and pictures of NAME's runs; end.")
 @click.option("--skew", default=0.0, show_default=True, help="Zipf exponent over the customers.")
 @click.option("--seed", default=1, show_default=True, help="Of the load and of who is next.")
 @click.option("--bootstrap-servers", help="A running broker; without it, the embedded one.")
@@ -46,11 +47,15 @@ def main(
     quick: bool,
     resume: bool,
     plan: bool,
+    page: bool,
     skew: float,
     seed: int,
     bootstrap_servers: str | None,
 ) -> None:
     """Measure the systems side by side; write a page and pictures beside the raw runs."""
+    if page:
+        write(Runs(ROOM / name), name, quick=quick)
+        return
     extent = QUICK if quick else Extent()
     if skew:
         extent = replace(extent, skew=skew)
@@ -74,8 +79,9 @@ def main(
         raise click.UsageError(
             f"{name} has {len(runs)} runs already: --resume goes on with them, --name starts others"
         )
-    surroundings = environment(embedded=not bootstrap_servers)
-    runs.began(surroundings)
+    if any(found["quick"] != quick for found in runs.surroundings):
+        raise click.UsageError(f"{name} was begun {'without' if quick else 'with'} --quick")
+    runs.began(environment(embedded=not bootstrap_servers) | {"quick": quick})
     with broker(bootstrap_servers) as target:
         arena = Arena(target, runs, extent, tuple(contestants), seed)
         for part in dict.fromkeys(wanted):

@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -255,4 +255,5 @@ def pinned(core: int | None) -> Iterator[None]:
 def pin_process(pid: int, cores: set[int]) -> None:
     """Move all threads of a process to some cores."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(thread.name), cores)
+        with suppress(ProcessLookupError):  # A thread may end while we look.
+            os.sched_setaffinity(int(thread.name), cores)
