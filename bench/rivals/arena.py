@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from bench.run import Broker
 
 VOID_RETRIES: Final = 1
+# The aiokafka floor keeps its states in memory alone.
+RESTARTABLE_SYSTEMS: Final = tuple(name for name, one in CONTESTANTS.items() if one.kind != "floor")
 # The class that is compared first, and stock Faust, which has goals of its own.
 EXACTLY_ONCE_SYSTEMS: Final = (
     *(name for name, one in CONTESTANTS.items() if one.guarantee == EXACTLY_ONCE),
@@ -74,7 +76,7 @@ class Extent:
     # Who takes part; empty is everybody.
     latency_systems: tuple[str, ...] = ()
     ramp_systems: tuple[str, ...] = EXACTLY_ONCE_SYSTEMS
-    kill_systems: tuple[str, ...] = ()
+    kill_systems: tuple[str, ...] = RESTARTABLE_SYSTEMS
     recovery_systems: tuple[str, ...] = ()
 
 

@@ -36,7 +36,7 @@ def render(runs: Runs, notes: Sequence[str] = ()) -> str:
         ("Ratios", ratios(runs)),
         ("Not measured", _skipped(runs)),
         ("What each column sets", differences()),
-        ("Where", [f"- {described(found)}" for found in runs.surroundings]),
+        ("Where", [f"- {described(found)}" for found in runs.surroundings] + _load(runs)),
     ):
         if table:
             lines += [f"## {title}", "", *table, ""]
@@ -258,6 +258,15 @@ def _skipped(runs: Runs) -> list[str]:
         for _, _, row in runs.of(part)
         if "skipped" in row
     ]
+
+
+def _load(runs: Runs) -> list[str]:
+    """Return how busy the machine was: figures of a shared one are worth what that says."""
+    seen = [max(row["load_average"]) for _, _, row in runs.of("latency") if "load_average" in row]
+    if not seen:
+        return []
+    told = f"{min(seen):.1f} to {max(seen):.1f}, the middle one {median(seen):.1f}"
+    return [f"- load average during the latency runs: {told}"]
 
 
 def _variants(runs: Runs, part: str) -> list[str]:
