@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -53,6 +55,8 @@ def main(
     bootstrap_servers: str | None,
 ) -> None:
     """Measure the systems side by side; write a page and pictures beside the raw runs."""
+    # Who ends us ends the systems too: the way out stops them and removes their topics.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     if page:
         write(Runs(ROOM / name), name, quick=quick)
         return

@@ -29,6 +29,7 @@ OUTPUTS: Final = ("journey-log", "fences", "commands.email", "commands.push")
 # Markers of a transaction reach partitions one after the other.
 QUIET_SECONDS: Final = 1.0
 READ_RECORDS_MAX: Final = 2_000
+EXAMPLES_MAX: Final = 3
 KINDS: Final = (
     "lost events",
     "doubled events",
@@ -61,6 +62,25 @@ class Written:
     fences: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
+class Found:
+    """What is wrong, counted by kind, and the first few of each in words."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self.examples: list[str] = []
+
+    def note(self, kind: str, example: str) -> None:
+        """Take in one more."""
+        self._counts[kind] += 1
+        if self._counts[kind] <= EXAMPLES_MAX:
+            self.examples.append(f"{kind}: {example}")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each kind of thing is wrong; nothing where nothing is."""
+        return {kind: self._counts[kind] for kind in KINDS if self._counts[kind]}
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How many events there were, and findings by kind; `unsettled` events had no word yet."""
@@ -68,6 +88,7 @@ class Verdict:
     events: int
     unsettled: int
     findings: dict[str, int]
+    examples: list[str] = field(default_factory=list)
 
     @property
     def correct(self) -> bool:
@@ -97,32 +118,35 @@ def expectations(records: Iterable[bytes]) -> dict[str, Expected]:
     return expected
 
 
-def findings(expected: dict[str, Expected], written: Written) -> dict[str, int]:
-    """Return how often each kind of thing is wrong; nothing where nothing is."""
-    found: Counter[str] = Counter()
+def findings(expected: dict[str, Expected], written: Written) -> Found:
+    """Return everything that is wrong."""
+    found = Found()
     _judge_log(expected, written, found)
     _judge_commands(expected, written, found)
     _judge_fences(written, found)
-    return {kind: found[kind] for kind in KINDS if found[kind]}
+    return found
 
 
-def _judge_log(expected: dict[str, Expected], written: Written, found: Counter[str]) -> None:
+def _judge_log(expected: dict[str, Expected], written: Written, found: Found) -> None:
     applied: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in written.log:
         if entry["outcome"] == "applied":
             applied[entry["cause"]["id"]].append(entry)
     for identity, wanted in expected.items():
         seen = applied.get(identity, [])
-        found["lost events"] += not seen
-        found["doubled events"] += len(seen) > 1
-        if seen:
-            entries = seen[0]["entries"]
-            entered = tuple(e["journey"] for e in entries if e["kind"] == "entered")
-            ended = tuple(sorted(e["journey"] for e in entries if e["kind"] == "ended"))
-            found["wrong transitions"] += (entered, ended) != (wanted.entered, wanted.ended)
+        if not seen:
+            found.note("lost events", f"{identity} of {wanted.customer}")
+            continue
+        if len(seen) > 1:
+            found.note("doubled events", f"{identity} of {wanted.customer}, {len(seen)} times")
+        entries = seen[0]["entries"]
+        entered = tuple(e["journey"] for e in entries if e["kind"] == "entered")
+        ended = tuple(sorted(e["journey"] for e in entries if e["kind"] == "ended"))
+        if (entered, ended) != (wanted.entered, wanted.ended):
+            found.note("wrong transitions", f"{wanted} became {orjson.dumps(seen[0]).decode()}")
 
 
-def _judge_commands(expected: dict[str, Expected], written: Written, found: Counter[str]) -> None:
+def _judge_commands(expected: dict[str, Expected], written: Written, found: Found) -> None:
     by_cause: Counter[str] = Counter()
     causes_of: dict[str, set[str]] = defaultdict(set)
     sequences: dict[str, list[int]] = defaultdict(list)
@@ -131,23 +155,30 @@ def _judge_commands(expected: dict[str, Expected], written: Written, found: Coun
         by_cause[cause] += 1
         causes_of[command["id"]].add(cause)
         sequences[command["subject"]].append(data["sequence"])
-        found["invented commands"] += not (cause in expected and expected[cause].command)
+        if not (cause in expected and expected[cause].command):
+            found.note("invented commands", f"{command['id']} for {cause}")
     for identity, wanted in expected.items():
-        if wanted.command:
-            found["lost commands"] += by_cause[identity] == 0
-            found["doubled commands"] += by_cause[identity] > 1
-    found["reused ids"] += sum(len(causes) > 1 for causes in causes_of.values())
+        if wanted.command and not by_cause[identity]:
+            found.note("lost commands", f"for {identity} of {wanted.customer}")
+        elif wanted.command and by_cause[identity] > 1:
+            found.note("doubled commands", f"{by_cause[identity]} for {identity}")
+    for identity, causes in causes_of.items():
+        if len(causes) > 1:
+            found.note("reused ids", f"{identity} for {sorted(causes)}")
     # Two channels are two topics, so the order between them is not looked at.
-    for numbers in sequences.values():
-        found["broken sequences"] += sorted(numbers) != list(range(1, len(numbers) + 1))
+    for customer, numbers in sequences.items():
+        if sorted(numbers) != list(range(1, len(numbers) + 1)):
+            found.note("broken sequences", f"{customer} has {numbers}")
 
 
-def _judge_fences(written: Written, found: Counter[str]) -> None:
+def _judge_fences(written: Written, found: Found) -> None:
     fenced = {(customer, one["enrollment"]) for customer, fence in written.fences for one in fence}
     for entry in written.log:
         for one in entry["entries"]:
             if one["kind"] == "ended" and one["reason"] == "exit":
-                found["lost fences"] += (entry["customer"], one["enrollment"]) not in fenced
+                place = (entry["customer"], one["enrollment"])
+                if place not in fenced:
+                    found.note("lost fences", f"{place[1]} of {place[0]}")
 
 
 def judge(deployment: Deployment, *, seconds_max: float) -> Verdict:
@@ -155,7 +186,8 @@ def judge(deployment: Deployment, *, seconds_max: float) -> Verdict:
     inputs = list(_everything(deployment, deployment.input_topic))
     expected = expectations(inputs)
     written, unsettled = _outputs(deployment, set(expected), seconds_max)
-    return Verdict(len(expected), unsettled, findings(expected, written))
+    found = findings(expected, written)
+    return Verdict(len(expected), unsettled, found.counts, found.examples)
 
 
 def _everything(deployment: Deployment, topic: str) -> Iterable[bytes]:

@@ -12,6 +12,7 @@ from bench.reader import percentiles
 from bench.report import described, merged
 from bench.rivals.lineup import CONTESTANTS, differences
 from bench.rivals.parts.growth import slope
+from bench.rivals.parts.rate import RATE_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,12 +100,16 @@ def _rate(runs: Runs) -> list[str]:
     for name, one in CONTESTANTS.items():
         rows = runs.rows("rate", "core", name)
         if rows:
-            each = " / ".join(f"{row['highest']:,}" for row in rows)
+            each = " / ".join(_told_rate(row["highest"]) for row in rows)
             body.append(
-                f"| {name} | {one.guarantee} | **{_highest(rows):,}** ({each}) "
+                f"| {name} | {one.guarantee} | **{_told_rate(_highest(rows))}** ({each}) "
                 f"| {100 + 2 * one.commit_ms} | {_oracle(rows)} |"
             )
     return _table("| system | guarantee | events/s (each run) | p99 within ms | oracle |", body)
+
+
+def _told_rate(rate: int) -> str:
+    return f"{rate:,}" if rate else f"below {RATE_MIN}"
 
 
 def _highest(rows: Rows) -> int:

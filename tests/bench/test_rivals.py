@@ -123,7 +123,7 @@ def test_the_oracle_finds_nothing_in_what_the_job_writes():
 
     expected = expectations(value for _, value in records)
 
-    assert findings(expected, as_written(written_by_the_job(records))) == {}
+    assert findings(expected, as_written(written_by_the_job(records))).counts == {}
     assert any(len(one.ended) > 1 for one in expected.values())
 
 
@@ -187,7 +187,10 @@ def test_the_oracle_names_what_went_wrong(kind: str):
     written = as_written(written_by_the_job(records))
     PLANTED[kind](written)
 
-    assert kind in findings(expectations(value for _, value in records), written)
+    found = findings(expectations(value for _, value in records), written)
+
+    assert kind in found.counts
+    assert any(example.startswith(kind) for example in found.examples)
 
 
 def test_a_run_that_is_kept_is_not_made_again(tmp_path):
@@ -278,6 +281,16 @@ def _row() -> dict:
         "broker_cpu_us_per_event": 500.0,
         "verdict": {"events": 9, "unsettled": 0, "findings": {}},
     }
+
+
+def test_no_customer_does_two_things_in_one_millisecond():
+    """A promotion entered in the millisecond of a purchase is ended by it: the rule for order."""
+    latest: dict[bytes, int] = {}
+    for touch in touches(Workload(customers=100), 2_000, 5, 5_000_000_000):
+        instant_ms = touch.intended_ns // 1_000_000
+
+        assert latest.get(touch.key, 0) + 1 < instant_ms
+        latest[touch.key] = instant_ms
 
 
 def test_a_poisson_load_is_what_the_oracle_expects_too():
