@@ -51,7 +51,7 @@ def tracked() -> list[Path]:
     )
     if done.returncode == 0 and done.stdout:
         return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).exists()]
-    hidden = {".venv", ".git", "build", "dist", "node_modules"}
+    hidden = {".venv", ".venv-rivals", ".git", "build", "dist", "node_modules"}
     return [
         path
         for path in ROOT.rglob("*")
@@ -139,7 +139,9 @@ def test_no_file_knows_the_machine_it_was_written_on():
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "bench/rivals/requirements.txt"]
+)
 def test_every_dependency_is_pinned_with_hashes_and_without_addresses(name: str):
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     entries = [line for line in lines if line and not line.startswith((" ", "#"))]

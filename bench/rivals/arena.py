@@ -11,6 +11,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from confluent_kafka import Consumer, TopicPartition
 
 from bench.events import Workload
 from bench.load import Load
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from bench.run import Broker
 
 VOID_RETRIES: Final = 1
+WARM_UP_RATE: Final = 1_000
+DRAIN_SECONDS_MAX: Final = 90.0
 # The aiokafka floor keeps its states in memory alone.
 RESTARTABLE_SYSTEMS: Final = tuple(name for name, one in CONTESTANTS.items() if one.kind != "floor")
 # The class that is compared first, and stock Faust, which has goals of its own.
@@ -220,7 +224,9 @@ class Arena:
     def warm_up(self, world: World, process: Running) -> None:
         """Let a JVM compile what it needs; Python has nothing to warm but caches."""
         if world.contestant.is_jvm and self.extent.jvm_warm_up_seconds:
-            self.load(world, process, 1_000, self.extent.jvm_warm_up_seconds, 0.0)
+            self.load(world, process, WARM_UP_RATE, self.extent.jvm_warm_up_seconds, 0.0)
+            # What a busy machine has left over must not be held against the first rate.
+            drained(world.deployment, DRAIN_SECONDS_MAX)
 
     def verdict(self, world: World) -> Verdict:
         """Judge everything that was written since the world began."""
@@ -259,3 +265,29 @@ def pin_process(pid: int, cores: set[int]) -> None:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError):  # A thread may end while we look.
             os.sched_setaffinity(int(thread.name), cores)
+
+
+def drained(deployment: Deployment, seconds_max: float) -> bool:
+    """Wait until the group has committed everything; return whether it has."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": deployment.bootstrap_servers,
+            "group.id": deployment.app_id,
+            "enable.auto.commit": False,
+            "log_level": 2,
+        }
+    )
+    topic = deployment.input_topic
+    places = [TopicPartition(topic, number) for number in range(deployment.partitions)]
+    deadline = time.monotonic() + seconds_max
+    try:
+        while True:
+            owed = sum(
+                consumer.get_watermark_offsets(place)[1] - max(0, place.offset)
+                for place in consumer.committed(places)
+            )
+            if owed <= 0 or time.monotonic() > deadline:
+                return owed <= 0
+            time.sleep(0.5)
+    finally:
+        consumer.close()

@@ -8,24 +8,20 @@ system's own commit intervals, for those whose defaults wait longer), and waits 
 from __future__ import annotations
 
 import os
-import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import Consumer, TopicPartition
-
 from bench.measure import SUSTAINED_DRIFT_MS_MAX, SUSTAINED_P99_MS_MAX
-from bench.rivals.arena import pin_process
+from bench.rivals.arena import DRAIN_SECONDS_MAX, drained, pin_process
 
 if TYPE_CHECKING:
     from bench.rivals.arena import Arena, World
     from bench.rivals.lineup import Contestant
-    from bench.systems import Deployment, Running
+    from bench.systems import Running
 
 RATE_MIN: Final = 250
 RATE_MAX: Final = 32_000
-DRAIN_SECONDS_MAX: Final = 90.0
 NEAR_MISS: Final = 3
 
 
@@ -106,29 +102,3 @@ def _holds(
             return False
         drained(world.deployment, DRAIN_SECONDS_MAX)
     return False
-
-
-def drained(deployment: Deployment, seconds_max: float) -> bool:
-    """Wait until the group has committed everything; return whether it has."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": deployment.bootstrap_servers,
-            "group.id": deployment.app_id,
-            "enable.auto.commit": False,
-            "log_level": 2,
-        }
-    )
-    topic = deployment.input_topic
-    places = [TopicPartition(topic, number) for number in range(deployment.partitions)]
-    deadline = time.monotonic() + seconds_max
-    try:
-        while True:
-            owed = sum(
-                consumer.get_watermark_offsets(place)[1] - max(0, place.offset)
-                for place in consumer.committed(places)
-            )
-            if owed <= 0 or time.monotonic() > deadline:
-                return owed <= 0
-            time.sleep(0.5)
-    finally:
-        consumer.close()
