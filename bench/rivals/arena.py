@@ -242,8 +242,8 @@ class Arena:
         tail = (
             world.log.read_text(errors="replace")[-2_000:] if world and world.log.exists() else ""
         )
-        reason = f"{type(error).__name__}: {str(error)[:200]}"
-        self.keep(key, {"skipped": reason, "log": tail}, f"not measured: {reason[:120]}")
+        reason = f"{type(error).__name__}: {str(error)[-400:]}"
+        self.keep(key, {"skipped": reason, "log": tail}, f"not measured: {reason[-160:]}")
 
 
 @contextmanager

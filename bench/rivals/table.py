@@ -26,7 +26,9 @@ Rows = list[dict[str, Any]]
 
 def render(runs: Runs, notes: Sequence[str] = ()) -> str:
     """Return the page."""
-    lines = ["# Beside the systems that one would use instead", "", *notes, ""]
+    lines = ["# Beside the systems that one would use instead", ""]
+    for note in notes:
+        lines += [note, ""]
     for title, table in (
         ("Purchase → visible", _latency(runs)),
         ("Highest sustained rate, the system on one core", _rate(runs)),
@@ -47,6 +49,11 @@ def render(runs: Runs, notes: Sequence[str] = ()) -> str:
 def wrong(rows: Rows) -> bool:
     """Return whether the oracle has found anything in one of the runs."""
     return any(row.get("verdict", {}).get("findings") for row in rows)
+
+
+def usable(rows: Rows) -> bool:
+    """Return whether a ratio may be made of them: right, and the generator kept its times."""
+    return bool(rows) and not wrong(rows) and all(row["valid"] for row in rows)
 
 
 def _table(head: str, body: list[str]) -> list[str]:
@@ -196,7 +203,7 @@ def ratios(runs: Runs) -> list[str]:
     """Return what issue and readers ask for, of what was measured and not disqualified."""
     lines = []
     ours = runs.rows("latency", CPU_RATE, "ours")
-    if ours and not wrong(ours):
+    if usable(ours):
         for rival, goal in (
             ("confluent-loop", 1.3),
             ("aiokafka-floor", 1.3),
@@ -205,12 +212,12 @@ def ratios(runs: Runs) -> list[str]:
             ("quix-eos-default", 0.15),
         ):
             theirs = runs.rows("latency", CPU_RATE, rival)
-            if theirs and not wrong(theirs):
+            if usable(theirs):
                 ratio = _p99(ours) / _p99(theirs)
                 lines.append(f"- p99 at 1,000/s: {ratio:.2f} x {rival} (goal <= {goal})")
         for rival in ("streams-eos-tuned", "streams-eos-default"):
             theirs = runs.rows("latency", CPU_RATE, rival)
-            if theirs and not wrong(theirs):
+            if usable(theirs):
                 ratio = _cost(ours)[1] / _cost(theirs)[1]
                 lines.append(f"- CPU with the broker: {ratio:.2f} x {rival} (goal <= 0.7)")
     lines += _rate_ratios(runs)
@@ -258,7 +265,7 @@ def _state_ratios(runs: Runs) -> list[str]:
 
 def _skipped(runs: Runs) -> list[str]:
     return [
-        f"- {row['key']}: {str(row['skipped']).splitlines()[0][:160]}"
+        f"- {row['key']}: {' '.join(str(row['skipped']).split())[:300]}"
         for part in ("latency", "rate", "recovery", "kill", "growth")
         for _, _, row in runs.of(part)
         if "skipped" in row

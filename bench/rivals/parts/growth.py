@@ -157,6 +157,9 @@ def _keep_worker(arena: Arena, key: str, customers: int, *, waits: bool) -> None
     contestant, world = CONTESTANTS["ours"], None
     try:
         with arena.world(contestant) as world:
+            # A changelog with customers and no word of a worker is one that the worker refuses.
+            with arena.started(world):
+                pass
             fill(world, customers, states=_strangers(customers, waits=waits))
             with arena.started(world, ready_seconds_max=600) as (process, _):
                 row = arena.load(world, process, RATE, arena.extent.growth_seconds, 2.0)
