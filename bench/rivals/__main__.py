@@ -88,14 +88,17 @@ def main(
     runs.began(environment(embedded=not bootstrap_servers) | {"quick": quick})
     with broker(bootstrap_servers) as target:
         arena = Arena(target, runs, extent, tuple(contestants), seed)
-        for part in dict.fromkeys(wanted):
-            PARTS[part](arena)
+        for measured in dict.fromkeys(PARTS[part] for part in wanted):
+            measured(arena)
     write(runs, name, quick=quick)
 
 
 def write(runs: Runs, name: str, *, quick: bool) -> None:
     """Write the page and the pictures."""
     notes = [QUICK_NOTE] if quick else []
+    remarks = runs.folder / "notes.md"  # What somebody who was there has to say.
+    if remarks.exists():
+        notes.append(remarks.read_text("utf-8").strip())
     python = lineup.QUIX_PYTHON
     if python.exists():
         command = [str(python), "-m", "bench.rivals.curves", str(runs.folder), str(ROOM)]

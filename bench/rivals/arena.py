@@ -243,7 +243,9 @@ class Arena:
             world.log.read_text(errors="replace")[-2_000:] if world and world.log.exists() else ""
         )
         reason = f"{type(error).__name__}: {str(error)[-400:]}"
-        self.keep(key, {"skipped": reason, "log": tail}, f"not measured: {reason[-160:]}")
+        self.keep(
+            key, {"skipped": reason, "failed": True, "log": tail}, f"not measured: {reason[-160:]}"
+        )
 
 
 @contextmanager

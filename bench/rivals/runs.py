@@ -29,9 +29,11 @@ class Runs:
         for path in sorted(folder.glob("*.*.json")):
             document = orjson.loads(path.read_bytes())
             self._rows[document["key"]] = document
+        # What failed the last time gets another chance; what fails now does not.
+        self._again = {key for key, row in self._rows.items() if "failed" in row}
 
     def __contains__(self, key: str) -> bool:
-        return key in self._rows
+        return key in self._rows and key not in self._again
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         return self._rows[key]
@@ -52,6 +54,7 @@ class Runs:
     def add(self, key: str, row: dict[str, Any]) -> None:
         """Keep a row, at once."""
         self._rows[key] = {"key": key, **row}
+        self._again.discard(key)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{key.replace('/', '.')}.json"
         beside = path.with_suffix(".part")

@@ -204,6 +204,18 @@ def test_a_run_that_is_kept_is_not_made_again(tmp_path):
     assert again.rows("latency", 1000, "ours") == [{"key": "latency/1000/ours/0", "samples": 7}]
 
 
+def test_what_failed_is_tried_again_by_the_next_run_and_not_by_this_one(tmp_path):
+    runs = Runs(tmp_path / "runs")
+    runs.add("latency/1000/ours/0", {"skipped": "not ready", "failed": True})
+    runs.add("latency/2000/ours/0", {"skipped": "fell behind at 1,000 events/s"})
+
+    again = Runs(tmp_path / "runs")
+
+    assert "latency/1000/ours/0" in runs
+    assert "latency/1000/ours/0" not in again
+    assert "latency/2000/ours/0" in again
+
+
 def test_systems_take_turns_forwards_and_backwards():
     contestants = tuple(CONTESTANTS.values())
     arena = Arena(SimpleNamespace(), SimpleNamespace(), Extent(), contestants, seed=3)
