@@ -93,6 +93,8 @@ class Replay:
             faults = _verdict(person, line, event)
             if faults or line.outcome != "applied":
                 return None, faults
+        elif person.moved_to is not None and not line.entries:
+            return None, []  # Their fences are taken back; `waits` knows when.
         elif person.moved_to is not None:
             return None, [("identity", f"a wait came due, but this is {person.moved_to} now")]
         turn = Kindred(self._model, person, line, event)

@@ -5,6 +5,7 @@ With their enrollments waits go from one id to another, to the same time.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.crash.judge.records import LogLine, Reading, show
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
 
+    from bench.crash.judge.records import FenceLine
+
 AHEAD_MS_MAX: Final = 6_000
 """The clock of a partition follows record timestamps at most 5 s ahead of the worker's clock."""
 FENCE_GRACE_MS: Final = 300_000
-"""So long after the last of its commands the fence of an erasure is taken back."""
+"""So long after the last of their commands, fences are taken back of who is erased or merged."""
 FENCE: Final = "*"
-"""Who is erased waits for this, and for nothing else."""
+"""Who is erased or was merged into another id waits for this, and for nothing else."""
 Pending = dict[str, tuple[int, LogLine]]
 
 
@@ -31,6 +34,9 @@ def judge_waits(reading: Reading, lateness_ms_max: int, counts: Counter[str]) ->
         for fence in reading.fences
         if fence.enrollment == FENCE
     }
+    fences: defaultdict[str, list[FenceLine]] = defaultdict(list)
+    for fence in reading.fences:
+        fences[fence.customer].append(fence)
     for customer, lines in reading.people():
         pending: Pending = {}
         for line in lines:
@@ -50,6 +56,11 @@ def judge_waits(reading: Reading, lateness_ms_max: int, counts: Counter[str]) ->
                         pending[FENCE] = (lifted[customer, line.now_ms], line)
                 else:
                     _follow(reading, line, entry, pending, left)
+                if entry["kind"] == "merged_into":
+                    held = [one for one in fences[customer] if one.ended_at_ms <= line.now_ms]
+                    if held:
+                        until_ms = max(one.expires_at_ms for one in held) + FENCE_GRACE_MS
+                        pending[FENCE] = (until_ms, line)
             if line.due_ms is not None:
                 for enrollment, (wake_at_ms, since) in list(pending.items()):
                     if wake_at_ms <= line.now_ms:
