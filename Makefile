@@ -3,6 +3,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What only `make bench-rivals` needs, away from the product's own pins.
+RIVALS := .venv-rivals
 # The first Python of these that is new enough.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -12,12 +14,12 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run broker test check fmt bench crash faults simulate fanout kill schemas install kafka lock clean
+.PHONY: help demo run broker test check fmt bench bench-rivals crash faults simulate fanout kill schemas install kafka lock clean
 
 help: ## Show this help
 	@echo "Journey orchestrator. Needs Python 3.11+ and make; brings its own Kafka. Targets:"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 | \2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
-		|| sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1   \2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 | \2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1   \2/p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime ## Play a day in the life of a small shop, with a worker killed in the middle
 	@$(BIN)/orchestrator demo $(ARGS)
@@ -46,6 +48,9 @@ fmt: $(VENV)/.development ## Format the code and fix what the linter can fix
 
 bench: $(VENV)/.development kafka ## Measure latency and throughput beside the floor and stock Faust
 	$(BIN)/python -m bench.run $(ARGS)
+
+bench-rivals: $(VENV)/.development $(RIVALS)/.installed kafka ## Measure us beside Kafka Streams, Quix, Faust and bare loops
+	$(BIN)/python -m bench.rivals $(ARGS)
 
 crash: $(VENV)/.development kafka ## Kill workers and the broker under load, then check every promise
 	$(BIN)/python -m bench.crash $(ARGS)
@@ -81,12 +86,13 @@ lock: $(VENV)/.development ## Pin the newest allowed dependencies, and the jars 
 		-o requirements-dev.txt
 	$(BIN)/python -m orchestrator.broker.lock > $(VENV)/kafka.json
 	mv $(VENV)/kafka.json orchestrator/broker/kafka-4.3.1.json
+	$(BIN)/uv pip compile bench/rivals/requirements.in $(PIN) -o bench/rivals/requirements.txt
 
 PIN := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-header
 
 clean: ## Remove what was installed and built here
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(RIVALS) bench/rivals/streams/target build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # A stamp says which pins are installed; changed pins install again.
 $(VENV)/.runtime: requirements.txt pyproject.toml | $(VENV)/.created
@@ -95,6 +101,12 @@ $(VENV)/.runtime: requirements.txt pyproject.toml | $(VENV)/.created
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	$(call install,requirements-dev.txt)
+	@touch $@
+
+$(RIVALS)/.installed: bench/rivals/requirements.txt | $(VENV)/.created
+	@echo "Installing bench/rivals/requirements.txt into $(RIVALS) ..."
+	@$(BIN)/python -m venv $(RIVALS)
+	@$(RIVALS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 # The package itself needs no isolation: what builds it is pinned with the rest.

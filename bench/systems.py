@@ -24,13 +24,20 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from bench.events import Workload, customer_id, event_bytes, event_id, population
+from bench.events import (
+    Workload,
+    customer_id,
+    event_bytes,
+    event_id,
+    population,
+    profile_bytes,
+)
 from bench.load import producer_config
 from bench.reader import command_partitions, consumer_config, purchase_of
 from orchestrator.protocol.home import home_partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 READY_SECONDS_MAX: Final = 90.0
 STOP_SECONDS_MAX: Final = 15.0
@@ -145,18 +152,25 @@ class Running:
 
 @contextmanager
 def running(
-    name: str, deployment: Deployment, log: Path, *, command: tuple[str, ...] = ()
+    name: str,
+    deployment: Deployment,
+    log: Path,
+    *,
+    command: tuple[str, ...] = (),
+    program: str = sys.executable,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
     """Start a system as one process of its own; end it, gently first, on the way out.
 
-    `command` is what Python is to run; without it, what COMMANDS has for the name.
+    `command` is what the program, else Python, is to run; without it, what COMMANDS has for the
+    name. `variables` come on top of the deployment's. The log is appended to.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         started_ns = time.monotonic_ns()
         process = subprocess.Popen(
-            [sys.executable, *(command or COMMANDS[name])],
-            env=deployment.environment,
+            [program, *(command or COMMANDS[name])],
+            env=deployment.environment | (variables or {}),
             cwd=ROOT,
             stdout=output,
             stderr=output,
@@ -209,16 +223,33 @@ def send_population(deployment: Deployment, workload: Workload) -> None:
         raise RuntimeError("the broker did not take the population")
 
 
-def _send_probes(deployment: Deployment) -> set[str]:
-    """Send a purchase to every partition; return their ids."""
-    producer = Producer(producer_config(deployment.bootstrap_servers))
-    chance, sent = Random(0), set()
-    for partition in range(deployment.partitions):
-        customer = next(
+def probes(deployment: Deployment) -> list[int]:
+    """Return the numbers of the customers by whom we ask whether a system is ready."""
+    return [
+        next(
             number
             for number in range(PROBES_FROM, PROBES_FROM + 1_000)
             if home_partition(customer_id(number).encode(), deployment.partitions) == partition
         )
+        for partition in range(deployment.partitions)
+    ]
+
+
+def send_profiles(deployment: Deployment) -> None:
+    """Tell who those customers are, for journeys that write to nobody without an address."""
+    producer = Producer(producer_config(deployment.bootstrap_servers))
+    for number in probes(deployment):
+        value = profile_bytes(number, event_id(time.monotonic_ns(), number), time.time_ns())
+        producer.produce(deployment.input_topic, key=customer_id(number), value=value)
+    if producer.flush(60):
+        raise RuntimeError("the broker did not take the profiles")
+
+
+def _send_probes(deployment: Deployment) -> set[str]:
+    """Send a purchase to every partition; return their ids."""
+    producer = Producer(producer_config(deployment.bootstrap_servers))
+    chance, sent = Random(0), set()
+    for partition, customer in enumerate(probes(deployment)):
         identity = event_id(time.monotonic_ns(), partition)
         value = event_bytes("purchase", identity, customer, time.time_ns(), chance)
         producer.produce(deployment.input_topic, key=customer_id(customer), value=value)

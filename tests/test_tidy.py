@@ -51,7 +51,7 @@ def tracked() -> list[Path]:
     )
     if done.returncode == 0 and done.stdout:
         return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).exists()]
-    hidden = {".venv", ".git", "build", "dist", "node_modules"}
+    hidden = {".venv", ".venv-rivals", ".git", "build", "dist", "node_modules"}
     return [
         path
         for path in ROOT.rglob("*")
@@ -139,7 +139,9 @@ def test_no_file_knows_the_machine_it_was_written_on():
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "bench/rivals/requirements.txt"]
+)
 def test_every_dependency_is_pinned_with_hashes_and_without_addresses(name: str):
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     entries = [line for line in lines if line and not line.startswith((" ", "#"))]
@@ -189,17 +191,17 @@ def test_every_path_that_a_page_names_exists(page: Path):
 
 def test_every_target_that_a_page_names_is_in_the_makefile():
     targets = set(
-        re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     )
     for page in PAGES:
-        for target in re.findall(r"`make ([a-z]+)", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8")):
             assert target in targets, f"{named(page)}: `make {target}` does not exist"
 
 
 def test_every_target_explains_itself():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = set(re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split()) - {"kafka"}
-    told = set(re.findall(r"^([a-z]+):.*## ", text, re.MULTILINE))
+    told = set(re.findall(r"^([a-z-]+):.*## ", text, re.MULTILINE))
 
     assert phony == told
 

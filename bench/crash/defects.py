@@ -56,68 +56,53 @@ def launcher(name: str) -> tuple[str, ...]:
 
 def _offsets_first() -> None:
     """Offsets before the records are acknowledged: the fence is passed too early."""
-    from aiokafka import OffsetAndMetadata, TopicPartition
-
     from orchestrator.runtime.producer import FencedProducer
 
     async def commit(self: Any, transaction: Any, group_id: str) -> None:
-        producer, reach = self._producer, self._failpoint.reach
-        await producer.begin_transaction()
+        reach = self._failpoint.reach
         reach("after_begin")
-        sender = producer._sender
-        sender.generation, sender.member = transaction.generation, transaction.member
-        offsets = {
-            TopicPartition(*place): OffsetAndMetadata(offset, "")
-            for place, offset in transaction.offsets.items()
-        }
-        await producer.send_offsets_to_transaction(offsets, group_id)
+        await self._join(group_id)
+        await self._send_offsets(transaction, group_id)
         reach("after_offsets")
-        for (topic, partition), outputs in transaction.outputs.items():
-            await self._hand_over(topic, partition, outputs)
-        reach("after_produce")
-        await producer.commit_transaction()
+        await self._write(transaction.outputs)
+        await self._end()
         reach("after_end")
 
     _put(FencedProducer, "_commit", commit)
 
 
-def _futures_not_awaited() -> None:
+def _answers_not_read() -> None:
     """Records that the broker refuses are missing from a transaction that is committed."""
     from orchestrator.runtime.producer import FencedProducer
 
-    hand_over = FencedProducer._hand_over
+    async def forget(self: Any, unsent: dict[Any, Any]) -> None:
+        with contextlib.suppress(Exception):
+            await send(self, unsent)
+        unsent.clear()
 
-    async def forget(self: Any, topic: str, partition: int, outputs: Any) -> list[Any]:
-        for future in await hand_over(self, topic, partition, outputs):
-            future.add_done_callback(lambda done: done.exception())
-        return []
-
-    _put(FencedProducer, "_hand_over", forget)
+    send = FencedProducer._send_first
+    _put(FencedProducer, "_send_first", forget)
 
 
 def _generation_at_commit() -> None:
     """The group's generation is read when the offsets are sent, not when the batch was."""
-    from orchestrator.runtime import producer
+    from orchestrator.runtime.producer import FencedProducer
     from orchestrator.runtime.shell import app as shells
 
     apps: list[Any] = []
-    declare = shells._declare
+    declare, send = shells._declare, FencedProducer._send_offsets
 
     def remember(app: Any, settings: Any, driver: Any) -> None:
         apps.append(app)
         declare(app, settings, driver)
 
-    def now(name: str) -> property:
-        """Return what the coordinator says when it is asked; what was captured is forgotten."""
-
-        def ask(_: Any) -> Any:
-            return getattr(apps[0].consumer._thread._ensure_consumer()._coordinator, name)
-
-        return property(ask, lambda *_: None)
+    async def by_now(self: Any, transaction: Any, group_id: str) -> None:
+        coordinator = apps[0].consumer._thread._ensure_consumer()._coordinator
+        now = {"generation": coordinator.generation, "member": coordinator.member_id}
+        await send(self, transaction._replace(**now), group_id)
 
     _put(shells, "_declare", remember)
-    _put(producer._FencedSender, "generation", now("generation"))
-    _put(producer._FencedSender, "member", now("member_id"))
+    _put(FencedProducer, "_send_offsets", by_now)
 
 
 def _unfenced() -> None:
@@ -134,27 +119,16 @@ def _unfenced() -> None:
 
 def _waits_without_offsets() -> None:
     """A transaction that only fires waits names no offsets: nothing tells whose it is."""
-    from asyncio import get_running_loop
-
-    from aiokafka.producer.transaction_manager import TransactionManager
-
     from orchestrator.runtime.producer import FencedProducer
 
-    commit, add = FencedProducer._commit, TransactionManager.add_offsets_to_txn
-
-    def add_some(self: Any, offsets: Any, group_id: str) -> Any:
-        if offsets:
-            return add(self, offsets, group_id)
-        nothing = get_running_loop().create_future()
-        nothing.set_result(None)
-        return nothing
-
-    _put(TransactionManager, "add_offsets_to_txn", add_some)
+    commit = FencedProducer._commit
 
     async def bare(self: Any, transaction: Any, group_id: str) -> None:
-        if not transaction.stats.events and not transaction.takeover:
-            transaction = transaction._replace(offsets={})
-        await commit(self, transaction, group_id)
+        if transaction.stats.events or transaction.takeover:
+            await commit(self, transaction, group_id)
+            return
+        await self._write(transaction.outputs)
+        await self._end()
 
     _put(FencedProducer, "_commit", bare)
 
@@ -170,7 +144,8 @@ def _failed_commit_ignored() -> None:
             await commit(self, transaction, group_id)
         except Exception:
             with contextlib.suppress(Exception):
-                await self._producer.abort_transaction()
+                await self.stop()
+                await self.start()  # Aborts what is open.
 
     _put(FencedProducer, "commit", hopeful)
 
@@ -215,13 +190,13 @@ def _restart_from_the_beginning() -> None:
     class Forgetful(partition.CustomerPartition):
         __slots__ = ()
 
-        def __init__(self, index: int, loaded: Any, *, monotonic_ms: int) -> None:
+        def __init__(self, index: int, loaded: Any, rounds: Any, *, monotonic_ms: int) -> None:
             meta = loaded.meta
             if meta is not None:
                 from msgspec.structs import replace
 
                 loaded = loaded._replace(meta=replace(meta, positions={}))
-            super().__init__(index, loaded, monotonic_ms=monotonic_ms)
+            super().__init__(index, loaded, rounds, monotonic_ms=monotonic_ms)
 
     from orchestrator.protocol.commit import machine
 
@@ -329,7 +304,7 @@ DEFECTS: Final[Mapping[str, Defect]] = {
     "offsets-first": Defect(
         _offsets_first, STEADY, ("after_offsets:stop",), long_transactions=True
     ),
-    "futures-not-awaited": Defect(_futures_not_awaited, STEADY, ("refuse",)),
+    "answers-not-read": Defect(_answers_not_read, STEADY, ("refuse",)),
     "generation-at-commit": Defect(_generation_at_commit, STEADY, ("after_decide:stop",)),
     "unfenced": Defect(_unfenced, STEADY, ("after_decide:stop",)),
     "waits-without-offsets": Defect(_waits_without_offsets, QUIET, ("timer_decided:stop",)),

@@ -7,9 +7,11 @@ forwarding, no dead letter and no timer here: the load has none, and a surprise 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from bench.rivals.job import Job
 from orchestrator import catalog
 from orchestrator.core.customer import STATE_FORMAT, Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
@@ -121,3 +123,10 @@ class Effects:
             content_hash=self._journeys.content_hash,
         )
         return Output(self.topics.changelog, META_KEY, encode_meta(meta))
+
+
+def effects_of(settings: Settings) -> Effects | Job:
+    """Return what a system of `make bench` decides with, or of `make bench-rivals` (BENCH_JOB)."""
+    if os.environ.get("BENCH_JOB") == "px":
+        return Job(settings.topic_prefix, settings.app_id)
+    return Effects(settings)

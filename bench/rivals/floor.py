@@ -18,7 +18,7 @@ from typing import Final
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from bench.rivals.effects import Effects, Output, Record
+from bench.rivals.effects import Output, Record, effects_of
 from orchestrator.protocol.home import home_partition
 from orchestrator.settings import Settings
 
@@ -52,7 +52,7 @@ class Floor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._effects = Effects(settings)
+        self._effects = effects_of(settings)
         self._states: dict[bytes, bytes] = {}
         self._group = Group()
         self._changed = asyncio.Condition()

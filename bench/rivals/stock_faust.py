@@ -11,11 +11,11 @@ import tempfile
 
 import faust
 
-from bench.rivals.effects import Effects, Record
+from bench.rivals.effects import Record, effects_of
 from orchestrator.settings import Settings
 
 settings = Settings.load()
-effects = Effects(settings)
+effects = effects_of(settings)
 app = faust.App(
     settings.app_id,
     broker=f"kafka://{settings.bootstrap_servers}",

@@ -138,4 +138,4 @@ def test_taking_back_the_fences_of_an_absorbed_id_does_nothing_else(sound):
     said["entries"] = [{"kind": "merged_into", "survivor": "somebody"}]
     busy = swap_in(history, line, value=json.dumps(said).encode())
 
-    assert "doubled" in kinds_at(judged(history), busy)
+    assert "identity" in kinds_at(judged(history), busy)

@@ -87,8 +87,13 @@ def _judge_behind(reading: Reading, ends: Ends, fenced: dict[Key, FenceLine]) ->
 def _name(fence: FenceLine) -> str:
     """Return what tells a fence apart: of those of everything, the erasure that made it."""
     if fence.enrollment == EVERYTHING:
-        return f"{EVERYTHING} {fence.ended_at_ms}"
+        return _of_everything(fence.ended_at_ms, fence.sequence)
     return fence.enrollment
+
+
+def _of_everything(ended_at_ms: int, sequence: int) -> str:
+    """Return the name of an erasure's fence; a second one may follow in the same millisecond."""
+    return f"{EVERYTHING} {ended_at_ms} {sequence}"
 
 
 def _fenced_ends(reading: Reading, model: Model) -> tuple[Ends, Ends, Counter[str]]:
@@ -115,7 +120,7 @@ def _fenced_ends(reading: Reading, model: Model) -> tuple[Ends, Ends, Counter[st
                 where = erased if entry.get("reason") == "erased" else ends
                 where.setdefault((customer, entry["enrollment"]), (sequence, line))
             if forgets:
-                ends[customer, f"{EVERYTHING} {line.now_ms}"] = (sequence, line)
+                ends[customer, _of_everything(line.now_ms, sequence)] = (sequence, line)
             emitted = [entry["sequence"] for entry in line.of_kind("emitted")]
             sequence = max([sequence, *emitted])
     return ends, erased, turns

@@ -93,10 +93,10 @@ class Replay:
             faults = _verdict(person, line, event)
             if faults or line.outcome != "applied":
                 return None, faults
+        elif person.moved_to is not None and not line.entries:
+            return None, []  # Their fences are taken back; `waits` knows when.
         elif person.moved_to is not None:
-            if line.due_ms is not None:
-                return None, _silence(line)  # Their fences are taken back; `waits` knows when.
-            return None, [("identity", f"was visited, but this is {person.moved_to} now")]
+            return None, [("identity", f"a wait came due, but this is {person.moved_to} now")]
         turn = Kindred(self._model, person, line, event)
         turn.take()
         return turn, []

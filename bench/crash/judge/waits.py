@@ -1,11 +1,11 @@
 """Waits: every one that the log announces comes due once, not early, or its enrollment ends.
 
-With their enrollments waits go from one id to another, to the same time. Who is absorbed or erased
-is woken once more, to take back their fences.
+With their enrollments waits go from one id to another, to the same time.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.crash.judge.records import LogLine, Reading, show
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
 
-    from bench.crash.judge.history import Place
+    from bench.crash.judge.records import FenceLine
 
 AHEAD_MS_MAX: Final = 6_000
 """The clock of a partition follows record timestamps at most 5 s ahead of the worker's clock."""
 FENCE_GRACE_MS: Final = 300_000
-"""So long after their last command the fences of who is absorbed or erased are taken back."""
+"""So long after the last of their commands, fences are taken back of who is erased or merged."""
 FENCE: Final = "*"
-"""Who is absorbed or erased waits for this, and for nothing else."""
+"""Who is erased or was merged into another id waits for this, and for nothing else."""
 Pending = dict[str, tuple[int, LogLine]]
 
 
@@ -34,7 +34,9 @@ def judge_waits(reading: Reading, lateness_ms_max: int, counts: Counter[str]) ->
         for fence in reading.fences
         if fence.enrollment == FENCE
     }
-    absorbed = _fenced_until(reading)
+    fences: defaultdict[str, list[FenceLine]] = defaultdict(list)
+    for fence in reading.fences:
+        fences[fence.customer].append(fence)
     for customer, lines in reading.people():
         pending: Pending = {}
         for line in lines:
@@ -52,12 +54,13 @@ def judge_waits(reading: Reading, lateness_ms_max: int, counts: Counter[str]) ->
                     pending = {}
                     if (customer, line.now_ms) in lifted:
                         pending[FENCE] = (lifted[customer, line.now_ms], line)
-                elif entry["kind"] == "merged_into":
-                    pending = {}
-                    if customer in absorbed:
-                        pending[FENCE] = (absorbed[customer], line)
                 else:
                     _follow(reading, line, entry, pending, left)
+                if entry["kind"] == "merged_into":
+                    held = [one for one in fences[customer] if one.ended_at_ms <= line.now_ms]
+                    if held:
+                        until_ms = max(one.expires_at_ms for one in held) + FENCE_GRACE_MS
+                        pending[FENCE] = (until_ms, line)
             if line.due_ms is not None:
                 for enrollment, (wake_at_ms, since) in list(pending.items()):
                     if wake_at_ms <= line.now_ms:
@@ -102,21 +105,8 @@ def _follow(
                 reading.report("wait", f"{entry['enrollment']} {text}", line.record.place)
             if entry["wake_at_ms"] is not None:
                 pending[entry["enrollment"]] = (entry["wake_at_ms"], line)
-
-
-def _fenced_until(reading: Reading) -> dict[str, int]:
-    """Return when the last fences that were written of anybody are of no use any more.
-
-    An absorbed id writes none after that, so that these are the ones that it has left.
-    """
-    last: dict[str, tuple[Place, int]] = {}
-    for fence in reading.fences:
-        place, until_ms = fence.record.place, fence.expires_at_ms + FENCE_GRACE_MS
-        before = last.get(fence.customer)
-        if before is not None and before[0] == place:
-            until_ms = max(until_ms, before[1])
-        last[fence.customer] = (place, until_ms)
-    return {customer: until_ms for customer, (_, until_ms) in last.items()}
+        case "merged_into":
+            pending.clear()
 
 
 def _judge_fired(reading: Reading, line: LogLine, pending: Pending) -> None:
