@@ -245,7 +245,7 @@ def test_a_wait_that_fires_far_too_late_is_named(sound):
     line = log_line(history, timer)
     late = swap_in(history, line, timestamp_ms=line.timestamp_ms + 600_000)
 
-    assert kinds_at(judged(history), late) == {"late"}
+    assert "late" in kinds_at(judged(history), late)
 
 
 def exited_promotion(history: History) -> tuple[Record, str]:
