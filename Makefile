@@ -14,7 +14,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run broker test check fmt bench bench-rivals crash faults fanout kill schemas install kafka lock clean
+.PHONY: help demo run broker test check fmt bench bench-rivals crash faults simulate fanout kill schemas install kafka lock clean
 
 help: ## Show this help
 	@echo "Journey orchestrator. Needs Python 3.11+ and make; brings its own Kafka. Targets:"
@@ -54,6 +54,9 @@ bench-rivals: $(VENV)/.development $(RIVALS)/.installed kafka ## Measure us besi
 
 crash: $(VENV)/.development kafka ## Kill workers and the broker under load, then check every promise
 	$(BIN)/python -m bench.crash $(ARGS)
+
+simulate: $(VENV)/.development ## Crash a simulated cluster thousands of times: SEED=7 plays one history again
+	@$(BIN)/python -m bench.simulation $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 faults: $(VENV)/.development kafka ## Play every fault that one machine allows, row by row, and write docs/faults.md
 	$(BIN)/python -m bench.faults $(ARGS)

@@ -11,7 +11,7 @@ from bench.crash.identity_defects import IDENTITY_DEFECTS
 from bench.crash.judge.checker import judge
 from bench.crash.judge.window import SEEN_MAX, Window
 from tests.crash.synthetic import KIN, SHOP_LAG_MS, furnished, history_of
-from tests.crash.test_checker import again, copied, drop, find, kinds_at
+from tests.crash.test_checker import again, copied, drop, find, kinds_at, swap_in
 
 # Most show in the first history; some need a customer to whom just that happens.
 SEEDS = (2, 6, 3, 1, 4)
@@ -107,3 +107,35 @@ def test_of_two_full_windows_of_one_second_nobody_is_sure():
     later = one.look(("/shop", "later"))
     assert later is not None
     assert later.sure
+
+
+def woken_to_take_back_fences(history):
+    """Return the first line of somebody who was woken although they are another one now."""
+    absorbed = set()
+    for record in history.of("journey-log"):
+        line = json.loads(record.value)
+        absorbed |= {record.key for entry in line["entries"] if entry["kind"] == "merged_into"}
+        if line["cause"]["kind"] == "timer" and record.key in absorbed:
+            return record
+    raise AssertionError("nobody who was absorbed had fences")
+
+
+def test_an_absorbed_id_is_woken_when_its_fences_end_and_at_no_other_time(sound):
+    history = copied(sound)
+    line = woken_to_take_back_fences(history)
+    said = json.loads(line.value)
+    said["cause"]["due"] = said["cause"]["due"].replace("2026", "2025")
+    other = swap_in(history, line, value=json.dumps(said).encode())
+
+    assert judged(sound).violations == []
+    assert "wait" in kinds_at(judged(history), other)
+
+
+def test_taking_back_the_fences_of_an_absorbed_id_does_nothing_else(sound):
+    history = copied(sound)
+    line = woken_to_take_back_fences(history)
+    said = json.loads(line.value)
+    said["entries"] = [{"kind": "merged_into", "survivor": "somebody"}]
+    busy = swap_in(history, line, value=json.dumps(said).encode())
+
+    assert "identity" in kinds_at(judged(history), busy)

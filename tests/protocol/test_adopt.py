@@ -5,55 +5,33 @@ import pytest
 
 from orchestrator.core.pauses import Pause
 from orchestrator.errors import DependencyError, InvariantViolated
-from orchestrator.protocol.commit.group import Limits, Rules
 from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY, decode_meta
 from orchestrator.protocol.commit.transaction import TopicPartition
 from tests.core.builders import journey, send, shop_of, wait
-from tests.protocol.simulated_kafka import NAMES, Cluster, journey_log
+from tests.protocol.simulated import NAMES, journey_log, one_worker, rules, visit_store
 
 FIRST = journey("hello", "store.visited", [wait("w", "1m"), send("old")], kind="service")
 SECOND = journey("hello", "store.visited", [send("new")], kind="service", version=2)
 BEFORE, AFTER = shop_of(FIRST), shop_of(FIRST, SECOND)
 
 
-def rules(journeys):
-    return Rules(journeys, NAMES, Limits(100_000, 100_000), lambda: 0.0)
-
-
 def visited(cluster, customer, number):
-    document = {
-        "specversion": "1.0",
-        "id": f"v{number}",
-        "source": "/shop",
-        "type": "store.visited",
-        "subject": customer,
-        "time": "2026-11-22T10:00:00Z",
-        "data": {},
-    }
-    cluster.log.append(TopicPartition("touchpoints", 0), customer.encode(), orjson.dumps(document))
-
-
-def one_worker():
-    cluster = Cluster(1, BEFORE)
-    cluster.start_worker()
-    (worker,) = cluster.workers.values()
-    return cluster, worker
+    visit_store(cluster, customer, f"v{number}")
 
 
 def templates(cluster):
     return sorted(
-        orjson.loads(record.value)["data"]["template"] for _, record in cluster.visible("commands")
+        orjson.loads(record.value)["data"]["template"]
+        for topic in NAMES.command_partitions
+        for record in cluster.committed(topic)
     )
 
 
 def test_who_is_inside_goes_on_and_who_comes_gets_the_new_version():
-    cluster, worker = one_worker()
+    cluster, worker = one_worker(BEFORE)
     visited(cluster, "ana", 1)
-    for _ in range(100):
-        worker.work()
-
-    while not worker.machine.drained:
-        worker.work()
+    cluster.work_on()
+    assert worker.machine.drained
     worker.machine.adopt(rules(AFTER))
     visited(cluster, "ben", 2)
     cluster.settle()
@@ -64,10 +42,10 @@ def test_who_is_inside_goes_on_and_who_comes_gets_the_new_version():
 
 
 def test_journeys_never_change_in_the_middle_of_a_group():
-    cluster, worker = one_worker()
+    cluster, worker = one_worker(BEFORE)
     visited(cluster, "ana", 1)
     while not worker.machine.open_inputs:
-        worker.fetch()
+        worker.act("fetch", 0)
         worker.machine.decide(1, worker.clocks())
 
     with pytest.raises(InvariantViolated):
@@ -76,7 +54,7 @@ def test_journeys_never_change_in_the_middle_of_a_group():
 
 def test_content_changed_under_a_version_is_refused_and_nothing_changes():
     changed = shop_of(journey("hello", "store.visited", [send("else")], kind="service"))
-    cluster, worker = one_worker()
+    cluster, worker = one_worker(BEFORE)
 
     with pytest.raises(DependencyError, match="hello@1 changed its content"):
         worker.machine.adopt(rules(changed))
@@ -87,50 +65,46 @@ def test_content_changed_under_a_version_is_refused_and_nothing_changes():
 
 
 def test_the_partitions_records_name_the_new_journeys_with_the_next_transaction():
-    cluster, worker = one_worker()
+    cluster, worker = one_worker(BEFORE)
     worker.machine.adopt(rules(AFTER))
     visited(cluster, "ana", 1)
     cluster.settle()
 
     place = TopicPartition(NAMES.changelog, 0)
-    newest = {record.key: record.value for record in cluster.log.records[place]}
+    newest = {record.key: record.value for record in cluster.broker.logs[place].committed(0)}
     named = {
         decode_meta(value, where="test").content_hash
         for key, value in newest.items()
         if key == META_KEY
     }
     recorded = [
-        record.value
-        for partition in range(3)
-        for record in cluster.log.records[TopicPartition(NAMES.changelog, partition)]
-        if record.key == JOURNEYS_KEY
+        record.value for record in cluster.committed(NAMES.changelog) if record.key == JOURNEYS_KEY
     ]
     assert named <= {AFTER.content_hash, BEFORE.content_hash}
     assert any(b"hello@2" in value for value in recorded)
 
 
 def test_what_is_paused_stays_paused_when_journeys_change():
-    cluster, worker = one_worker()
-    cluster.pause(Pause("global", "eva", "stop"))
+    cluster, worker = one_worker(BEFORE)
+    cluster.pause((Pause("global", "eva", "stop"),))
     worker.read_control()
     worker.machine.adopt(rules(AFTER))
     visited(cluster, "ana", 1)
-    for _ in range(100):
-        worker.work()
+    cluster.work_on()
     assert templates(cluster) == []
 
-    cluster.pause()
+    cluster.pause(())
     cluster.settle()
 
     assert templates(cluster) == ["new"]
 
 
 def test_what_is_paused_never_changes_in_the_middle_of_a_group():
-    cluster, worker = one_worker()
+    cluster, worker = one_worker(BEFORE)
     visited(cluster, "ana", 1)
     while not worker.machine.open_inputs:
-        worker.fetch()
+        worker.act("fetch", 0)
         worker.machine.decide(1, worker.clocks())
 
     with pytest.raises(InvariantViolated):
-        worker.machine.pause(cluster.log.pauses)
+        worker.machine.pause(cluster.pauses)

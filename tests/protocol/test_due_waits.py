@@ -4,11 +4,10 @@ from datetime import datetime
 
 import orjson
 
-from orchestrator.protocol.commit.group import Limits, Rules
-from orchestrator.protocol.commit.transaction import TopicPartition
-from orchestrator.protocol.home import home_partition
+from bench.simulation.shops import PARTITIONS
+from bench.simulation.worker import TIMED_MAX
 from tests.core.builders import DAY, journey, send, shop_of, wait
-from tests.protocol.simulated_kafka import NAMES, PARTITIONS, TIMED_MAX, Cluster
+from tests.protocol.simulated import NAMES, one_worker, rules, store_visited
 
 LATER = journey("later", "store.visited", [wait("w", "1d"), send("later")], kind="service")
 CAKE = journey("cake", None, [send("cake")], date={"of": "profile.birthday", "yearly": True})
@@ -18,27 +17,15 @@ MINUTE_MS = 60_000
 
 def appear(cluster, *customers):
     for customer in customers:
-        document = {
-            "specversion": "1.0",
-            "id": f"v-{customer}",
-            "source": "/shop",
-            "type": "store.visited",
-            "subject": customer,
-            "time": "2026-11-22T10:00:00Z",
-            "data": {},
-        }
-        place = TopicPartition("touchpoints", home_partition(customer.encode(), PARTITIONS))
-        cluster.log.append(place, customer.encode(), orjson.dumps(document))
+        cluster.put_home(store_visited(customer, f"v-{customer}"))
 
 
 def all_due():
     """Return a worker with twenty customers whose waits have come due since a minute at most."""
-    cluster = Cluster(1, shop_of(LATER))
-    cluster.start_worker()
-    (worker,) = cluster.workers.values()
+    cluster, worker = one_worker(shop_of(LATER))
     appear(cluster, *(f"c{number}" for number in range(WAITING)))
-    cluster.settle()
-    cluster.log.now_ms += DAY
+    cluster.work_on()
+    cluster.pass_time(DAY)
     return cluster, worker
 
 
@@ -54,7 +41,7 @@ def transactions(cluster, worker):
     while (transaction := decided(worker)) is not None:
         yield transaction
         worker.machine.on_committed()
-        cluster.log.now_ms += MINUTE_MS
+        cluster.pass_time(MINUTE_MS)
 
 
 def sent(transaction):
@@ -62,7 +49,7 @@ def sent(transaction):
     return [
         output.key
         for place, outputs in transaction.outputs.items()
-        if place.topic == "commands"
+        if place.topic in NAMES.command_partitions
         for output in outputs
     ]
 
@@ -91,7 +78,7 @@ def test_an_event_is_decided_before_any_due_wait_and_in_the_same_transaction():
     cluster, worker = all_due()
     appear(cluster, "late-1", "late-2", "late-3")
     while worker.machine.queued_records < 3:
-        worker.fetch()
+        worker.act("fetch", 8)
 
     worker.machine.decide(3, worker.clocks())
     first = worker.machine.open_inputs, worker.machine.queued_records
@@ -107,7 +94,7 @@ def test_an_event_that_comes_while_waits_are_decided_goes_into_the_same_transact
     assert worker.machine.decide(100, worker.clocks()) == TIMED_MAX
     appear(cluster, "late")
     while not worker.machine.queued_records:
-        worker.fetch()
+        worker.act("fetch", 8)
 
     transaction = decided(worker)
 
@@ -124,8 +111,8 @@ def test_the_partitions_have_their_turn_one_after_the_other():
         for transaction in transactions(cluster, worker)
     ]
 
-    assert [len(turn) for turn in turns[:3]] == [1, 1, 1]
-    assert set.union(*turns[:3]) == set(range(PARTITIONS))
+    assert [len(turn) for turn in turns[:PARTITIONS]] == [1] * PARTITIONS
+    assert set.union(*turns[:PARTITIONS]) == set(range(PARTITIONS))
 
 
 def test_how_late_a_wait_is_counts_until_it_is_decided():
@@ -144,7 +131,7 @@ def test_how_late_a_wait_is_counts_until_it_is_decided():
 def test_waits_and_visits_have_one_bound_and_waits_go_first():
     cluster, worker = all_due()
     journeys = shop_of(LATER, CAKE)
-    worker.machine.adopt(Rules(journeys, NAMES, Limits(100_000, 100_000), lambda: 0.0))
+    worker.machine.adopt(rules(journeys))
 
     stats = [transaction.stats for transaction in transactions(cluster, worker)]
     timed = [(len(one.lateness_seconds), sum(one.visits.values())) for one in stats]

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bench.simulation.shops import PARTITIONS
 from orchestrator.core.language.inputs import Input
 from orchestrator.errors import EventRejected
 from orchestrator.protocol import outputs
@@ -25,7 +26,7 @@ from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.inputs import Mapping, Schemas
 from orchestrator.protocol.inputs.mapping import EVENTS_MAX
 from orchestrator.protocol.inputs.values import VALUES_MAX, scaled
-from tests.protocol.simulated_kafka import NAMES, PARTITIONS
+from tests.protocol.simulated import NAMES
 
 NOW_MS = 1_795_341_600_000
 PLACE = TopicPartition("erp", 4)
@@ -385,7 +386,7 @@ def test_an_event_goes_home_with_where_its_record_stood_and_the_record_itself() 
 
     ((target, (output,)),) = group(record).outputs.items()
 
-    assert target == TopicPartition("forward", home_partition(b"4711", PARTITIONS))
+    assert target == TopicPartition(NAMES.forward, home_partition(b"4711", PARTITIONS))
     assert output.key == b"4711"
     forward = read_forward(output.headers)
     assert forward is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from bench.simulation.kafka import Record
+from bench.simulation.shops import PARTITIONS
 from orchestrator.core.customer import (
     Attribute,
     Cause,
@@ -32,7 +34,7 @@ from orchestrator.protocol.forward.way import Forward, forward_headers, notice_h
 from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.outputs import Position
 from tests.core.builders import START, journey, send, shop_of
-from tests.protocol.simulated_kafka import NAMES, PARTITIONS, Record
+from tests.protocol.simulated import NAMES
 
 CAUSE = Cause("/shop", "login-1")
 NOTICES = [

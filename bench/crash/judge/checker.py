@@ -103,17 +103,20 @@ class Report:
 
 def judge(
     history: History,
-    journeys: Path,
+    journeys: Path | Model,
     *,
     acknowledged: Mapping[Place, int] | None = None,
     lateness_ms_max: int = LATENESS_MS_MAX,
     event_bytes_max: int = 1_000_000,
     pause_lag_ms: int = PAUSE_LAG_MS,
 ) -> Report:
-    """Judge a history after everything has come to rest."""
+    """Judge a history after everything has come to rest.
+
+    `journeys` is their folder, or what was read from there before.
+    """
     reading = read(history)
     counts: Counter[str] = Counter()
-    model = Model(journeys)
+    model = journeys if isinstance(journeys, Model) else Model(journeys)
     notices = {notice.record.place for notice in reading.notices}
     events = {
         place: understand(record, event_bytes_max, forwarded=place[0] == history.names.forward)

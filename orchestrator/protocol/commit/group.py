@@ -8,6 +8,7 @@ broker.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -36,7 +37,7 @@ from orchestrator.protocol.home import home_partition
 from orchestrator.protocol.outputs import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.core.event import Resumed
     from orchestrator.core.identity.notices import AddressShared, MergeAsked, Notice, StateMoved
@@ -86,6 +87,23 @@ class Rules(NamedTuple):
     limits: Limits
     stopwatch: Callable[[], float]
     mappings: Mapping[str, inputs.Mapping] = MappingProxyType({})
+
+
+class _Known:
+    """Customers with a state and without one yet. Not a list: there may be a million of them."""
+
+    __slots__ = ("_home", "_in_group")
+
+    def __init__(
+        self, home: CustomerPartition, in_group: Mapping[tuple[int, bytes], Customer]
+    ) -> None:
+        self._home = home
+        self._in_group = in_group
+
+    def __iter__(self) -> Iterator[bytes]:
+        states = self._home.states
+        new = (one for index, one in self._in_group if index == self._home.index)
+        return chain(states, (one for one in new if one not in states))
 
 
 class OpenGroup:
@@ -209,6 +227,10 @@ class OpenGroup:
             return
         effects = effects_of(self._rules, home.index, decision, outputs.visit_cause(visit))
         self._keep(home, customer_id, decision, effects)
+
+    def customers(self, home: CustomerPartition) -> Iterable[bytes]:
+        """Return who is known on a partition, those included who have come in this group."""
+        return _Known(home, self._customers)
 
     def seal_states(self, homes: Mapping[int, CustomerPartition]) -> None:
         """Encode every changed customer once, into its partition and into the changelog."""

@@ -341,7 +341,9 @@ class CommitMachine:
         if due_ms is None or due_ms > now_ms or self.group_full:
             return False
         before = home.rounds.cursors()
-        visit = home.rounds.next_visit(home.states, home.paused, now_ms)
+        # Who has come in the open group is there too, though no state of theirs is written yet.
+        known = home.states if self._open is None else self._open.customers(home)
+        visit = home.rounds.next_visit(known, home.paused, now_ms)
         if visit is not None:
             self._group().add_visit(home, *visit, now_ms=now_ms)
         elif home.rounds.cursors() != before:
@@ -460,11 +462,9 @@ class CommitMachine:
             self._moved[source] = position
 
     def _records_max(self) -> int:
-        starts = max((self.homes[index].starts for index in self.homes), default=0)
-        if starts <= STARTS_TOLERATED:
-            return self._bounds.records_max
-        shrunk: int = self._bounds.records_max // SHRINK_FACTOR ** (starts - STARTS_TOLERATED)
-        return max(1, shrunk)
+        starts = max((home.starts for home in self.homes.values()), default=0)
+        shrinks = max(0, starts - STARTS_TOLERATED)
+        return max(1, int(self._bounds.records_max // SHRINK_FACTOR**shrinks))
 
     def _drop_queue(self) -> None:
         self._queue.clear()

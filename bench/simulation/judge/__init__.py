@@ -1,0 +1,1 @@
+"""Judges of a history, each by an idea of its own, from the topics alone."""
