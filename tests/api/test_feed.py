@@ -132,6 +132,7 @@ def writing(tmp_path):
 
     one, loop_thread, steps = feed(), threading.get_ident(), []
     one.store, one.effects = Noting(tmp_path, IDENTITY, BOUNDS), Effects({}, {})
+    one._progress.stands(TopicPartition("journey-log", 2), 0, now_ms=NOW_MS)
     yield one, take, written, steps
     one.store.close()
 

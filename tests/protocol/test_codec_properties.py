@@ -10,7 +10,7 @@ import json
 import random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.event import Event
@@ -108,6 +108,8 @@ def test_both_modes_and_any_order_of_fields_give_the_same_event(data, subject) -
     headers = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
     backwards = dict(reversed((attributes | {"data": dict(reversed(data.items()))}).items()))
 
+    # A record's size is bounded as a whole, and one mode writes more into its value than the other.
+    assume(len(json.dumps(backwards)) < BYTES_MAX // 2)
     structured = outcome(subject.encode(), json.dumps(attributes | {"data": data}).encode())
     binary = outcome(subject.encode(), json.dumps(data).encode(), headers)
     reordered = outcome(subject.encode(), json.dumps(backwards).encode())
