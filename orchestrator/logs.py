@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import structlog
@@ -59,7 +59,6 @@ def configure(*, level: str = "info", style: str = "auto") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    _Line.stream = sys.stderr
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_Seldom())
     handler.setFormatter(
@@ -86,17 +85,18 @@ class _Line:
     It stands for a logger of the standard library, whose name and level count.
     """
 
-    stream: ClassVar[TextIO] = sys.stderr
-
     def __init__(self, logger: logging.Logger) -> None:
         self.name = logger.name
         self.disabled = logger.disabled
         self.getEffectiveLevel = logger.getEffectiveLevel
 
     def info(self, line: str, **_: Any) -> None:
-        """Write a line at once; other threads write whole lines too."""
-        self.stream.write(f"{line}\n")
-        self.stream.flush()
+        """Write a line at once; other threads write whole lines too.
+
+        To where errors go by now: what they went to when logs were configured may be closed.
+        """
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
     debug = warning = error = critical = exception = info
 

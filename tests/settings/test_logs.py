@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 
@@ -131,3 +132,17 @@ def test_people_get_no_json(capsys: pytest.CaptureFixture[str]):
     structlog.get_logger("x").info("ready", partitions=8)
 
     assert "ready" in capsys.readouterr().err
+
+
+def test_a_line_goes_to_where_errors_go_by_now(monkeypatch, capsys: pytest.CaptureFixture[str]):
+    """Whoever configured logs may have closed what they went to then."""
+    former = io.StringIO()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("sys.stderr", former)
+        logs.configure(style="json")
+        structlog.get_logger("orchestrator.test").info("first")
+    former.close()
+
+    structlog.get_logger("orchestrator.test").info("second")
+
+    assert "second" in capsys.readouterr().err
