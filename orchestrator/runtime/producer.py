@@ -101,8 +101,8 @@ class FencedProducer:
         # Of every partition the number of its next record; the broker refuses gaps and repeats.
         self._sequences: defaultdict[TopicPartition, int] = defaultdict(int)
         self._topics: set[str] = set()  # Whose leaders the client is asked to know.
-        # Whether to use transactions of version 2. Off: a crash run with them stood still behind one
-        # that nobody ended, and until that is understood the older requests are sent everywhere.
+        # Whether to use transactions of version 2. Off: a crash run with them stood still behind
+        # one that nobody ended, and until that is understood the older requests are sent.
         self.joins = False
         # The cluster's, once started.
         self.transaction_version = 0
