@@ -5,8 +5,8 @@ every record, offsets under generation and member, end. The machine encoded ever
 
 A transaction here is known as a whole before it begins. So it needs none of the waiting, batching
 and handing over of a general producer: one request for each leader carries its records, one its
-offsets, one ends it. With transactions of version 2 (KIP-890) these three are all; they are not used
-yet (`joins`), and partitions and group are added by requests of their own. aiokafka keeps the
+offsets, one ends it. With transactions of version 2 (KIP-890) these three are all; they are not
+used yet (`joins`), and partitions and group are added by requests of their own. aiokafka keeps the
 connections, the metadata and the encoding of records.
 """
 
