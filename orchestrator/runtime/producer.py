@@ -5,8 +5,8 @@ every record, offsets under generation and member, end. The machine encoded ever
 
 A transaction here is known as a whole before it begins. So it needs none of the waiting, batching
 and handing over of a general producer: one request for each leader carries its records, one its
-offsets, one ends it. With transactions of version 2 (KIP-890) these three are all; they are not
-used yet (`joins`), and partitions and group are added by requests of their own. aiokafka keeps the
+offsets, one ends it. Where the cluster has transactions of version 2 (KIP-890), these three are
+all; before, partitions and group are added by requests of their own. aiokafka keeps the
 connections, the metadata and the encoding of records.
 """
 
@@ -101,9 +101,6 @@ class FencedProducer:
         # Of every partition the number of its next record; the broker refuses gaps and repeats.
         self._sequences: defaultdict[TopicPartition, int] = defaultdict(int)
         self._topics: set[str] = set()  # Whose leaders the client is asked to know.
-        # Whether to use transactions of version 2. Off: a crash run with them stood still behind
-        # one that nobody ended, and until that is understood the older requests are sent.
-        self.joins = False
         # The cluster's, once started.
         self.transaction_version = 0
         self._waiting_for = "the broker"
@@ -122,7 +119,7 @@ class FencedProducer:
     @property
     def _joining(self) -> bool:
         """Whether records and offsets bring their partitions and the group with them."""
-        return self.joins and self.transaction_version >= _JOINING_VERSION
+        return self.transaction_version >= _JOINING_VERSION
 
     def _become(self, answer: Any) -> None:
         """Write as whom the coordinator names, and number the records anew."""

@@ -50,14 +50,12 @@ class Place:
         self.offset = 0
 
     def producer(self, *, slot: str = "one", timeout_ms: int = 20_000) -> FencedProducer:
-        producer = FencedProducer(
+        return FencedProducer(
             {"bootstrap_servers": self.servers},
             transactional_id=f"{self.name}-{slot}",
             transaction_timeout_ms=timeout_ms,
             failpoint=Failpoint(""),
         )
-        producer.joins = True
-        return producer
 
     def transaction(self, *values: bytes, generation: int = -1, topic: str = "") -> Transaction:
         """Return one that writes these to every partition, and an offset."""
