@@ -12,7 +12,7 @@ names the open transactions on a broker. Field lists are from the Kafka protocol
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from aiokafka.protocol.api import Request, RequestStruct, Response, ResponseHeader_v0
 from aiokafka.protocol.types import (
@@ -252,8 +252,25 @@ _OffsetFetch: TypeAlias = OffsetFetchRequestV7
 _ListTransactions: TypeAlias = ListTransactionsRequestV0
 
 
-class FencedOffsetCommit(Request[_TxnOffsetCommit]):
-    """Builder for TxnOffsetCommit v3, or v5 when `joining`; the fields in the order of the schema.
+_Struct = TypeVar("_Struct", bound=RequestStruct)
+
+
+class _OfFields(Request[_Struct]):
+    """Builds a struct of fields that are given in the order of its schema."""
+
+    API_KEY: ClassVar[int] = -1
+
+    def __init__(self, *fields: Any) -> None:
+        self._fields = fields
+
+    def build(self, request_struct_class: type[_Struct]) -> _Struct:
+        """Return the struct to send."""
+        built: _Struct = request_struct_class(*self._fields)
+        return built
+
+
+class FencedOffsetCommit(_OfFields[_TxnOffsetCommit]):
+    """Builder for TxnOffsetCommit v3, or v5 when `joining`.
 
     A broker may know v5 while its cluster has not the transactions that it is for.
     """
@@ -262,38 +279,24 @@ class FencedOffsetCommit(Request[_TxnOffsetCommit]):
 
     def __init__(self, *fields: Any, joining: bool) -> None:
         self._struct = TxnOffsetCommitRequestV5 if joining else TxnOffsetCommitRequestV3
-        self._fields = fields
+        super().__init__(*fields)
 
     def build(self, request_struct_class: type[_TxnOffsetCommit]) -> _TxnOffsetCommit:
         """Return the struct to send."""
         del request_struct_class
-        return self._struct(*self._fields)
+        return super().build(self._struct)
 
 
-class EndTransaction(Request[_EndTxn]):
-    """Builder for EndTxn v5; the fields in the order of its schema."""
+class EndTransaction(_OfFields[_EndTxn]):
+    """Builder for EndTxn v5."""
 
     API_KEY: ClassVar[int] = 26
 
-    def __init__(self, *fields: Any) -> None:
-        self._fields = fields
 
-    def build(self, request_struct_class: type[_EndTxn]) -> _EndTxn:
-        """Return the struct to send."""
-        return request_struct_class(*self._fields)
-
-
-class ApiVersions(Request[_ApiVersions]):
+class ApiVersions(_OfFields[_ApiVersions]):
     """Builder for ApiVersions v3."""
 
     API_KEY: ClassVar[int] = 18
-
-    def __init__(self, *fields: Any) -> None:
-        self._fields = fields
-
-    def build(self, request_struct_class: type[_ApiVersions]) -> _ApiVersions:
-        """Return the struct to send."""
-        return request_struct_class(*self._fields)
 
 
 def transaction_version(answer: ApiVersionsResponseV3) -> int:
@@ -305,27 +308,13 @@ def transaction_version(answer: ApiVersionsResponseV3) -> int:
     )
 
 
-class StableOffsetFetch(Request[_OffsetFetch]):
+class StableOffsetFetch(_OfFields[_OffsetFetch]):
     """Builder for OffsetFetch v7 with `require_stable`."""
 
     API_KEY: ClassVar[int] = 9
 
-    def __init__(self, *fields: Any) -> None:
-        self._fields = fields
 
-    def build(self, request_struct_class: type[_OffsetFetch]) -> _OffsetFetch:
-        """Return the struct to send."""
-        return request_struct_class(*self._fields)
-
-
-class ListTransactions(Request[_ListTransactions]):
+class ListTransactions(_OfFields[_ListTransactions]):
     """Builder for ListTransactions v0."""
 
     API_KEY: ClassVar[int] = 66
-
-    def __init__(self, *fields: Any) -> None:
-        self._fields = fields
-
-    def build(self, request_struct_class: type[_ListTransactions]) -> _ListTransactions:
-        """Return the struct to send."""
-        return request_struct_class(*self._fields)
