@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.crash.defects import DEFECTS, launcher
@@ -32,6 +31,7 @@ from bench.crash.judge.history import Names, read_history
 from bench.crash.load import Load, Senders
 from bench.crash.pausing import Pausing, script
 from bench.crash.plan import STORE_PARTITIONS, Size, tell
+from bench.crash.pulse import Pulse
 from orchestrator.broker import EmbeddedBroker
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ CHANNELS: Final = ("email", "sms", "push", "web", "ads", "callcenter")
 PARTITIONS: Final = 8
 SEEDS: Final = (1, 2, 3)
 QUIET_SECONDS: Final = 8.0
+PATIENCE_SECONDS: Final = 60.0
 START_SECONDS: Final = 15
 """About so long the broker and the workers take to start."""
 # A cluster of one has nobody to hand its partitions to. While it shuts down in control they have no
@@ -64,75 +65,6 @@ class Outcome:
     document: dict[str, Any] = field(default_factory=dict)
 
 
-class Watcher:
-    """Follows the journey log, to know when everything has come to rest."""
-
-    def __init__(self, bootstrap_servers: str, names: Names) -> None:
-        self.lines = 0
-        self.changed_at = time.monotonic()
-        self._waiting: dict[tuple[str, str], int] = {}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(bootstrap_servers, names))
-        self._thread.start()
-
-    def is_quiet(self) -> bool:
-        """Whether nothing was decided for a while and no wait is left."""
-        quiet = time.monotonic() - self.changed_at > QUIET_SECONDS
-        return quiet and (not self._waiting or self._overdue())
-
-    def waiting(self) -> int:
-        """Return how many enrollments stand in a wait."""
-        return len(self._waiting)
-
-    def stop(self) -> None:
-        """Stop following."""
-        self._over.set()
-        self._thread.join()
-
-    def _overdue(self) -> bool:
-        last_ms = max(self._waiting.values(), default=0)
-        return time.time() * 1000 > last_ms + 60_000
-
-    def _run(self, bootstrap_servers: str, names: Names) -> None:
-        consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "group.id": "crash-watcher",
-                "log_level": 0,
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-            }
-        )
-        consumer.assign(
-            [TopicPartition(names.journey_log, partition, 0) for partition in range(PARTITIONS)]
-        )
-        while not self._over.is_set():
-            for message in consumer.consume(2_000, timeout=0.3):
-                if message.error() is None:
-                    self._take(json.loads(message.value()))
-        consumer.close()
-
-    def _take(self, line: dict[str, Any]) -> None:
-        self.lines += 1
-        self.changed_at = time.monotonic()
-        for entry in line["entries"]:
-            key = (line["customer"], entry.get("enrollment", ""))
-            if entry["kind"] == "moved":
-                self._waiting[key] = entry["wake_at_ms"]
-            elif entry["kind"] == "held":
-                self._waiting[key] = entry["until_ms"]
-            elif entry["kind"] in {"ended", "handed_over"}:
-                self._waiting.pop(key, None)
-            elif entry["kind"] == "taken_over" and entry["wake_at_ms"] is not None:
-                self._waiting[key] = entry["wake_at_ms"]
-            elif entry["kind"] == "customer_erased":
-                # Their ends are told without the keys of carts and orders.
-                gone = [one for one in self._waiting if one[0] == line["customer"]]
-                for one in gone:
-                    del self._waiting[one]
-
-
 @dataclass(slots=True)
 class Stage:
     """Everything that takes part in one run."""
@@ -142,7 +74,7 @@ class Stage:
     names: Names
     broker: EmbeddedBroker
     fleet: Fleet
-    watcher: Watcher
+    watcher: Pulse
     environment: dict[str, str]
     only: Sequence[str] | None
     reached: Collection[str]
@@ -174,7 +106,12 @@ def run_seed(
         _create_topics(broker.bootstrap_servers, names, environment)
         command = launcher(defect) if defect else WORKER_COMMAND
         fleet = Fleet(folder, environment, workers, command=command, tell=_tell)
-        watcher = Watcher(broker.bootstrap_servers, names)
+        watcher = Pulse(
+            broker.bootstrap_servers,
+            names,
+            quiet_seconds=QUIET_SECONDS,
+            patience_seconds=PATIENCE_SECONDS,
+        )
         try:
             fleet.start()
             _wait_until_ready(fleet)
@@ -247,7 +184,7 @@ def _rage(stage: Stage) -> tuple[Load, Faults]:
     return load, faults
 
 
-def _rest(fleet: Fleet, load: Load, plan: list[Any], watcher: Watcher) -> None:
+def _rest(fleet: Fleet, load: Load, plan: list[Any], watcher: Pulse) -> None:
     deadline = time.monotonic() + REST_SECONDS_MAX
     while time.monotonic() < deadline:
         if watcher.is_quiet() and any(fleet.ready(slot) for slot in fleet.slots):
@@ -257,7 +194,7 @@ def _rest(fleet: Fleet, load: Load, plan: list[Any], watcher: Watcher) -> None:
     _tell("no rest within the time given; judging what there is")
 
 
-def _progress(load: Load, plan: list[Any], watcher: Watcher) -> None:
+def _progress(load: Load, plan: list[Any], watcher: Pulse) -> None:
     _tell(
         f"   sent {load.counts['sent']:,} of {len(plan):,}, reports {load.counts['reports']:,}, "
         f"decided {watcher.lines:,}, waiting {watcher.waiting():,}"

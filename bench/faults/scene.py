@@ -25,8 +25,8 @@ from bench.crash.judge.checker import judge
 from bench.crash.judge.history import Names, read_history
 from bench.crash.load import Load, Senders
 from bench.crash.plan import STORE_PARTITIONS, Size, tell
+from bench.crash.pulse import Pulse
 from bench.faults.case import OutOfTime, percentile
-from bench.faults.pulse import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +47,7 @@ WORKER: Final = (sys.executable, "-m", "bench.faults.worker")
 ROOT: Final = Path(__file__).parents[2]
 HALF_A_DAY_MS: Final = 12 * 3_600_000
 SEED: Final = 7
+QUIET_SECONDS: Final = 4.0
 
 
 class Scene:
@@ -137,7 +138,7 @@ class Scene:
         change: Callable[[list[Planned]], list[Planned]] = list,
     ) -> None:
         """Let the story begin; `change` may change what is told."""
-        self.pulse = Pulse(self.bootstrap_servers, self.names)
+        self.pulse = Pulse(self.bootstrap_servers, self.names, quiet_seconds=QUIET_SECONDS)
         self.began = self.case.loading = time.monotonic() + 1
         plan = tell(SEED, self.size, time.time_ns() // 1_000_000 + 1_000, PARTITIONS)
         self.load = Load(self.bootstrap_servers, self.names, change(plan))

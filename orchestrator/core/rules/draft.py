@@ -257,13 +257,19 @@ class Draft:
         """
         now_ms = self.now_ms
         for enrollment in self.enrollments:
-            left = _not_expired(enrollment, now_ms)
-            if len(left) == len(enrollment.open_commands):
-                continue
             for command in enrollment.open_commands:
-                if command.kind == "task" and command not in left:
-                    self.log(MessageFinal(command.id, enrollment.id, EXPIRED))
-            self.put_open(enrollment, left)
+                if command.expires_at_ms < now_ms and command.kind != "audience":
+                    self._forget_expired_of(enrollment)
+                    break
+
+    def _forget_expired_of(self, enrollment: Enrollment) -> None:
+        left = []
+        for command in enrollment.open_commands:
+            if command.expires_at_ms >= self.now_ms or command.kind == "audience":
+                left.append(command)
+            elif command.kind == "task":
+                self.log(MessageFinal(command.id, enrollment.id, EXPIRED))
+        self.put_open(enrollment, tuple(left))
 
     def put_open(self, enrollment: Enrollment, still_open: tuple[OpenCommand, ...]) -> None:
         """Replace an enrollment's open commands; who has run to the end goes with the last."""
@@ -397,11 +403,3 @@ def command_id(customer: str, enrollment: str, cause: Cause, instruction: Instru
 def derived_id(parts: tuple[str | int, ...]) -> str:
     """Return the id that follows from these parts, 32 hexadecimal digits."""
     return blake2b(_encode_parts(parts), digest_size=_ID_BYTES).hexdigest()
-
-
-def _not_expired(enrollment: Enrollment, now_ms: int) -> tuple[OpenCommand, ...]:
-    return tuple(
-        command
-        for command in enrollment.open_commands
-        if command.expires_at_ms >= now_ms or command.kind == "audience"
-    )

@@ -1,24 +1,36 @@
-"""Follows the journey log while a row is played: is anything decided, and who still waits."""
+"""Follows the journey log while a run is on: is anything decided, and who still waits."""
 
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, TopicPartition
 
 if TYPE_CHECKING:
     from bench.crash.judge.history import Names
 
-QUIET_SECONDS: Final = 4.0
-
 
 class Pulse:
-    """A reader of the journey log in a thread of its own. Times are monotonic seconds."""
+    """A reader of the journey log in a thread of its own. Times are monotonic seconds.
 
-    def __init__(self, bootstrap_servers: str, names: Names) -> None:
+    It is quiet when nothing was decided for `quiet_seconds` and no wait is left; or, if given,
+    when the last one should have been over `patience_seconds` ago: then the judge asks for it.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        names: Names,
+        *,
+        quiet_seconds: float,
+        patience_seconds: float = math.inf,
+    ) -> None:
+        self._quiet_seconds = quiet_seconds
+        self._patience_ms = 1_000 * patience_seconds
         self.lines = 0
         self.changed_at = time.monotonic()
         self.beats: list[tuple[float, int]] = []
@@ -35,8 +47,13 @@ class Pulse:
         return len(self._waiting)
 
     def is_quiet(self) -> bool:
-        """Whether nothing was decided for a while and nobody waits."""
-        return time.monotonic() - self.changed_at > QUIET_SECONDS and not self._waiting
+        """Whether nothing was decided for a while and nobody waits, or not for much longer."""
+        quiet = time.monotonic() - self.changed_at > self._quiet_seconds
+        return quiet and (not self._waiting or self._overdue())
+
+    def _overdue(self) -> bool:
+        last_ms = max(self._waiting.values(), default=0)
+        return time.time() * 1000 > last_ms + self._patience_ms
 
     def since(self, began: float) -> int:
         """Return how many lines were read after this instant."""
@@ -52,7 +69,7 @@ class Pulse:
         consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,
-                "group.id": "faults-pulse",
+                "group.id": "pulse",
                 "log_level": 0,
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
@@ -80,5 +97,12 @@ class Pulse:
                 self._waiting[key] = entry["wake_at_ms"]
             elif entry["kind"] == "held":
                 self._waiting[key] = entry["until_ms"]
-            elif entry["kind"] == "ended":
+            elif entry["kind"] in {"ended", "handed_over"}:
                 self._waiting.pop(key, None)
+            elif entry["kind"] == "taken_over" and entry["wake_at_ms"] is not None:
+                self._waiting[key] = entry["wake_at_ms"]
+            elif entry["kind"] == "customer_erased":
+                # Their ends are told without the keys of carts and orders.
+                gone = [one for one in self._waiting if one[0] == line["customer"]]
+                for one in gone:
+                    del self._waiting[one]
