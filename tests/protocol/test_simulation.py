@@ -44,6 +44,11 @@ def test_a_worker_may_die_behind_any_action(seed):
     assert found == {}
 
 
+def test_a_sender_that_does_not_know_takes_back_no_bounce():
+    """The judge once forgot a bounce when another report said that nobody knows."""
+    assert judged(plan_of(6933)) == []
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_is_found(name):
     assert known_seed(name), (

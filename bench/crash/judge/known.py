@@ -188,7 +188,8 @@ class Known:
             if message.reached_ms is None:
                 message.reached_ms, message.gone = max(message.at_ms, at_ms), False
             return
-        message.failed = event.data.get("reason") != "unknown"
+        # A sender that does not know takes back nothing that another report has said.
+        message.failed = message.failed or event.data.get("reason") != "unknown"
         if event.type == "message.dropped":
             message.gone = message.reached_ms is None
 
