@@ -133,6 +133,6 @@ def build_worker(
     )
     metrics.watch(driver.statuses, driver.other_inputs)
     if settings.metrics_port:
-        metrics.serve(settings.metrics_host, settings.metrics_port, lambda: shell.ready)
+        metrics.serve(settings.metrics_host, settings.metrics_port, shell.serving)
     Watchdog(settings.watchdog_seconds, lambda: driver.progress, driver.lag).start()
     return shell

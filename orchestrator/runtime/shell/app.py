@@ -90,6 +90,10 @@ class Shell(faust.App):
     group_member = ""
     ready = False
 
+    def serving(self) -> bool:
+        """Whether events are decided now: recovered, caught up, and the broker is there."""
+        return self.ready and self.consumer.coordinated
+
     def consumer_partition_count(self, topic: str) -> int | None:
         """Return how many partitions the broker says an input topic has."""
         cluster = self.consumer._thread._ensure_consumer()._client.cluster  # noqa: SLF001

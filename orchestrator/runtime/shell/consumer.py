@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -26,9 +27,10 @@ from faust.types.tuples import ConsumerMessage
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition
 from orchestrator.runtime.coordination import client_id
+from orchestrator.runtime.shell.pacing import Pacing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sized
 
     from orchestrator.runtime.shell.app import Shell
 
@@ -158,6 +160,10 @@ class BatchConsumer(driver.Consumer):
         self._sought: Any = None
         self._revoked: Any = None
         self._next_offsets: dict[TopicPartition, int] = {}
+        app: Shell = self.app
+        self._pacing = Pacing(
+            idle_wait_ms=_FETCH_MAX_WAIT_MS, gather_seconds=app.settings.fetch_gather_seconds
+        )
 
     def _new_consumer_thread(self) -> _Client:
         return _Client(self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon)
@@ -217,6 +223,7 @@ class BatchConsumer(driver.Consumer):
         seeks, generation = self._seeks, app.consumer_generation_id
         try:
             records = await self._getmany(active_partitions=active, timeout=timeout)
+            self._pace(records)
         except (
             NoOffsetForPartitionError,
             OffsetOutOfRangeError,
@@ -244,6 +251,19 @@ class BatchConsumer(driver.Consumer):
             start, self._next_offsets[place] = self._next_offsets[place], end
             batches.append(Batch(place, generation, start, end, found))
         yield TP(*batches[0].source), self._message(batches)
+
+    def _pace(self, records: Mapping[Any, Sized] | None) -> None:
+        """Let the next fetches gather records while many come."""
+        count = sum(map(len, records.values())) if records else 0
+        terms = self._pacing.fetched(count, time.monotonic())
+        fetcher = self._thread._ensure_consumer()._fetcher  # noqa: SLF001
+        # aiokafka reads both for each request.
+        fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = terms  # noqa: SLF001
+
+    @property
+    def coordinated(self) -> bool:
+        """Whether a broker coordinates the group; without one nothing can be committed."""
+        return self._thread._ensure_consumer()._coordinator.coordinator_id is not None  # noqa: SLF001
 
     def unread(self) -> dict[TopicPartition, int]:
         """Return how many offsets lie between what is fetched and the stable end, by partition."""
