@@ -88,6 +88,7 @@ def main(
     runs.began(environment(embedded=not bootstrap_servers) | {"quick": quick})
     with broker(bootstrap_servers) as target:
         arena = Arena(target, runs, extent, tuple(contestants), seed)
+        arena.warm_broker()
         for measured in dict.fromkeys(PARTS[part] for part in wanted):
             measured(arena)
     write(runs, name, quick=quick)

@@ -63,6 +63,7 @@ class Extent:
     seconds: float = 30.0
     warm_up_seconds: float = 5.0
     jvm_warm_up_seconds: float = 60.0
+    broker_warm_up_seconds: float = 60.0
     customers: int = 10_000
     skew: float = 0.0
     settle_seconds: float = 60.0
@@ -90,6 +91,7 @@ QUICK: Final = Extent(
     seconds=6.0,
     warm_up_seconds=2.0,
     jvm_warm_up_seconds=10.0,
+    broker_warm_up_seconds=30.0,
     customers=2_000,
     settle_seconds=20.0,
     ramp_seconds=5.0,
@@ -220,6 +222,11 @@ class Arena:
             if row["valid"] or not row["sustained"]:
                 break
         return row
+
+    def warm_broker(self) -> None:
+        """Let the broker compile what it needs: whoever came first would pay for it."""
+        with self.world(CONTESTANTS["aiokafka-floor"]) as world, self.started(world) as (one, _):
+            self.load(world, one, WARM_UP_RATE, self.extent.broker_warm_up_seconds, 0.0)
 
     def warm_up(self, world: World, process: Running) -> None:
         """Let a JVM compile what it needs; Python has nothing to warm but caches."""
