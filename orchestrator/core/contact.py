@@ -106,11 +106,12 @@ def uncounted(contact: Contact, commands: Iterable[str]) -> Contact:
     """Return the contact after commands were cancelled or dropped: they do not count.
 
     One that has reached the customer stays counted (a sender drops what it is handed a second time
-    as a duplicate), and one that is reported delivered nevertheless counts again.
+    as a duplicate), and one that is reported delivered nevertheless counts again: it is remembered
+    for as long as it might have been handed over.
     """
     gone = frozenset(commands)
     sends = tuple(
-        replace(one, counts=False, expires_at_ms=0) if one.id in gone and one.expires_at_ms else one
+        replace(one, counts=False) if one.id in gone and one.expires_at_ms else one
         for one in contact.sends
     )
     return contact if sends == contact.sends else replace(contact, sends=sends)

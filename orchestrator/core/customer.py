@@ -227,8 +227,8 @@ class Sent(Struct, frozen=True, array_like=True, gc=False):
     """A message that frequency caps count.
 
     `time_ms` is when it was emitted, or when it reached the customer once a sender has said so.
-    Until `expires_at_ms` it may still be handed over; 0 when it is final. One that was cancelled or
-    dropped does not count.
+    Until `expires_at_ms` it may still be handed over; 0 when it was. One that was cancelled or
+    dropped does not count, unless it turns out to have been handed over.
     """
 
     id: str

@@ -261,6 +261,23 @@ def test_what_reached_the_customer_although_it_was_cancelled_counts():
     assert story.sent == ["a"]
 
 
+def test_what_turns_out_to_have_arrived_counts_also_when_others_were_counted_meanwhile():
+    """The cap's own window forgot what was dropped, before its sender found that it had arrived."""
+    first = journey("one", SEEN, [send("a"), wait("w", "1w")])
+    second = journey("two", "search.done", [send("b")])
+    third = journey("three", "store.visited", [send("c")])
+    story = story_of(first, second, third, caps=[{"max": 2, "per": "1h"}])
+    see(story)
+    dropped = story.commands[0]
+    report(story, "message.dropped", dropped, reason="duplicate")
+    story.now += 2 * HOUR
+    story.tell(event("search.done", "s", at=story.now))
+    report(story, "message.opened", dropped)
+    story.tell(event("store.visited", "v", at=story.now))
+
+    assert story.sent == ["a", "b"]
+
+
 def test_a_second_delivery_that_the_sender_drops_takes_nothing_back():
     story = story_of(many(2, "1h"), caps=[{"max": 1, "per": "1d"}])
     see(story)

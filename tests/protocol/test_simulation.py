@@ -44,9 +44,15 @@ def test_a_worker_may_die_behind_any_action(seed):
     assert found == {}
 
 
-def test_a_sender_that_does_not_know_takes_back_no_bounce():
-    """The judge once forgot a bounce when another report said that nobody knows."""
-    assert judged(plan_of(6933)) == []
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(6933, id="a bounce, and another report that says that nobody knows"),
+        pytest.param(13662, id="dropped, forgotten by the caps, and opened all the same"),
+    ],
+)
+def test_a_history_that_once_was_wrong_stays_right(seed):
+    assert of(seed) == []
 
 
 @pytest.mark.parametrize("name", PLANTED)

@@ -116,7 +116,7 @@ class Permission:
         gone = set(commands)
         for one in self.counted:
             if one.id in gone and one.expires_at_ms is not None:
-                one.counts, one.expires_at_ms = False, None
+                one.counts = False
 
     def unreachable(
         self, channel: str, command_class: str, channels: Config, known_ms: Callable[[str], int]

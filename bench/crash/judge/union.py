@@ -107,7 +107,8 @@ def _permission(mine: Permission, came: Permission) -> None:
 
 
 def _fate(one: Counted) -> tuple[bool, bool, int]:
-    return one.expires_at_ms is None, one.counts, one.at_ms
+    told = one.counts and one.expires_at_ms is None
+    return told, not one.counts, one.at_ms
 
 
 def _greatest(one: Mapping[K, V], other: Mapping[K, V], order: Callable[[V], Any]) -> dict[K, V]:

@@ -270,7 +270,8 @@ def _recent(one: tuple[Recent, ...], other: tuple[Recent, ...]) -> tuple[Recent,
 def _sent(sent: Sent) -> tuple[Any, ...]:
     """Order what is known of one message: its end is later than its way, being told than not."""
     about = (sent.channel, sent.command_class, sent.journey)
-    return sent.expires_at_ms == 0, sent.counts, sent.time_ms, sent.expires_at_ms, about
+    told = sent.counts and not sent.expires_at_ms
+    return told, not sent.counts, sent.time_ms, sent.expires_at_ms, about
 
 
 def _consents(one: Mapping[str, Consent], other: Mapping[str, Consent]) -> dict[str, Consent]:
