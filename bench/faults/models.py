@@ -11,11 +11,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from bench.crash.plan import Size
+from bench.crash.plan import Size, rfc3339
 from bench.faults.case import Row
 from bench.faults.scene import LONELY, Scene
 from orchestrator.api.tokens import Scope, line_of
@@ -32,6 +33,7 @@ ASKED: Final = 120
 FILE: Final = "read-model.db"
 GARBAGE_PAGES: Final = 12
 PAGE_BYTES: Final = 8_192
+SOON_MS: Final = 120_000
 
 
 class Api:
@@ -94,11 +96,17 @@ class Api:
             urllib.request.urlopen(request, timeout=10) as answer,
         ):
             found = json.loads(answer.read())
-            # What passes with the time of asking.
-            found.pop("caps_left", None)
-            found.pop("as_of", None)
-            return found
+            return _lasting(found)
         return None
+
+
+def _lasting(customer: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a customer without what changes by the time of asking alone."""
+    soon = rfc3339(time.time_ns() // 1_000_000 + SOON_MS)
+    promises = [one for one in customer.get("promises", ()) if one["expires_at"] > soon]
+    talking = customer.get("talking_until")
+    lasting = {"promises": promises, "talking_until": talking if (talking or "") > soon else None}
+    return {name: said for name, said in (customer | lasting).items() if name != "caps"}
 
 
 def read_model(case: Case) -> None:
@@ -142,9 +150,13 @@ def _ask_again(scene: Scene, name: str, sound: dict[str, Any], harm: Any) -> Non
     with Api(scene, name.replace(" ", "-")) as api:
         took = api.wait()
         found = api.answers(list(sound))
-    wrong = sum(1 for one, said in found.items() if said is not None and said != sound[one])
+    wrong = {
+        one: sorted(key for key in {*said, *sound[one]} if said.get(key) != sound[one].get(key))
+        for one, said in found.items()
+        if said is not None and said != sound[one]
+    }
     silent = sum(1 for said in found.values() if said is None)
-    case.demand(f"{name}: nothing wrong is served ({wrong} customers)", holds=not wrong)
+    case.demand(f"{name}: nothing wrong is served ({wrong or 'to nobody'})", holds=not wrong)
     case.demand(f"{name}: everybody is known again ({silent} are not)", holds=not silent)
     rebuilt = "filled again" if "filled again" in api.said() else "read on"
     case.saw(f"read model {name}: {rebuilt}, ready after {took:.1f} s, {len(found)} answers equal")

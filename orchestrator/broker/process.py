@@ -56,6 +56,9 @@ _PORTS = range(20_000, 32_000)
 
 _POLL_SECONDS = 0.1
 _START_ATTEMPTS_MAX = 3
+# A JVM and a session of a second, on a machine that is full.
+_FENCE_SECONDS_MAX = 30.0
+_FENCING = "Fencing broker"
 _PR_SET_PDEATHSIG = 1  # From linux/prctl.h.
 
 
@@ -130,6 +133,8 @@ class EmbeddedBroker:
                 self._ports = _choose_ports(self._given_ports)
             self._write_properties()
             self._format(jars)
+            if self._was_cut_off():
+                self._fence(jars)
             self._process = self._spawn(jars)
             try:
                 self._wait_until_ready(time.monotonic() + timeout_seconds)
@@ -172,8 +177,40 @@ class EmbeddedBroker:
         """Find a port that no outgoing connection will be given; for who starts other servers."""
         return _free_port(set())
 
-    def _write_properties(self) -> None:
-        path = self.data_dir / "server.properties"
+    def _was_cut_off(self) -> bool:
+        """Whether the broker that had the data before has left without a word to its controller."""
+        log = self.data_dir / "log"
+        silent = self._properties.get("controlled.shutdown.enable") == "false"
+        left_in_order = (log / ".kafka_cleanshutdown").exists() and not silent
+        return any(log.glob("*/*.log")) and not left_in_order
+
+    def _fence(self, jars: str) -> None:
+        """Let the controller, for once alone, see that the broker is gone.
+
+        The only broker of a cluster that comes back before its session is over still reads that it
+        leads everything. It resumes the commits that it had prepared, is fenced then, finds no
+        leader for their partitions, takes them for deleted, and notes the commits as complete
+        without a marker: they stay open for ever (Kafka 4.3.1). Who comes back fenced resumes them.
+        """
+        path = self.data_dir / "controller.properties"
+        self._write_properties(path.name, controller_only=True)
+        noted = self.data_dir / "fencing.log"
+        noted.unlink(missing_ok=True)
+        command = self._command(jars, path, "-Dorg.slf4j.simpleLogger.log.org.apache.kafka=info")
+        process = _spawn_tied_to_us(command, noted)
+        deadline = time.monotonic() + _FENCE_SECONDS_MAX
+        while _FENCING not in noted.read_text(encoding="utf-8", errors="replace"):
+            # One that was fenced before has nothing to be told.
+            if time.monotonic() > deadline or process.poll() is not None:
+                break
+            time.sleep(_POLL_SECONDS)
+        process.terminate()
+        process.wait()
+
+    def _write_properties(
+        self, name: str = "server.properties", *, controller_only: bool = False
+    ) -> None:
+        path = self.data_dir / name
         # Listeners may carry passwords.
         path.touch(mode=0o600)
         path.write_text(
@@ -182,6 +219,7 @@ class EmbeddedBroker:
                 ports=self._ports,
                 extra=self._listeners,
                 more=self._properties,
+                controller_only=controller_only,
             ),
             encoding="utf-8",
         )
@@ -206,11 +244,13 @@ class EmbeddedBroker:
         if done.returncode != 0:
             raise DependencyError(f"cannot format {self.data_dir}: {_tail(done.stderr)}")
 
+    def _command(self, jars: str, properties: Path, *options: str) -> list[str]:
+        heap = (f"-Xmx{self._heap_mb}m", f"-Xms{self._heap_mb}m")
+        start = ("-cp", jars, "kafka.Kafka", str(properties))
+        return [str(java()), *_JAVA_OPTIONS, *heap, *options, *start]
+
     def _spawn(self, jars: str) -> subprocess.Popen[bytes]:
-        command = [
-            *(str(java()), *_JAVA_OPTIONS, f"-Xmx{self._heap_mb}m", f"-Xms{self._heap_mb}m"),
-            *("-cp", jars, "kafka.Kafka", str(self.data_dir / "server.properties")),
-        ]
+        command = self._command(jars, self.data_dir / "server.properties")
         return _spawn_tied_to_us(command, self.log_path)
 
     def _wait_until_ready(self, deadline: float) -> None:

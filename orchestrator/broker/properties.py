@@ -51,8 +51,25 @@ def cluster_of_one() -> dict[str, str]:
     return dict(_OF_ONE)
 
 
+def _of_its_controller() -> dict[str, str]:
+    """Return what differs when only the controller of the cluster of one runs, to fence the broker.
+
+    Kafka wants two heartbeats in a session.
+    """
+    return {
+        "process.roles": "controller",
+        "broker.session.timeout.ms": "1000",
+        "broker.heartbeat.interval.ms": "500",
+    }
+
+
 def render(
-    *, data_dir: Path, ports: Mapping[str, int], extra: Sequence[Listener], more: Mapping[str, str]
+    *,
+    data_dir: Path,
+    ports: Mapping[str, int],
+    extra: Sequence[Listener],
+    more: Mapping[str, str],
+    controller_only: bool = False,
 ) -> str:
     """Write a server.properties; `ports` names the port of every listener."""
     protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
@@ -73,6 +90,9 @@ def render(
         prefix = f"listener.name.{listener.name.lower()}."
         values |= {prefix + name: value for name, value in listener.properties.items()}
     values |= more
+    if controller_only:
+        values |= _of_its_controller() | {"listeners": doors["CONTROLLER"]}
+        del values["advertised.listeners"], values["inter.broker.listener.name"]
     # A backslash starts an escape in Java's format, and a line break ends the value.
     return "".join(
         f"{name}={value.replace(chr(92), chr(92) * 2).replace(chr(10), chr(92) + 'n')}\n"
