@@ -38,6 +38,9 @@ QUICK_NOTE: Final = (
 @click.option("--resume", is_flag=True, help="Go on with the runs that NAME has already.")
 @click.option("--plan", is_flag=True, help="Say how long it will take, and what is missing; end.")
 @click.option("--page", is_flag=True, help="Only write page and pictures of NAME's runs; end.")
+@click.option("--rates", help="Events/s of the latency part, as 500,1000.")
+@click.option("--repetitions", type=int, help="Of the latency part, and of the rate part.")
+@click.option("--seconds", type=float, help="Measured at each rate, after the warm-up.")
 @click.option("--skew", default=0.0, show_default=True, help="Zipf exponent over the customers.")
 @click.option("--seed", default=1, show_default=True, help="Of the load and of who is next.")
 @click.option("--bootstrap-servers", help="A running broker; without it, the embedded one.")
@@ -50,6 +53,9 @@ def main(
     resume: bool,
     plan: bool,
     page: bool,
+    rates: str | None,
+    repetitions: int | None,
+    seconds: float | None,
     skew: float,
     seed: int,
     bootstrap_servers: str | None,
@@ -60,9 +66,8 @@ def main(
     if page:
         write(Runs(ROOM / name), name, quick=quick)
         return
-    extent = QUICK if quick else Extent()
-    if skew:
-        extent = replace(extent, skew=skew)
+    extent = _extent(quick=quick, rates=rates, repetitions=repetitions, seconds=seconds)
+    extent = replace(extent, skew=skew)
     wanted = _chosen(parts, PARTS, "--parts")
     lineup.build_streams()
     contestants = []
@@ -108,6 +113,18 @@ def write(runs: Runs, name: str, *, quick: bool) -> None:
     page = render(runs, notes)
     (ROOM / f"{name}.md").write_text(page, "utf-8")
     click.echo(page)
+
+
+def _extent(
+    *, quick: bool, rates: str | None, repetitions: int | None, seconds: float | None
+) -> Extent:
+    """Return how long and how often, as the options say."""
+    extent = QUICK if quick else Extent()
+    if rates:
+        extent = replace(extent, rates=tuple(int(rate) for rate in rates.split(",")))
+    if repetitions:
+        extent = replace(extent, repetitions=repetitions, ramp_repetitions=repetitions)
+    return replace(extent, seconds=seconds) if seconds else extent
 
 
 def _chosen(given: str, known: Mapping[str, object], option: str) -> list[str]:
