@@ -72,17 +72,11 @@ def _outage(count: int, overdue: list[dict[str, Any]], tomorrow: list[dict[str, 
         for row in overdue
     )
     caught_up, quiet = ([row["during"] for row in rows] for rows in (overdue, tomorrow))
-    with_waits, without = (percentiles(merged(rows))["p99"] for rows in (caught_up, quiet))
-    ratio = with_waits / without if without else float("inf")
-    kept = "held" if ratio <= GOAL else "**missed**"
     return [
         f"## An outage of {first['outage_seconds']:g} s: {count:,} waits overdue",
         "",
         f"{each[0].upper()}{each[1:]}.",
-        (
-            f"**p99 of purchases sent while it catches up: {ratio:.2f} x** of the same seconds "
-            f"with as many waits due tomorrow (goal at most {GOAL:g} x: {kept})."
-        ),
+        _ratio(caught_up, quiet),
         "",
         *_purchases(
             {
@@ -94,6 +88,17 @@ def _outage(count: int, overdue: list[dict[str, Any]], tomorrow: list[dict[str, 
         "",
         *_exactly_once({"overdue": overdue, "due tomorrow": tomorrow}),
     ]
+
+
+def _ratio(caught_up: list[dict[str, Any]], quiet: list[dict[str, Any]]) -> str:
+    if not all(row["samples"] for row in (*caught_up, *quiet)):
+        return "**It was caught up before anybody bought something: there is no ratio.**"
+    ratio = percentiles(merged(caught_up))["p99"] / percentiles(merged(quiet))["p99"]
+    kept = "held" if ratio <= GOAL else "**missed**"
+    return (
+        f"**p99 of purchases sent while it catches up: {ratio:.2f} x** of the same seconds "
+        f"with as many waits due tomorrow (goal at most {GOAL:g} x: {kept})."
+    )
 
 
 def _late(name: str, late_ms: dict[str, float]) -> str:

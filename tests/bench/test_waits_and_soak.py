@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from types import SimpleNamespace
+from typing import Any
 
 import prometheus_client
 import pytest
@@ -15,8 +16,9 @@ from bench.soak import exposed, met_in_a_third, windows, write_journeys
 from bench.soak import wrong as soak_findings
 from bench.soak_page import MEASURES
 from bench.trend import Allowance, slope, trend
-from bench.waits import Flow, Plan, burst_due_ms, outage_due_ms
+from bench.waits import Flow, Plan, burst_due_ms, outage_due_ms, purchases
 from bench.waits import wrong as waits_findings
+from bench.waits_page import _ratio
 from orchestrator import catalog
 from orchestrator.core.customer import SEEN_EVENTS_MAX, decode_customer, encoded_wake_at_ms
 from orchestrator.metrics import Metrics
@@ -145,6 +147,20 @@ def test_purchases_are_told_by_the_time_for_which_they_were_meant():
     assert flow.between([(1_015, 1_025)], outside=True) == [samples[0], samples[2]]
 
 
+def bought(milliseconds: int, count: int = 100) -> dict[str, Any]:
+    return purchases([(0, milliseconds * 1_000_000)] * count)
+
+
+def test_the_ratio_of_an_outage_is_that_of_both_p99_and_says_whether_the_goal_held():
+    assert "2.00 x" in _ratio([bought(20)], [bought(10)])
+    assert "held" in _ratio([bought(20)], [bought(10)])
+    assert "missed" in _ratio([bought(31)], [bought(10)])
+
+
+def test_an_outage_that_nobody_met_has_no_ratio():
+    assert "no ratio" in _ratio([bought(20, count=0)], [bought(10)])
+
+
 # -- Flat or not -----------------------------------------------------------------------------------
 
 
@@ -173,12 +189,12 @@ def test_noise_is_flat_and_a_leak_below_the_noise_is_not():
 
 
 def test_what_happens_in_the_first_half_does_not_count():
-    filling = [(at, min(at, 1_000.0)) for at in range(0, 3_600, 10)]
+    filling = [(at, min(at, 1_800.0)) for at in range(0, 3_600, 10)]
 
     found = trend(filling, HOUR, Allowance())
 
     assert found.flat
-    assert (found.middle, found.rise) == (1_000, 0)
+    assert (found.middle, found.rise) == (1_800, 0)
 
 
 def test_a_single_hiccup_is_no_trend_and_a_fall_is_flat():
