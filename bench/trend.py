@@ -23,7 +23,7 @@ POINTS_MIN: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How far a flat measure may rise over the second half: the larger of both.
+    """How far a flat measure may rise over the second half: both together.
 
     `share` is of the middle figure, `amount` in the measure's unit.
     """
@@ -66,5 +66,5 @@ def trend(points: Sequence[Point], seconds: float, allowance: Allowance) -> Tren
     middle = median(figure for _, figure in half)
     each_second = slope(half)
     rise = each_second * (half[-1][0] - half[0][0])
-    allowed = max(allowance.share * abs(middle), allowance.amount)
+    allowed = allowance.share * abs(middle) + allowance.amount
     return Trend(middle, each_second * 3_600, rise, allowed, rise <= allowed)

@@ -12,9 +12,9 @@ import pytest
 from bench.events import Workload, touches
 from bench.firing import Fired, Waits, judged
 from bench.rivals.parts.growth import DAY_MS, stranger_id, strangers
-from bench.soak import exposed, met_in_a_third, windows, write_journeys
+from bench.soak import exposed, judge, met_in_a_third, windows, write_journeys
 from bench.soak import wrong as soak_findings
-from bench.soak_page import MEASURES
+from bench.soak_page import MEASURES, PURCHASE_BYTES_MAX
 from bench.trend import Allowance, slope, trend
 from bench.waits import Flow, Plan, burst_due_ms, outage_due_ms, purchases
 from bench.waits import wrong as waits_findings
@@ -220,6 +220,37 @@ def test_memory_less_states_leaves_out_what_states_grow_by():
 
     assert by_name["resident memory, MiB"].figure(look) == 300
     assert by_name["resident less states, MiB"].figure(look) == 280
+
+
+def test_states_may_grow_by_what_a_purchase_leaves_and_other_memory_may_not():
+    by_name = {measure.name: measure for measure in MEASURES}
+    mib_of_purchases = 2**20 // PURCHASE_BYTES_MAX + 1
+
+    assert by_name["states, MiB"].allowed(0).amount == 0
+    assert by_name["states, MiB"].allowed(mib_of_purchases).amount == pytest.approx(1, rel=0.01)
+    assert by_name["resident less states, MiB"].allowed(mib_of_purchases).amount == 0
+
+
+def test_a_leak_in_the_states_is_not_flat_and_what_purchases_leave_is():
+    def judged_after(bytes_a_purchase: float) -> bool:
+        looks = dict.fromkeys(("resident_bytes", "pss_bytes", "descriptors"), 2.0**27)
+        looks |= dict.fromkeys(("series", "threads", "lag", "waits_pending"), 1.0)
+        row = {
+            "seconds": HOUR,
+            "looks": [
+                looks | {"seconds": at, "state_bytes": 10_000 + bytes_a_purchase * at}
+                for at in range(0, 3_600, 10)
+            ],
+            # One purchase a second.
+            "windows": [
+                {"seconds": at + 30.0, "purchases": 60, "p50_ms": 9.0, "p99_ms": 20.0}
+                for at in range(0, 3_600, 60)
+            ],
+        }
+        return judge(row, HOUR)["states, MiB"]["flat"]
+
+    assert judged_after(155)
+    assert not judged_after(260)
 
 
 def test_latencies_stand_in_the_window_for_which_the_purchase_was_meant():
