@@ -158,10 +158,12 @@ def exposed(text: str) -> dict[str, float]:
 def looked_at(pid: int) -> dict[str, float]:
     """Return what the kernel says of a process."""
     folder = Path(f"/proc/{pid}")
-    rollup = (folder / "smaps_rollup").read_text().splitlines()
+    rollup = [line.split() for line in (folder / "smaps_rollup").read_text().splitlines()[1:]]
+    kib = {name: int(amount) for name, amount, *_ in rollup}
     return {
         "resident_bytes": resident_bytes(pid),
-        "pss_bytes": next(int(one.split()[1]) * 1024 for one in rollup if one.startswith("Pss:")),
+        "pss_bytes": kib["Pss:"] * 1024,
+        "anonymous_bytes": kib["Anonymous:"] * 1024,
         "descriptors": len(list((folder / "fd").iterdir())),
         "threads": len(list((folder / "task").iterdir())),
     }

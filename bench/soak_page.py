@@ -61,6 +61,10 @@ MEASURES: Final = (
     Measure(
         "resident memory, MiB", LOOKS, "resident_bytes", _MEMORY, unit=MIB, keeps_purchases=True
     ),
+    # What the worker has taken for itself: neighbours that share its files do not move it.
+    Measure(
+        "anonymous memory, MiB", LOOKS, "anonymous_bytes", _MEMORY, unit=MIB, keeps_purchases=True
+    ),
     Measure("PSS, MiB", LOOKS, "pss_bytes", _MEMORY, unit=MIB, keeps_purchases=True),
     Measure("states, MiB", LOOKS, "state_bytes", _NONE, unit=MIB, keeps_purchases=True),
     Measure(
@@ -154,7 +158,8 @@ def _judged(row: dict[str, Any]) -> list[str]:
             "by which a purchase is known for 90 days do not end within a run: the states grow "
             f"with each purchase, and may by {PURCHASE_BYTES_MAX} bytes, which is allowed to the "
             "states and to the memory that they are in; memory less states has nothing of it. "
-            "PSS shares pages with whatever else runs the same Python at the time."
+            "PSS is moved by whatever else runs the same Python: when it rises alone, a "
+            "neighbour has ended; anonymous memory is the worker's own."
         ),
     ]
 

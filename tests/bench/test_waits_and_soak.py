@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from bench.events import Workload, touches
 from bench.firing import Fired, Waits, judged
 from bench.rivals.parts.growth import DAY_MS, stranger_id, strangers
-from bench.soak import exposed, judge, met_in_a_third, windows, write_journeys
+from bench.soak import exposed, judge, looked_at, met_in_a_third, windows, write_journeys
 from bench.soak import wrong as soak_findings
 from bench.soak_page import MEASURES, PURCHASE_BYTES_MAX
 from bench.trend import Allowance, slope, trend
@@ -233,8 +234,8 @@ def test_states_may_grow_by_what_a_purchase_leaves_and_other_memory_may_not():
 
 def test_a_leak_in_the_states_is_not_flat_and_what_purchases_leave_is():
     def judged_after(bytes_a_purchase: float) -> bool:
-        looks = dict.fromkeys(("resident_bytes", "pss_bytes", "descriptors"), 2.0**27)
-        looks |= dict.fromkeys(("series", "threads", "lag", "waits_pending"), 1.0)
+        looks = dict.fromkeys(("resident_bytes", "pss_bytes", "anonymous_bytes"), 2.0**27)
+        looks |= dict.fromkeys(("descriptors", "series", "threads", "lag", "waits_pending"), 1.0)
         row = {
             "seconds": HOUR,
             "looks": [
@@ -251,6 +252,15 @@ def test_a_leak_in_the_states_is_not_flat_and_what_purchases_leave_is():
 
     assert judged_after(155)
     assert not judged_after(260)
+
+
+def test_the_kernel_tells_memory_descriptors_and_threads_of_a_process():
+    found = looked_at(os.getpid())
+
+    assert 0 < found["anonymous_bytes"] <= found["resident_bytes"]
+    assert 0 < found["pss_bytes"] <= found["resident_bytes"]
+    assert found["descriptors"] >= 1
+    assert found["threads"] >= 1
 
 
 def test_latencies_stand_in_the_window_for_which_the_purchase_was_meant():
