@@ -14,7 +14,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run broker test check fmt bench bench-rivals crash faults simulate fanout kill schemas install kafka lock clean
+.PHONY: help demo run broker test check fmt bench bench-rivals crash faults simulate fanout kill soak schemas install kafka lock clean
 
 help: ## Show this help
 	@echo "Journey orchestrator. Needs Python 3.11+ and make; brings its own Kafka. Targets:"
@@ -66,6 +66,9 @@ fanout: $(VENV)/.development kafka ## Measure order confirmations beside a fan-o
 
 kill: $(VENV)/.development kafka ## Measure how soon `pause --kill` stops promotions that flow
 	$(BIN)/python -m bench.senders kill $(ARGS)
+
+soak: $(VENV)/.development $(RIVALS)/.installed kafka ## Let a worker run for an hour: do memory, descriptors, series and p99 stay flat?
+	$(BIN)/python -m bench.soak $(ARGS)
 
 schemas: $(VENV)/.development ## Write the schemas, the AsyncAPI and OpenAPI documents and the reference again
 	$(BIN)/orchestrator schemas schemas

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.load import Load, LoadReport, generate
-from bench.reader import Collected, collect, drift_ms, histogram, percentiles
+from bench.reader import Collected, Sample, collect, drift_ms, histogram, percentiles
 from bench.systems import Deployment, Running, cpu_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
 DRAIN_SECONDS: Final = 12.0
@@ -62,18 +62,34 @@ def collector(deployment: Deployment) -> Iterator[Connection]:
             process.kill()
 
 
+@contextmanager
+def loader(
+    deployment: Deployment,
+) -> Iterator[Callable[[Load], tuple[LoadReport, Collected]]]:
+    """Yield what sends one load and returns its report and what became visible of it.
+
+    The collector reads from here on, so the system has to be ready before.
+    """
+    with collector(deployment) as pipe, ProcessPoolExecutor(1, SPAWN) as generator:
+
+        def run(load: Load) -> tuple[LoadReport, Collected]:
+            report = generator.submit(generate, load).result()
+            pipe.send((report.purchases, DRAIN_SECONDS))
+            if not pipe.poll(DRAIN_SECONDS + 60):
+                raise RuntimeError("the collector did not report")
+            return report, pipe.recv()
+
+        yield run
+
+
 def measure(
     system: Running, deployment: Deployment, load: Load, *, broker_pid: int | None = None
 ) -> dict[str, Any]:
     """Run the load against a ready system and return one row of raw results."""
     load_average_before = os.getloadavg()[0]
-    with collector(deployment) as pipe, ProcessPoolExecutor(1, SPAWN) as generator:
+    with loader(deployment) as run:
         before = Costs.now(system, broker_pid)
-        report = generator.submit(generate, load).result()
-        pipe.send((report.purchases, DRAIN_SECONDS))
-        if not pipe.poll(DRAIN_SECONDS + 60):
-            raise RuntimeError("the collector did not report")
-        collected: Collected = pipe.recv()
+        report, collected = run(load)
         after = Costs.now(system, broker_pid) if system.alive() else before
     row = row_of(load, report, collected)
     row["system_alive"] = system.alive()
@@ -85,9 +101,14 @@ def measure(
     return row
 
 
+def measured(report: LoadReport, collected: Collected) -> list[Sample]:
+    """Return the samples that count: those of purchases meant for after the warm-up."""
+    return [sample for sample in collected.samples if sample[0] >= report.measure_from_ns]
+
+
 def row_of(load: Load, report: LoadReport, collected: Collected) -> dict[str, Any]:
     """Return what is kept of one run."""
-    samples = [sample for sample in collected.samples if sample[0] >= report.measure_from_ns]
+    samples = measured(report, collected)
     missing = report.purchases_measured - len(samples)
     waits = histogram(samples)
     if missing > 0:

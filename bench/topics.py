@@ -11,6 +11,8 @@ from confluent_kafka import Consumer, TopicPartition
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from confluent_kafka import Message
+
 # Nobody answers for so long but a broker that is gone, or an open transaction.
 ANSWER_SECONDS: Final = 10.0
 
@@ -19,6 +21,18 @@ def read_topic(
     client: Mapping[str, Any], topic: str, *, isolation: str = "read_committed"
 ) -> Iterator[tuple[bytes | None, bytes | None, dict[str, bytes]]]:
     """Yield key, value and headers of every record; `client` holds librdkafka's settings.
+
+    Raises TimeoutError when the end cannot be reached.
+    """
+    for message in read_messages(client, topic, isolation=isolation):
+        headers: Any = message.headers() or []
+        yield message.key(), message.value(), dict(headers)
+
+
+def read_messages(
+    client: Mapping[str, Any], topic: str, *, isolation: str = "read_committed"
+) -> Iterator[Message]:
+    """Yield every record as the client has it, for those who ask for its timestamp.
 
     Raises TimeoutError when the end cannot be reached.
     """
@@ -40,8 +54,7 @@ def read_topic(
             if message.error():  # The only one that is reported here is the end of a partition.
                 ended.add(message.partition())
             else:
-                headers: Any = message.headers() or []
-                yield message.key(), message.value(), dict(headers)
+                yield message
     finally:
         consumer.close()
 

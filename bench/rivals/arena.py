@@ -39,6 +39,7 @@ from bench.systems import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.report import Results
     from bench.rivals.runs import Runs
     from bench.run import Broker
 
@@ -132,7 +133,7 @@ class Arena:
     """The broker, what is measured, and where it is kept."""
 
     broker: Broker
-    runs: Runs
+    runs: Runs | Results
     extent: Extent
     contestants: tuple[Contestant, ...]
     seed: int = 1

@@ -29,7 +29,7 @@ from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.outputs import encode_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bench.rivals.arena import Arena
     from orchestrator.core.journeys import Journeys
@@ -38,6 +38,7 @@ RATE: Final = 500
 EVENTS: Final = 1_000
 PEOPLE: Final = 100
 ROUNDS: Final = 5
+DAY_MS: Final = 86_400_000
 # Enters never: the same event as others, a condition that is false.
 NEVER: Final = """\
 name: {name}
@@ -160,7 +161,7 @@ def _keep_worker(arena: Arena, key: str, customers: int, *, waits: bool) -> None
             # A changelog with customers and no word of a worker is one that the worker refuses.
             with arena.started(world):
                 pass
-            fill(world, customers, states=_strangers(customers, waits=waits))
+            fill(world, customers, states=strangers(customers, events=5 if waits else 2))
             with arena.started(world, ready_seconds_max=600) as (process, _):
                 row = arena.load(world, process, RATE, arena.extent.growth_seconds, 2.0)
                 verdict = asdict(arena.verdict(world))
@@ -173,13 +174,30 @@ def _keep_worker(arena: Arena, key: str, customers: int, *, waits: bool) -> None
     arena.keep(key, row | about | {"us": each}, f"{each:.0f} us of a worker, an event")
 
 
-def _strangers(customers: int, *, waits: bool) -> Iterator[tuple[bytes, bytes]]:
-    """Yield states of people who are not in the load, with three waits each or with none."""
+def strangers(
+    customers: int, *, events: int, due_ms: Callable[[int], int] | None = None
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield states of people who are not in the load and have seen so many events of `history`.
+
+    The first two bring no wait, each further one brings one. `due_ms` says when all waits of the
+    n-th of them are due; without it, a day from now.
+    """
     journeys, now_ms = catalog.load(JOURNEYS, "test"), time.time_ns() // 1_000_000
     state = Customer(id=customer_id(1))
-    for value in history(1)[: None if waits else 2]:
+    for value in history(1)[:events]:
         event = decode_event(state.id.encode(), value, (), event_bytes_max=EVENT_BYTES_MAX)
         state = decide(journeys, state, event, now_ms).customer
     for number in range(customers):
-        identity = f"stranger-{number:07d}"
-        yield identity.encode(), encode_customer(msgspec.structs.replace(state, id=identity))
+        enrollments = state.enrollments
+        if due_ms is not None:
+            due = due_ms(number)
+            enrollments = tuple(
+                msgspec.structs.replace(one, wake_at_ms=due, entered_at_ms=due - DAY_MS)
+                for one in enrollments
+            )
+        stranger = msgspec.structs.replace(state, id=stranger_id(number), enrollments=enrollments)
+        yield stranger.id.encode(), encode_customer(stranger)
+
+
+def stranger_id(number: int) -> str:
+    return f"stranger-{number:07d}"
