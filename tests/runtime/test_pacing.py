@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
+import httpx
+
+from orchestrator.broker.process import EmbeddedBroker
 from orchestrator.runtime.shell.pacing import BUSY_RECORDS_PER_SECOND, FetchTerms, Pacing
+from tests.runtime.deployment import cart, wait_until
 
 IDLE, BUSY = FetchTerms(1, 50), FetchTerms(1 << 20, 10)
 
@@ -40,3 +46,23 @@ def test_a_silence_ends_the_gathering():
 
 def test_who_wants_no_gathering_has_none():
     assert fed(a_pacing(gather_seconds=0.0), 100 * BUSY_RECORDS_PER_SECOND) == IDLE
+
+
+def committed(port: int) -> float:
+    """Return how many transactions a worker says that it has committed."""
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    name = 'orchestrator_transactions_total{result="committed"} '
+    return next(float(line.removeprefix(name)) for line in text.splitlines() if name in line)
+
+
+def test_events_in_a_row_share_transactions(deployment):
+    port = EmbeddedBroker.free_port()
+    deployment.start(metrics_port=port, group_interval_seconds=1)
+    before = committed(port)
+
+    for number in range(12):
+        deployment.produce(cart(f"eva-{number}"))
+        time.sleep(0.05)
+    wait_until(lambda: len(deployment.templates()) == 12, "first messages")
+
+    assert committed(port) - before <= 4
