@@ -31,7 +31,7 @@ from orchestrator.core.event import TimerFired
 from orchestrator.protocol.codec import decode_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from orchestrator.core.journeys import Journeys
@@ -91,10 +91,14 @@ def states(journeys: Journeys, customers: int) -> Iterator[tuple[bytes, bytes]]:
         yield identity.encode(), encode_customer(state)
 
 
-def fill(
-    deployment: Deployment, topic: str, journeys: Journeys, customers: int, *, transactional: bool
-) -> dict[str, Any]:
-    """Write the states to a changelog; return how large they are."""
+def write_states(
+    deployment: Deployment,
+    topic: str,
+    found: Iterable[tuple[bytes, bytes]],
+    *,
+    transactional: bool,
+) -> list[int]:
+    """Write states to a changelog; return how many bytes each has."""
     config = producer_config(deployment.bootstrap_servers)
     config |= {"linger.ms": 20, "batch.size": 500_000}
     if transactional:
@@ -104,7 +108,7 @@ def fill(
         producer.init_transactions(30)
         producer.begin_transaction()
     sizes = []
-    for number, (key, value) in enumerate(states(journeys, customers), start=1):
+    for number, (key, value) in enumerate(found, start=1):
         producer.produce(topic, key=key, value=value)
         sizes.append(len(value))
         if number % TRANSACTION_RECORDS == 0:
@@ -117,6 +121,16 @@ def fill(
         producer.commit_transaction(60)
     if producer.flush(60):
         raise RuntimeError("the broker did not take all states")
+    return sizes
+
+
+def fill(
+    deployment: Deployment, topic: str, journeys: Journeys, customers: int, *, transactional: bool
+) -> dict[str, Any]:
+    """Write the states of so many customers to a changelog; return how large they are."""
+    sizes = write_states(
+        deployment, topic, states(journeys, customers), transactional=transactional
+    )
     sizes.sort()
     return {
         "state_bytes_mean": round(sum(sizes) / len(sizes)),

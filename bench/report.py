@@ -161,13 +161,10 @@ def _table(results: Results, kind: str, rates: list[int], systems: list[str]) ->
     return lines
 
 
-def _cells(rows: list[dict[str, Any]]) -> list[str]:
+def latency_cells(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what a table says of the waits of some runs: percentiles, samples, missing, drift."""
     latency = percentiles(merged(rows))
     each = " / ".join(f"{row['latency_ms']['p99']:.1f}" for row in rows)
-    cpu = sum(row["system_cpu_us_per_event"] for row in rows) / len(rows)
-    broker = [row["broker_cpu_us_per_event"] for row in rows if "broker_cpu_us_per_event" in row]
-    late = max(row["late_p99_ms"] for row in rows)
-    void = "" if all(row["valid"] for row in rows) else " VOID"
     return [
         f"{latency['p50']:.1f}",
         f"{latency['p90']:.1f}",
@@ -177,6 +174,16 @@ def _cells(rows: list[dict[str, Any]]) -> list[str]:
         f"{sum(row['samples'] for row in rows):,}",
         f"{sum(row['missing'] for row in rows):,}",
         f"{max((row['drift_ms'] for row in rows), key=abs):.1f}",
+    ]
+
+
+def _cells(rows: list[dict[str, Any]]) -> list[str]:
+    cpu = sum(row["system_cpu_us_per_event"] for row in rows) / len(rows)
+    broker = [row["broker_cpu_us_per_event"] for row in rows if "broker_cpu_us_per_event" in row]
+    late = max(row["late_p99_ms"] for row in rows)
+    void = "" if all(row["valid"] for row in rows) else " VOID"
+    return [
+        *latency_cells(rows),
         f"{cpu:.0f}",
         f"{cpu + sum(broker) / len(broker):.0f}" if broker else "-",
         f"{late:.2f}{void}",

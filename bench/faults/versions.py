@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LONGER: Final = Size(events=3_300, customers=450, rate=60, pauses=())
 REFUSED_SECONDS: Final = 14.0
-_OF_THE_MODEL: Final = re.compile(r"(c-\d{5}|web-\d{5}-\w): ")
+_OF_THE_MODEL: Final = re.compile(r"[a-z]+-\d{5}(-\w)?: ")
 
 
 def releases(case: Case) -> None:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.reader import percentiles
-from bench.report import described, merged
+from bench.report import described, latency_cells, merged
 from bench.rivals.lineup import CONTESTANTS, differences
 from bench.rivals.parts.growth import slope
 from bench.rivals.parts.rate import RATE_MIN
@@ -75,19 +75,10 @@ def _latency(runs: Runs) -> list[str]:
 
 
 def _waits(name: str, rows: Rows) -> list[str]:
-    latency = percentiles(merged(rows))
-    each = " / ".join(f"{row['latency_ms']['p99']:.1f}" for row in rows)
     void = "" if all(row["valid"] for row in rows) else " VOID: the generator was late"
     return [
         CONTESTANTS[name].guarantee,
-        f"{latency['p50']:.1f}",
-        f"{latency['p90']:.1f}",
-        f"**{latency['p99']:.1f}** ({each})",
-        f"{latency['p99.9']:.1f}",
-        f"{latency['max']:.1f}",
-        f"{sum(row['samples'] for row in rows):,}",
-        f"{sum(row['missing'] for row in rows):,}",
-        f"{max((row['drift_ms'] for row in rows), key=abs):.1f}",
+        *latency_cells(rows),
         _oracle(rows) + void,
     ]
 

@@ -16,10 +16,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from confluent_kafka import Producer
 
 from bench.events import Workload, customer_id, event_bytes, population
-from bench.load import producer_config
+from bench.recovery import write_states
 from bench.rivals.job import Job, Record
 from bench.rivals.lineup import JOURNEYS
 from bench.systems import peak_bytes, resident_bytes
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 # Who keeps states in a form that we can write. Quix's own form is not for others to write.
 KINDS: Final = ("ours", "confluent_loop", "streams", "faust")
-TRANSACTION_RECORDS: Final = 20_000
 READY_SECONDS_MAX: Final = 1_800.0
 HEAP_MB: Final = 4_096
 EVENT_BYTES_MAX: Final = 1_000_000
@@ -154,27 +152,7 @@ def _states_of_the_job(customers: int) -> Iterator[tuple[bytes, bytes]]:
 def fill(world: World, customers: int, *, states: Any = None) -> int:
     """Write the states to the system's changelog; return how many bytes one has on average."""
     deployment, kind = world.deployment, world.contestant.kind
-    topic, transactional = changelog(deployment, kind), kind != "faust"
-    config = producer_config(deployment.bootstrap_servers)
-    config |= {"linger.ms": 20, "batch.size": 500_000}
-    if transactional:
-        config |= {"transactional.id": f"{deployment.prefix}fill"}
-    producer = Producer(config)
-    if transactional:
-        producer.init_transactions(30)
-        producer.begin_transaction()
-    written = 0
-    for number, (key, value) in enumerate(states or states_of(kind)(customers), start=1):
-        producer.produce(topic, key=key, value=value)
-        written += len(value)
-        if number % TRANSACTION_RECORDS == 0:
-            if transactional:
-                producer.commit_transaction(60)
-                producer.begin_transaction()
-            else:
-                producer.flush(60)
-    if transactional:
-        producer.commit_transaction(60)
-    if producer.flush(60):
-        raise RuntimeError("the broker did not take all states")
-    return round(written / customers)
+    told = states or states_of(kind)(customers)
+    topic = changelog(deployment, kind)
+    sizes = write_states(deployment, topic, told, transactional=kind != "faust")
+    return round(sum(sizes) / customers)
