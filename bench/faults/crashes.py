@@ -214,7 +214,8 @@ def out_of_memory(case: Case) -> None:
             case.wait("its death", lambda d=deaths: slot.deaths > d, 20)
         scene.settle()
         kills = cgroup.read("memory.oom_control").split("oom_kill ")[-1].strip()
-        case.demand("the kernel has killed it twice", holds=kills == "2")
+        # It may die again before it has taken the word away.
+        case.demand("the kernel has killed it twice or more", holds=int(kills) >= 2)
         scene.judge()
         case.saw(f"{kills} kills by the kernel at {MEMORY_MB} MiB, under load")
 
