@@ -49,7 +49,8 @@ class Cluster:
         self.shop = shop
         self.broker = Broker(shop.start_ms, shop.names.partitions, shop.elsewhere)
         self.pauses: Pauses = NO_PAUSES
-        self.paused_ms = 0
+        self.said: list[tuple[int, int]] = []
+        """When what is paused has changed: the revision it has come to, and the instant."""
         self.awake: dict[int, Worker] = {}
         self.asleep: dict[int, Worker] = {}
         self.foreign: list[Ongoing] = []
@@ -273,7 +274,7 @@ class Cluster:
             output = (scope.encode(), orjson.dumps(value), ())
             self.broker.logs[CONTROL].append(output, self.broker.now_ms)
         self.pauses = Pauses(pauses, len(self.broker.logs[CONTROL].records))
-        self.paused_ms = self.broker.now_ms
+        self.said.append((self.pauses.revision, self.broker.now_ms))
         self.say("shop", f"pauses {', '.join(said) or 'nothing'}")
 
     # -- Rest ---------------------------------------------------------------------------------

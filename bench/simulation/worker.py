@@ -119,9 +119,10 @@ class Worker:
         return not asked_already and machine.next_due_in_ms(self.clocks()[1]) == 0
 
     def is_deaf(self) -> bool:
-        """Whether what is paused has changed some time ago, unheard."""
-        late_ms = self.broker.now_ms - self.cluster.paused_ms
-        return self.pauses is not self.cluster.pauses and late_ms > CONTROL_LAG_MS
+        """Whether what is paused has changed some time ago, unheard; the oldest word counts."""
+        unheard = (at for revision, at in self.cluster.said if revision > self.pauses.revision)
+        since_ms = next(unheard, self.broker.now_ms)
+        return self.broker.now_ms - since_ms > CONTROL_LAG_MS
 
     def is_unread(self, place: TopicPartition) -> bool:
         """Whether a partition has committed records behind our position."""

@@ -48,6 +48,7 @@ def test_a_worker_may_die_behind_any_action(seed):
     "seed",
     [
         pytest.param(6933, id="a bounce, and another report that says that nobody knows"),
+        pytest.param(23241, id="two words on a pause while a worker sleeps"),
         pytest.param(13662, id="dropped, forgotten by the caps, and opened all the same"),
     ],
 )
