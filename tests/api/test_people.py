@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.broker import EmbeddedBroker
 from tests.api.process import TOKENS, ApiProcess
-from tests.runtime.deployment import Deployment, event, purchase, wait_until
+from tests.runtime.deployment import Deployment, awake, event, purchase, wait_until
 
 JOURNEYS = Path(__file__).parents[2] / "journeys"
 pytestmark = pytest.mark.timeout(240)
@@ -23,7 +23,11 @@ def api(kafka, tmp_path_factory):
     mark = uuid.uuid4().hex[:8]
     folder = tmp_path_factory.mktemp("people")
     deployment = Deployment(
-        kafka.bootstrap_servers, f"p{mark}.", f"app-{mark}", folder, journeys=JOURNEYS
+        kafka.bootstrap_servers,
+        f"p{mark}.",
+        f"app-{mark}",
+        folder,
+        journeys=awake(JOURNEYS, folder),
     )
     deployment.start()
     port = EmbeddedBroker.free_port()
