@@ -178,7 +178,12 @@ class EmbeddedBroker:
         return _free_port(set())
 
     def _was_cut_off(self) -> bool:
-        """Whether the broker that had the data before has left without a word to its controller."""
+        """Whether the broker that had the data before, alone, has left without a word.
+
+        Where there are other brokers, they fence it and lead what it led.
+        """
+        if "controller.quorum.voters" in self._properties:
+            return False
         log = self.data_dir / "log"
         silent = self._properties.get("controlled.shutdown.enable") == "false"
         left_in_order = (log / ".kafka_cleanshutdown").exists() and not silent

@@ -32,6 +32,13 @@ _OF_ONE = {
     "group.initial.rebalance.delay.ms": "0",
 }
 
+# When only its controller runs, to fence the broker. Kafka wants two heartbeats in a session.
+_OF_ITS_CONTROLLER = {
+    "process.roles": "controller",
+    "broker.session.timeout.ms": "1000",
+    "broker.heartbeat.interval.ms": "500",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -49,18 +56,6 @@ class Listener:
 def cluster_of_one() -> dict[str, str]:
     """Return what differs from Kafka's defaults wherever one broker runs alone."""
     return dict(_OF_ONE)
-
-
-def _of_its_controller() -> dict[str, str]:
-    """Return what differs when only the controller of the cluster of one runs, to fence the broker.
-
-    Kafka wants two heartbeats in a session.
-    """
-    return {
-        "process.roles": "controller",
-        "broker.session.timeout.ms": "1000",
-        "broker.heartbeat.interval.ms": "500",
-    }
 
 
 def render(
@@ -91,7 +86,7 @@ def render(
         values |= {prefix + name: value for name, value in listener.properties.items()}
     values |= more
     if controller_only:
-        values |= _of_its_controller() | {"listeners": doors["CONTROLLER"]}
+        values |= _OF_ITS_CONTROLLER | {"listeners": doors["CONTROLLER"]}
         del values["advertised.listeners"], values["inter.broker.listener.name"]
     # A backslash starts an escape in Java's format, and a line break ends the value.
     return "".join(
