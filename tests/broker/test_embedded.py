@@ -74,6 +74,22 @@ async def test_what_was_acknowledged_survives_a_kill_and_a_restart(own_broker: E
     assert "Fencing broker" in (own_broker.data_dir / "fencing.log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("properties", "fenced_first"),
+    [({}, True), ({"controller.quorum.voters": "1@127.0.0.1:1,2@127.0.0.1:2"}, False)],
+    ids=["the only one", "one of several"],
+)
+def test_only_a_lone_broker_needs_to_be_fenced_before_it_comes_back(
+    tmp_path: Path, properties, fenced_first
+):
+    """Others fence theirs, and would not find its controller."""
+    partition = tmp_path / "log" / "topic-0"
+    partition.mkdir(parents=True)
+    (partition / "00000000000000000000.log").touch()
+
+    assert EmbeddedBroker(tmp_path, properties=properties)._was_cut_off() is fenced_first
+
+
 def test_a_second_start_downloads_and_formats_nothing(own_broker: EmbeddedBroker):
     """What is left is the start of the JVM: 3 s alone on two cores."""
     identity = own_broker.data_dir / "log" / "meta.properties"
