@@ -258,14 +258,14 @@ class Draft:
         now_ms = self.now_ms
         for enrollment in self.enrollments:
             for command in enrollment.open_commands:
-                if command.expires_at_ms < now_ms and command.kind != "audience":
+                if _is_expired(command, now_ms):
                     self._forget_expired_of(enrollment)
                     break
 
     def _forget_expired_of(self, enrollment: Enrollment) -> None:
         left = []
         for command in enrollment.open_commands:
-            if command.expires_at_ms >= self.now_ms or command.kind == "audience":
+            if not _is_expired(command, self.now_ms):
                 left.append(command)
             elif command.kind == "task":
                 self.log(MessageFinal(command.id, enrollment.id, EXPIRED))
@@ -403,3 +403,7 @@ def command_id(customer: str, enrollment: str, cause: Cause, instruction: Instru
 def derived_id(parts: tuple[str | int, ...]) -> str:
     """Return the id that follows from these parts, 32 hexadecimal digits."""
     return blake2b(_encode_parts(parts), digest_size=_ID_BYTES).hexdigest()
+
+
+def _is_expired(command: OpenCommand, now_ms: int) -> bool:
+    return command.expires_at_ms < now_ms and command.kind != "audience"
