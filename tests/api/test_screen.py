@@ -17,7 +17,7 @@ from orchestrator.errors import UsageError
 from tests.api.browser import BROWSER, Browser
 from tests.api.process import ALL, READER, SENDER, TOKENS, ApiProcess
 from tests.api.rig import Rig
-from tests.runtime.deployment import Deployment, event, purchase
+from tests.runtime.deployment import Deployment, awake, event, purchase
 
 ROOT = Path(__file__).parents[2]
 PHONE_PX, DESK_PX = 360, 1280
@@ -270,7 +270,11 @@ def shop(kafka, tmp_path_factory):
     mark = uuid.uuid4().hex[:8]
     folder = tmp_path_factory.mktemp("screen")
     deployment = Deployment(
-        kafka.bootstrap_servers, f"s{mark}.", f"app-{mark}", folder, journeys=ROOT / "journeys"
+        kafka.bootstrap_servers,
+        f"s{mark}.",
+        f"app-{mark}",
+        folder,
+        journeys=awake(ROOT / "journeys", folder),
     )
     deployment.start()
     api = ApiProcess(deployment, TOKENS)
