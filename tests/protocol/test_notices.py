@@ -7,15 +7,8 @@ import pytest
 
 from bench.simulation.kafka import Record
 from bench.simulation.shops import PARTITIONS
-from orchestrator.core.customer import (
-    Attribute,
-    Cause,
-    Customer,
-    Erased,
-    Kin,
-    decode_customer,
-    encode_customer,
-)
+from orchestrator.core.customer import Attribute, Cause, Customer, Erased, Kin
+from orchestrator.core.encoded import decode_customer, encode_customer
 from orchestrator.core.event import Visit
 from orchestrator.core.identity.notices import (
     INDEX_BYTE,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.api.model import tasks
-from orchestrator.core.customer import UnknownStateFormat
+from orchestrator.core.encoded import UnknownStateFormat
 from orchestrator.core.places import Place, places_of
 from orchestrator.errors import UsageError
 

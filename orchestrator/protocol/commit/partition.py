@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.core.customer import (
+from orchestrator.core.encoded import (
     check_state_format,
-    decode_customer,
-    encoded_awaits_removal,
     encoded_is_paused,
+    encoded_oldest_removal_ms,
     encoded_wake_at_ms,
-    oldest_removal_ms,
 )
 from orchestrator.core.identity.notices import INDEX_BYTE
 from orchestrator.protocol.commit.clock import PartitionClock
@@ -85,8 +83,9 @@ class CustomerPartition:
                 due.append((customer, wake_at_ms))
                 if encoded_is_paused(value):  # Who is held has a time at which that ends.
                     self.paused.add(customer)
-            if encoded_awaits_removal(value):
-                self._await_removal(customer, oldest_removal_ms(decode_customer(value)))
+            since_ms = encoded_oldest_removal_ms(value)
+            if since_ms is not None:
+                self.removals[customer] = since_ms
         self.waits = WaitIndex(due)
 
     @property
