@@ -73,6 +73,15 @@ def check_state_format(value: bytes) -> None:
         )
 
 
+def encoded_is_readable(value: bytes) -> bool:
+    """Whether this release can read an encoded customer."""
+    try:
+        check_state_format(value)
+    except UnknownStateFormat:
+        return False
+    return True
+
+
 def encoded_wake_at_ms(value: bytes) -> int | None:
     """Return the earliest due time of an encoded customer without decoding it."""
     return int.from_bytes(value[1:HEADER_BYTES], "big") & _TIME_BITS or None

@@ -231,8 +231,7 @@ class Driver:
         await self._drained()
         # Whoever had a partition before us may run what was published a moment ago; their customers
         # may be in versions that only those journeys know, or held by a pause.
-        for caught_up in self.followed:
-            await caught_up()
+        await asyncio.gather(*(caught_up() for caught_up in self.followed))
         self._adopt_coming()
         partitions = list(assigned)
         await self.look_again()

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.commit import transaction as commit
-from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY, Meta, decode_meta
+from orchestrator.protocol.commit.contents import Contents
 from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.runtime.coordination import Coordination
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import ConsumerRecord
 
+    from orchestrator.protocol.commit.meta import Meta
+
 _log = structlog.get_logger()
 
 _STABLE_POLL_SECONDS: Final = 0.05
@@ -31,7 +33,11 @@ _STABLE_POLL_SECONDS: Final = 0.05
 _DEAD_WRITER_SECONDS: Final = 0.5
 # Longer than any transaction of ours may be open, and the broker's sweep of timed-out ones.
 _HANGING_SECONDS: Final = 20.0
-_FETCH_TIMEOUT_MS: Final = 200
+_FETCH_WAIT_MS: Final = 200
+# Nothing but the marker of a transaction may be left to read, and then no record ends the poll.
+_POLL_MS: Final = 20
+# A client that was just started knows no leader; the broker tells within a millisecond or two.
+_RETRY_MS: Final = 10
 _FETCH_BYTES: Final = 8 * 1024 * 1024
 # Well below the day for which the broker keeps tombstones.
 _COPY_SECONDS_MAX: Final = 3600.0
@@ -45,26 +51,23 @@ class Source(NamedTuple):
 
 
 class Copy:
-    """What a changelog partition says: all that is committed before `offset`, by key.
+    """What a changelog partition says: all that is committed before `offset`.
 
     `read_at` is when somebody last looked at the log's end from there, on the monotonic clock.
     """
 
-    __slots__ = ("content", "offset", "read_at")
+    __slots__ = ("contents", "offset", "read_at")
 
     def __init__(self) -> None:
-        self.content: dict[bytes, bytes] = {}
+        self.contents = Contents()
         self.offset = 0
         self.read_at = time.monotonic()
 
     def apply(self, messages: Iterable[ConsumerRecord]) -> None:
         """Take the records that follow, in order; a tombstone removes its key."""
-        content = self.content
+        take = self.contents.take
         for message in messages:
-            if message.value is None:
-                content.pop(message.key, None)
-            else:
-                content[message.key] = message.value
+            take(message.key, message.value)
             self.offset = message.offset + 1
 
 
@@ -120,7 +123,7 @@ class BulkLoader:
             for tp in changelogs:
                 if tp.partition not in copies or not _holds(copies[tp.partition], ends[tp]):
                     copies[tp.partition] = Copy()
-            kept = sum(len(copies[tp.partition].content) for tp in changelogs)
+            kept = sum(len(copies[tp.partition].contents.states) for tp in changelogs)
             records = await _read(committed, changelogs, ends, copies)
         finally:
             await committed.stop()
@@ -129,8 +132,9 @@ class BulkLoader:
             start_offsets = {
                 topic: first[TopicPartition(topic, tp.partition)] for topic in source.inputs
             }
-            content = copies.pop(tp.partition).content
-            loaded[tp.partition] = _assemble(tp, content, start_offsets)
+            contents = copies.pop(tp.partition).contents
+            where = f"{tp.topic}/{tp.partition}"
+            loaded[tp.partition] = Loaded.of(contents, start_offsets, where=where)
             _check_positions(loaded[tp.partition].meta, tp.partition, first, last)
         report = RecoveryReport(records, kept, waited, time.monotonic() - started)
         return loaded, report
@@ -155,7 +159,8 @@ class BulkLoader:
             isolation_level=isolation_level,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=_FETCH_TIMEOUT_MS,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            retry_backoff_ms=_RETRY_MS,
         )
 
     async def _stable_ends(
@@ -215,7 +220,7 @@ async def _read(
     left = {tp for tp in changelogs if copies[tp.partition].offset < ends[tp]}
     consumer.pause(*(tp for tp in changelogs if tp not in left))
     while left:
-        for tp, messages in (await consumer.getmany(timeout_ms=_FETCH_TIMEOUT_MS)).items():
+        for tp, messages in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
             copies[tp.partition].apply(messages)
             records += len(messages)
         for tp in list(left):
@@ -223,16 +228,6 @@ async def _read(
                 left.discard(tp)
                 consumer.pause(tp)
     return records
-
-
-def _assemble(
-    tp: TopicPartition, content: dict[bytes, bytes], start_offsets: Mapping[str, int]
-) -> Loaded:
-    meta_value = content.pop(META_KEY, None)
-    journeys = content.pop(JOURNEYS_KEY, None)
-    where = f"{tp.topic}/{tp.partition}"
-    meta = decode_meta(meta_value, where=where) if meta_value is not None else None
-    return Loaded(content, meta, journeys, start_offsets)
 
 
 def _check_positions(

@@ -138,7 +138,7 @@ class Standby:
         """Return how each copy stands that is followed; read by the exposition's thread."""
         behind = self._behind.copy()
         return [
-            StandbyStatus(index, len(copy.content), behind.get(index))
+            StandbyStatus(index, len(copy.contents.states), behind.get(index))
             for index, copy in sorted(self.copies.copy().items())
             if index in self._wanted
         ]

@@ -18,6 +18,7 @@ from orchestrator.core.identity.notices import (
     StateMoved,
 )
 from orchestrator.errors import EventRejected
+from orchestrator.protocol.commit.contents import Contents
 from orchestrator.protocol.commit.group import HOPS_MAX, Limits, OpenGroup, Rules
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.rounds import Rounds
@@ -78,7 +79,7 @@ class Home:
         self.group = OpenGroup(Rules(JOURNEYS, NAMES, limits, lambda: 0.0))
         encoded = {one.id.encode(): encode_customer(one) for one in states}
         rounds = Rounds(JOURNEYS, {}, partitions=1)
-        loaded = Loaded(encoded, None, None, {})
+        loaded = Loaded(Contents.of(encoded), None, {})
         self.partition = CustomerPartition(self.index, loaded, rounds, monotonic_ms=0)
 
     def take(self, key, value, headers=(), *, topic=NAMES.forward):
@@ -239,7 +240,7 @@ def test_an_index_of_an_address_is_state_and_nobody():
     assert key[:1] == INDEX_BYTE
     loaded = CustomerPartition(
         home.index,
-        Loaded(dict(home.partition.states), None, None, {}),
+        Loaded(Contents.of(home.partition.states), None, {}),
         Rounds(JOURNEYS, {}, partitions=1),
         monotonic_ms=0,
     )

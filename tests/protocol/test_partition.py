@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.customer import Contact, Customer, Removal, oldest_removal_ms
 from orchestrator.core.encoded import encode_customer, encoded_oldest_removal_ms
+from orchestrator.protocol.commit.contents import Contents
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.rounds import Rounds
 from tests.core.builders import shop_of
@@ -18,7 +19,7 @@ def test_a_partition_that_is_taken_over_knows_which_removals_nobody_has_acknowle
     )
     states = {b"ana": encode_customer(awaited), b"ben": encode_customer(Customer("ben"))}
     rounds = Rounds(shop_of(), {}, partitions=1)
-    home = CustomerPartition(0, Loaded(states, None, None, {}), rounds, monotonic_ms=0)
+    home = CustomerPartition(0, Loaded(Contents.of(states), None, {}), rounds, monotonic_ms=0)
 
     assert home.removals == {b"ana": 1_000}
     home.put(b"ana", encode_customer(Customer("ana")), None)
