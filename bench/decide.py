@@ -24,7 +24,7 @@ import orjson
 
 from bench.portfolio import PRODUCTS, START_MS, customers, portfolio, sku
 from orchestrator.core.decide import decide
-from orchestrator.core.encoded import decode_customer, encode_customer
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.outputs import (
     Position,

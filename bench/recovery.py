@@ -27,7 +27,7 @@ from bench.systems import Deployment, Running, await_ready, peak_bytes, resident
 from orchestrator import catalog
 from orchestrator.core.customer import Customer
 from orchestrator.core.decide import decide
-from orchestrator.core.encoded import encode_customer
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.event import TimerFired
 from orchestrator.protocol.codec import decode_event
 

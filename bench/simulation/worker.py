@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.simulation.kafka import OFFSETS
 from orchestrator.core.pauses import NO_PAUSES
-from orchestrator.protocol.commit.contents import Contents
 from orchestrator.protocol.commit.group import GroupBounds
+from orchestrator.protocol.commit.held.contents import Contents
 from orchestrator.protocol.commit.machine import Clocks, CommitMachine, Writer
 from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition

@@ -1,8 +1,8 @@
 """The state of one customer: exactly what `decide` reads, and nothing else.
 
-Encoded as MessagePack arrays (`encoded.py`; positions are the schema), so a record stays small and
-its bytes are invisible to the garbage collector. Timelines are built from the journey log, never
-from here. All times are epoch milliseconds, UTC.
+Encoded as MessagePack arrays (`encoded/state.py`; positions are the schema), so a record stays
+small and its bytes are invisible to the garbage collector. Timelines are built from the journey
+log, never from here. All times are epoch milliseconds, UTC.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.commit import transaction as commit
-from orchestrator.protocol.commit.contents import Contents
+from orchestrator.protocol.commit.held.contents import Contents
 from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.runtime.coordination import Coordination
 

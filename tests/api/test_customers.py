@@ -20,7 +20,7 @@ from orchestrator.core.customer import (
     Sent,
 )
 from orchestrator.core.decision import Emitted, Entered, Refusal, SendRefused
-from orchestrator.core.encoded import encode_customer
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.protocol.outputs import EventCause, encode_log, rfc3339
 from tests.api.rig import NOW_MS, Rig
 

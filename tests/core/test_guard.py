@@ -7,7 +7,11 @@ import pytest
 from orchestrator.core.command import CommandType
 from orchestrator.core.customer import oldest_removal_ms
 from orchestrator.core.decision import Refusal
-from orchestrator.core.encoded import encode_customer, encoded_awaits_removal, encoded_wake_at_ms
+from orchestrator.core.encoded.state import (
+    encode_customer,
+    encoded_awaits_removal,
+    encoded_wake_at_ms,
+)
 from tests.core.builders import DAY, HOUR, MINUTE, START, event, journey, send, wait
 from tests.core.guarded import SEEN, consent, refused, report, see, story_of
 

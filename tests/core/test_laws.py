@@ -18,7 +18,7 @@ from orchestrator.core.command import Command, CommandType
 from orchestrator.core.customer import Customer, wake_at_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Emitted, Ended, Entered, Outcome, ToldEvent
-from orchestrator.core.encoded import decode_customer, encode_customer
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.language.journey import Step
 from orchestrator.core.language.shop import Shop

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from orchestrator.core.command import CommandClass
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Ended, Held, Hold, Refusal, SendRefused
-from orchestrator.core.encoded import (
+from orchestrator.core.encoded.state import (
     decode_customer,
     encode_customer,
     encoded_is_paused,

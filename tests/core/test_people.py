@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.core.customer import RECENT_MAX
 from orchestrator.core.decision import ClaimRefusal, ClaimRefused, MessageFinal, TaskClaimed
-from orchestrator.core.encoded import encode_customer
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.journeys import Journeys
 from orchestrator.core.language.shop import Channel, Shop
 from orchestrator.core.people.briefing import (

@@ -23,8 +23,8 @@ from bench.crash.plan import STRUCTURED, Planned, Size, encode, rfc3339, tell
 from orchestrator.catalog import load
 from orchestrator.core.event import Resumed
 from orchestrator.core.pauses import Pause, Pauses
-from orchestrator.protocol.commit.contents import Contents
 from orchestrator.protocol.commit.group import Limits, OpenGroup, Rules
+from orchestrator.protocol.commit.held.contents import Contents
 from orchestrator.protocol.commit.names import TopicNames
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.rounds import Rounds

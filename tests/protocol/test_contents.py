@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.customer import PAUSED, Cause, Contact, Customer, Enrollment, Removal
-from orchestrator.core.encoded import encode_customer, state_header
+from orchestrator.core.encoded.state import encode_customer, state_header
 from orchestrator.core.identity.notices import INDEX_BYTE
-from orchestrator.protocol.commit.contents import Contents
+from orchestrator.protocol.commit.held.contents import Contents
 from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY
 
 CUSTOMERS = (b"ana", b"ben", b"eva")

@@ -8,7 +8,7 @@ import pytest
 from bench.simulation.kafka import Record
 from bench.simulation.shops import PARTITIONS
 from orchestrator.core.customer import Attribute, Cause, Customer, Erased, Kin
-from orchestrator.core.encoded import decode_customer, encode_customer
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.event import Visit
 from orchestrator.core.identity.notices import (
     INDEX_BYTE,
@@ -18,8 +18,8 @@ from orchestrator.core.identity.notices import (
     StateMoved,
 )
 from orchestrator.errors import EventRejected
-from orchestrator.protocol.commit.contents import Contents
 from orchestrator.protocol.commit.group import HOPS_MAX, Limits, OpenGroup, Rules
+from orchestrator.protocol.commit.held.contents import Contents
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.rounds import Rounds
 from orchestrator.protocol.commit.transaction import TopicPartition

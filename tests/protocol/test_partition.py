@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.customer import Contact, Customer, Removal, oldest_removal_ms
-from orchestrator.core.encoded import encode_customer, encoded_oldest_removal_ms
-from orchestrator.protocol.commit.contents import Contents
+from orchestrator.core.encoded.state import encode_customer, encoded_oldest_removal_ms
+from orchestrator.protocol.commit.held.contents import Contents
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.rounds import Rounds
 from tests.core.builders import shop_of

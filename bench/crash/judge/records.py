@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import msgpack
 
 from bench.crash.judge.kin import rank
-from orchestrator.core.encoded import decode_customer
+from orchestrator.core.encoded.state import decode_customer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

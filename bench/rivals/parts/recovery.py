@@ -26,7 +26,7 @@ from orchestrator import catalog
 from orchestrator.broker.artifacts import java
 from orchestrator.core.customer import Customer
 from orchestrator.core.decide import decide
-from orchestrator.core.encoded import encode_customer
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.protocol.codec import decode_event
 
 if TYPE_CHECKING:

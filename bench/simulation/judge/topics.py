@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.core.encoded import decode_customer
+from orchestrator.core.encoded.state import decode_customer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import msgspec
 from pydantic import BaseModel, Field
 
 from orchestrator.core.customer import Customer
-from orchestrator.core.encoded import decode_customer
+from orchestrator.core.encoded.state import decode_customer
 from orchestrator.core.people.proposals import NextBest, next_best
 from orchestrator.protocol.commit.group import HOPS_MAX
 from orchestrator.protocol.outputs import rfc3339

@@ -15,7 +15,7 @@ from msgspec import msgpack
 from orchestrator.core.command import SOURCE
 from orchestrator.core.customer import Cause
 from orchestrator.core.decision import DuplicateFound
-from orchestrator.core.encoded import state_header
+from orchestrator.core.encoded.state import state_header
 from orchestrator.core.identity.notices import AddressClaimed, AddressShared, MergeAsked
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.core.encoded import STATE_FORMAT, UnknownStateFormat
+from orchestrator.core.encoded.state import STATE_FORMAT, UnknownStateFormat
 from orchestrator.errors import DependencyError, InvariantViolated
 from orchestrator.protocol.commit.group import SLICE_SECONDS, OpenGroup, Rules
 from orchestrator.protocol.commit.meta import (

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.core.encoded import check_state_format, encoded_is_paused
+from orchestrator.core.encoded.state import check_state_format, encoded_is_paused
 from orchestrator.protocol.commit.clock import PartitionClock
+from orchestrator.protocol.commit.held.waits import WaitIndex
 from orchestrator.protocol.commit.meta import decode_meta
-from orchestrator.protocol.commit.waits import WaitIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.protocol.commit.contents import Contents
+    from orchestrator.protocol.commit.held.contents import Contents
     from orchestrator.protocol.commit.meta import Meta
     from orchestrator.protocol.commit.rounds import Rounds
 

@@ -22,7 +22,7 @@ from orchestrator.core.customer import (
     Product,
     RememberedExit,
 )
-from orchestrator.core.encoded import decode_customer, encode_customer
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.identity.merge import united
 from orchestrator.core.rules.dedupe import Seen, remember, remember_time, seen_before
 from tests.core.builders import START, event

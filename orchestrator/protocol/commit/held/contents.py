@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.core.encoded import (
+from orchestrator.core.encoded.state import (
     encoded_is_paused,
     encoded_is_readable,
     encoded_oldest_removal_ms,
