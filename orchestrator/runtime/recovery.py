@@ -39,8 +39,8 @@ _POLL_MS: Final = 20
 # A client that was just started knows no leader; the broker tells within a millisecond or two.
 _RETRY_MS: Final = 10
 _FETCH_BYTES: Final = 8 * 1024 * 1024
-# Well below the day for which the broker keeps tombstones.
-_COPY_SECONDS_MAX: Final = 3600.0
+# Half of the day for which the broker keeps tombstones.
+_COPY_SECONDS_MAX: Final = 12 * 3600.0
 
 
 class Source(NamedTuple):
