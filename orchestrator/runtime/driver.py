@@ -280,7 +280,9 @@ class Driver:
 
     async def _load(self, generation: int, needed: Iterable[int]) -> None:
         source = Source(self.names.changelog, self.names.home_inputs)
-        loaded, report = await self._loader.load(source, needed, self._standby.copies)
+        # Without a standby, what a rebalance cuts short is not kept: nobody would read it on.
+        copies = self._standby.copies if self._settings.standby else {}
+        loaded, report = await self._loader.load(source, needed, copies)
         for index in sorted(loaded):
             self.machine.on_loaded(generation, index, loaded[index], clocks())
             await asyncio.sleep(0)

@@ -120,11 +120,9 @@ class BulkLoader:
                 last = await uncommitted.end_offsets(inputs)
             finally:
                 await uncommitted.stop()
-            for tp in changelogs:
-                if tp.partition not in copies or not _holds(copies[tp.partition], ends[tp]):
-                    copies[tp.partition] = Copy()
-            kept = sum(len(copies[tp.partition].contents.states) for tp in changelogs)
-            records = await _read(committed, changelogs, ends, copies)
+            held = {tp: _gone_on_with(copies, tp.partition, ends[tp]) for tp in changelogs}
+            kept = sum(len(copy.contents.states) for copy in held.values())
+            records = await _read(committed, held, ends)
         finally:
             await committed.stop()
         loaded = {}
@@ -132,9 +130,9 @@ class BulkLoader:
             start_offsets = {
                 topic: first[TopicPartition(topic, tp.partition)] for topic in source.inputs
             }
-            contents = copies.pop(tp.partition).contents
+            copies.pop(tp.partition, None)
             where = f"{tp.topic}/{tp.partition}"
-            loaded[tp.partition] = Loaded.of(contents, start_offsets, where=where)
+            loaded[tp.partition] = Loaded.of(held[tp].contents, start_offsets, where=where)
             _check_positions(loaded[tp.partition].meta, tp.partition, first, last)
         report = RecoveryReport(records, kept, waited, time.monotonic() - started)
         return loaded, report
@@ -206,22 +204,29 @@ def _holds(copy: Copy, end: int) -> bool:
     return copy.offset <= end and time.monotonic() - copy.read_at < _COPY_SECONDS_MAX
 
 
+def _gone_on_with(copies: MutableMapping[int, Copy], index: int, end: int) -> Copy:
+    """Return the copy to read on with, which others find as well if this recovery is cut short."""
+    copy = copies.get(index)
+    if copy is None or not _holds(copy, end):
+        copy = copies[index] = Copy()
+    return copy
+
+
 async def _read(
     consumer: AIOKafkaConsumer,
-    changelogs: Sequence[TopicPartition],
+    copies: Mapping[TopicPartition, Copy],
     ends: Mapping[TopicPartition, int],
-    copies: Mapping[int, Copy],
 ) -> int:
     """Read the partitions from where their copies end; return how many records that were."""
     records = 0
-    consumer.assign(changelogs)
-    for tp in changelogs:
-        consumer.seek(tp, copies[tp.partition].offset)
-    left = {tp for tp in changelogs if copies[tp.partition].offset < ends[tp]}
-    consumer.pause(*(tp for tp in changelogs if tp not in left))
+    consumer.assign(list(copies))
+    for tp, copy in copies.items():
+        consumer.seek(tp, copy.offset)
+    left = {tp for tp, copy in copies.items() if copy.offset < ends[tp]}
+    consumer.pause(*(tp for tp in copies if tp not in left))
     while left:
         for tp, messages in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
-            copies[tp.partition].apply(messages)
+            copies[tp].apply(messages)
             records += len(messages)
         for tp in list(left):
             if await consumer.position(tp) >= ends[tp]:

@@ -131,8 +131,9 @@ class Standby:
             return
         # Not the copy's offset: behind the last record stands the marker of its transaction.
         self._behind[index] = max(0, end - await consumer.position(tp))
-        if not self._behind[index]:
-            self.copies[index].read_at = time.monotonic()
+        copy = self.copies.get(index)
+        if copy is not None and not self._behind[index]:
+            copy.read_at = time.monotonic()
 
     def statuses(self) -> list[StandbyStatus]:
         """Return how each copy stands that is followed; read by the exposition's thread."""
