@@ -14,6 +14,7 @@ from bench.report import RESULTS, environment
 from bench.rivals import lineup
 from bench.rivals.arena import QUICK, Arena, Extent
 from bench.rivals.estimate import minutes
+from bench.rivals.faults import FAULTS
 from bench.rivals.parts import PARTS
 from bench.rivals.runs import Runs
 from bench.rivals.table import render
@@ -39,7 +40,8 @@ QUICK_NOTE: Final = (
 @click.option("--plan", is_flag=True, help="Say how long it will take, and what is missing; end.")
 @click.option("--page", is_flag=True, help="Only write page and pictures of NAME's runs; end.")
 @click.option("--rates", help="Events/s of the latency part, as 500,1000.")
-@click.option("--repetitions", type=int, help="Of the latency part, and of the rate part.")
+@click.option("--repetitions", type=int, help="Of every part but recovery and growth.")
+@click.option("--rows", help="Of the fault matrix, for the faults part, as 2,14.")
 @click.option("--seconds", type=float, help="Measured at each rate, after the warm-up.")
 @click.option("--skew", default=0.0, show_default=True, help="Zipf exponent over the customers.")
 @click.option("--seed", default=1, show_default=True, help="Of the load and of who is next.")
@@ -55,6 +57,7 @@ def main(
     page: bool,
     rates: str | None,
     repetitions: int | None,
+    rows: str | None,
     seconds: float | None,
     skew: float,
     seed: int,
@@ -68,6 +71,9 @@ def main(
         return
     extent = _extent(quick=quick, rates=rates, repetitions=repetitions, seconds=seconds)
     extent = replace(extent, skew=skew)
+    if rows:
+        known = {str(number): fault for number, fault in FAULTS.items()}
+        extent = replace(extent, fault_rows=tuple(map(int, _chosen(rows, known, "--rows"))))
     wanted = _chosen(parts, PARTS, "--parts")
     lineup.build_streams()
     contestants = []
@@ -123,7 +129,8 @@ def _extent(
     if rates:
         extent = replace(extent, rates=tuple(int(rate) for rate in rates.split(",")))
     if repetitions:
-        extent = replace(extent, repetitions=repetitions, ramp_repetitions=repetitions)
+        of = ("", "ramp_", "kill_", "startup_", "rebalance_", "fault_")
+        extent = replace(extent, **{f"{part}repetitions": repetitions for part in of})
     return replace(extent, seconds=seconds) if seconds else extent
 
 
