@@ -243,9 +243,14 @@ def differences() -> list[str]:
     """Return for each system what its columns set, for the report."""
     lines = []
     for one in CONTESTANTS.values():
-        told = ", ".join(f"`{key}={_told(value)}`" for key, value in one.settings.items())
-        lines.append(f"- {one.name} ({one.guarantee}): {told or 'nothing: defaults'}")
+        told = _settings(one.settings) or "nothing: defaults"
+        more = f"; `-skipping` adds {_settings(one.skipping)}" if one.skipping else ""
+        lines.append(f"- {one.name} ({one.guarantee}): {told}{more}")
     return lines
+
+
+def _settings(settings: Settings) -> str:
+    return ", ".join(f"`{key}={_told(value)}`" for key, value in settings.items())
 
 
 def _told(value: object) -> str:
