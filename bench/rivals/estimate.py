@@ -61,7 +61,7 @@ def minutes(part: str, extent: Extent, contestants: Sequence[Contestant]) -> flo
             )
         case "faults":
             seconds = extent.fault_repetitions * sum(
-                WORLD_SECONDS + fault.load_seconds(one.session_seconds) + faults.OFFSETS_SECONDS
+                WORLD_SECONDS + fault.load_seconds(one.session_seconds) + faults.WORDS_SECONDS
                 for fault in map(FAULTS.__getitem__, extent.fault_rows)
                 for one in _those(extent.fault_systems, contestants)
                 for _ in range(1 + (fault.bad_records and bool(one.skipping)))
