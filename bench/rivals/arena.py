@@ -129,12 +129,13 @@ QUICK: Final = Extent(
 
 @dataclass(slots=True)
 class World:
-    """One system on topics of its own."""
+    """One system on topics of its own; `slot` names one of several processes of it."""
 
     contestant: Contestant
     deployment: Deployment
     folder: Path
     process: Running | None = None
+    slot: str = "slot-0"
 
     @property
     def log(self) -> Path:
@@ -202,7 +203,7 @@ class Arena:
     def launched(self, world: World, *, core: int | None = None) -> Iterator[Running]:
         """Start the world's system without waiting for it."""
         program, arguments = world.contestant.program(world.deployment, world.folder)
-        variables = world.contestant.variables(world.folder)
+        variables = world.contestant.variables(world.folder) | {"ORCHESTRATOR_SLOT": world.slot}
         with pinned(core):
             start = running(
                 world.contestant.name,

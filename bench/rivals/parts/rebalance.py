@@ -87,7 +87,7 @@ def _under_load(arena: Arena, world: World) -> dict[str, Any]:
         0.0,
         Workload(CUSTOMERS, mix="purchases", seed=arena.seed),
     )
-    second = replace(world, folder=world.folder / "second")
+    second = replace(world, folder=world.folder / "second", slot="slot-1")
     second.folder.mkdir()
     with arena.started(world) as (process, _):
         arena.warm_up(world, process)
