@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Past the session: a heartbeat may just have been sent when it was stopped.
 OVERSLEPT_SECONDS: Final = 5.0
+# Three workers of stock Faust that started at once came to rest without answering, twice of twice.
+GROW_SECONDS: Final = 8.0
 
 
 class Crew(Fleet):
@@ -36,6 +38,19 @@ class Crew(Fleet):
             stopped_seconds=world.contestant.session_seconds + OVERSLEPT_SECONDS,
             tell=lambda _: None,
         )
+        for slot in self.slots[1:]:
+            slot.wanted = False
+
+    def start(self) -> None:
+        """Start the first process and the supervision; `grow` lets the others join."""
+        self._spawn(self.slots[0])
+        self._thread.start()
+
+    def grow(self) -> None:
+        """Let the others join, one after the other."""
+        for slot in self.slots[1:]:
+            slot.wanted = True
+            time.sleep(GROW_SECONDS)
 
     def program_of(self, slot: Slot) -> tuple[Sequence[str], Mapping[str, str]]:
         """Return what a slot runs: the contestant, in the slot's own folder."""
@@ -73,7 +88,7 @@ class Crew(Fleet):
 
 @contextmanager
 def crew(world: World, processes: int) -> Iterator[Crew]:
-    """Start them all; end them on the way out, gently first."""
+    """Start the first; end all on the way out, gently first."""
     fleet = Crew(world, processes)
     fleet.start()
     try:

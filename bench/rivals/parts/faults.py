@@ -92,6 +92,7 @@ def _under_load(arena: Arena, world: World, fault: Fault) -> dict[str, Any]:
     seconds = fault.load_seconds(contestant.session_seconds)
     with crew(world, fault.processes) as processes:
         await_ready(processes.first(), world.deployment, seconds_max=120.0)
+        processes.grow()
         settled = processes.exits()
         with feed(arena, world, fault, seconds) as sent:
             fault.strike(Stage(arena, processes, time.monotonic()))
