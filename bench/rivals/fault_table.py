@@ -22,6 +22,7 @@ KILLED: Final = 1
 KILL: Final = "`kill -9` of the only process under load, and a restart at once"
 # What is missing because a system stands still is not lost: it would come if it went on.
 OF_WHO_STANDS_STILL: Final = frozenset({"lost events", "lost commands"})
+SKIPPING: Final = "-skipping"
 PHASES: Final = ("alone", "join", "leave")
 
 
@@ -92,12 +93,13 @@ def short(runs: Runs) -> list[str]:
         if "verdict" in row:
             cells[KILLED, name] = harm(row)
     for number, name, _, row in _played(runs):
-        told = [] if row["owed"] else [harm(row)]
-        told += [_goes_on(row)] if row["owed"] else []
-        told += [words] if (words := _bad_records(row)) and not row["owed"] else []
-        cells[number, name] = "; ".join(told)
+        told = _goes_on(row) if row["owed"] else harm(row)
+        words = "" if row["owed"] else _bad_records(row)
+        place = number, name.removesuffix(SKIPPING)
+        before = f"{cells.get(place, '-')}; `{SKIPPING}`: " if name.endswith(SKIPPING) else ""
+        cells[place] = before + ", ".join(filter(None, (told, words)))
     systems = [
-        name for name in _names() if any((number, name) in cells for number in (KILLED, *FAULTS))
+        name for name in CONTESTANTS if any((number, name) in cells for number in (KILLED, *FAULTS))
     ]
     names = {KILLED: KILL} | {one.number: f"{one.name}: {one.how}" for one in FAULTS.values()}
     body = [
@@ -133,13 +135,13 @@ def table(head: str, body: list[str]) -> list[str]:
 def _names() -> Iterator[str]:
     for name in CONTESTANTS:
         yield name
-        yield f"{name}-skipping"
+        yield f"{name}{SKIPPING}"
 
 
 def _played(runs: Runs) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
     for number in variants(runs, "faults"):
         for name in _names():
-            guarantee = CONTESTANTS[name.removesuffix("-skipping")].guarantee
+            guarantee = CONTESTANTS[name.removesuffix(SKIPPING)].guarantee
             for row in runs.rows("faults", number, name):
                 yield int(number), name, guarantee, row
 
@@ -159,4 +161,4 @@ def _bad_records(row: dict[str, Any]) -> str:
         return ""
     if letters:
         return f"{letters} dead letters of {bad}"
-    return f"{bad} met, none kept" if not row["owed"] else "-"
+    return f"{bad} passed over, none kept" if not row["owed"] else "-"

@@ -131,6 +131,7 @@ def test_the_tables_say_who_goes_on_and_what_became_of_bad_records(runs):
     runs.add("faults/14/ours/0", played(bad_records=28, dead_letters=28))
     runs.add("faults/14/stock-faust/0", played(bad_records=28, exits={"1": 1}))
     runs.add("faults/14/quix-eos-default/0", played(bad_records=28, owed=400, exits={"1": 9}))
+    runs.add("faults/14/quix-eos-default-skipping/0", played(bad_records=28))
     runs.add("faults/2/confluent-loop/0", {"skipped": "runs alone"})
 
     long, short = fault_table.faults(runs), fault_table.short(runs)
@@ -141,9 +142,10 @@ def test_the_tables_say_who_goes_on_and_what_became_of_bad_records(runs):
     assert "ends again and again (9 times), 400 records undecided" in "".join(long)
     assert short[0] == "| # | fault | ours | quix-eos-default | stock-faust |"
     assert short[2].endswith(
-        "| nothing; 28 dead letters of 28 "
-        "| **no: ends again and again (9 times), 400 records undecided** "
-        "| nothing; 28 met, none kept |"
+        "| nothing, 28 dead letters of 28 "
+        "| **no: ends again and again (9 times), 400 records undecided**; "
+        "`-skipping`: nothing, 28 passed over, none kept "
+        "| nothing, 28 passed over, none kept |"
     )
 
 

@@ -20,6 +20,7 @@ from bench.events import touches
 from bench.load import producer_config, send
 from bench.rivals.arena import owed
 from bench.rivals.crew import crew
+from bench.rivals.fault_table import SKIPPING
 from bench.rivals.faults import FAULTS, is_event
 from bench.systems import await_ready
 
@@ -67,7 +68,7 @@ def skipping(contestant: Contestant) -> Contestant:
     """Return it with the documented settings that let it go on after a record that it cannot."""
     return replace(
         contestant,
-        name=f"{contestant.name}-skipping",
+        name=f"{contestant.name}{SKIPPING}",
         settings=contestant.settings | contestant.skipping,
     )
 
