@@ -23,7 +23,10 @@ KILL: Final = "`kill -9` of the only process under load, and a restart at once"
 # What is missing because a system stands still is not lost: it would come if it went on.
 OF_WHO_STANDS_STILL: Final = frozenset({"lost events", "lost commands"})
 SKIPPING: Final = "-skipping"
-PHASES: Final = ("alone", "join", "leave")
+JOINED: Final = 0
+"""Has no number in the matrix."""
+JOINS: Final = ("join", "leave")
+PHASES: Final = ("alone", *JOINS)
 
 
 def startup(runs: Runs) -> list[str]:
@@ -50,9 +53,7 @@ def rebalance(runs: Runs) -> list[str]:
         for name, one in CONTESTANTS.items():
             for row in runs.rows("rebalance", variant, name):
                 waits = [f"{row[phase]['longest_wait_ms'] / 1_000:.2f}" for phase in PHASES]
-                silences = [
-                    f"{row[phase]['longest_silence_ms'] / 1_000:.2f}" for phase in PHASES[1:]
-                ]
+                silences = [f"{row[phase]['longest_silence_ms'] / 1_000:.2f}" for phase in JOINS]
                 cells = [
                     *(name, one.guarantee, f"{one.session_seconds:g}"),
                     f"{row['alone']['median_wait_ms']:.0f}",
@@ -92,6 +93,12 @@ def short(runs: Runs) -> list[str]:
     for _, name, row in runs.of("kill"):
         if "verdict" in row:
             cells[KILLED, name] = harm(row)
+    for _, name, row in runs.of("rebalance"):
+        if "verdict" in row:
+            waits = " and ".join(
+                f"{row[phase]['longest_wait_ms'] / 1_000:.1f} s" for phase in JOINS
+            )
+            cells[JOINED, name] = f"{harm(row)}, waits of up to {waits}"
     for number, name, _, row in _played(runs):
         told = _goes_on(row) if row["owed"] else harm(row)
         words = "" if row["owed"] else _bad_records(row)
@@ -99,11 +106,12 @@ def short(runs: Runs) -> list[str]:
         before = f"{cells.get(place, '-')}; `{SKIPPING}`: " if name.endswith(SKIPPING) else ""
         cells[place] = before + ", ".join(filter(None, (told, words)))
     systems = [
-        name for name in CONTESTANTS if any((number, name) in cells for number in (KILLED, *FAULTS))
+        name for name in CONTESTANTS if any((row, name) in cells for row in (KILLED, *FAULTS))
     ]
     names = {KILLED: KILL} | {one.number: f"{one.name}: {one.how}" for one in FAULTS.values()}
+    names[JOINED] = "a second process joins under load, and leaves with SIGTERM"
     body = [
-        f"| {number} | {words} | "
+        f"| {number or '-'} | {words} | "
         + " | ".join(cells.get((number, system), "-") for system in systems)
         + " |"
         for number, words in names.items()

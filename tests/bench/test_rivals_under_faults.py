@@ -171,6 +171,8 @@ def test_a_rebalance_is_told_by_its_longest_waits(runs):
     assert fault_table.rebalance(runs)[2] == (
         "| ours | exactly once | 6 | 12 | 1.50 | 1.50 | 1.50 | 0.70 | 0.70 | 0 | nothing |"
     )
+    runs.add("faults/4/ours/0", played())
+    assert fault_table.short(runs)[-1].endswith("| nothing, waits of up to 1.5 s and 1.5 s |")
 
 
 def test_the_page_of_the_matrix_keeps_what_others_do(runs, tmp_path):
