@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -88,36 +89,39 @@ def faults(runs: Runs) -> list[str]:
 
 
 def short(runs: Runs) -> list[str]:
-    """Return a line for each row and a column for each system."""
-    cells: dict[tuple[int, str], str] = {}
-    for _, name, row in runs.of("kill"):
-        if "verdict" in row:
-            cells[KILLED, name] = harm(row)
-    for _, name, row in runs.of("rebalance"):
-        if "verdict" in row:
-            waits = " and ".join(
-                f"{row[phase]['longest_wait_ms'] / 1_000:.1f} s" for phase in JOINS
-            )
-            cells[JOINED, name] = f"{harm(row)}, waits of up to {waits}"
-    for number, name, _, row in _played(runs):
-        told = _goes_on(row) if row["owed"] else harm(row)
-        words = "" if row["owed"] else _bad_records(row)
-        place = number, name.removesuffix(SKIPPING)
-        before = f"{cells.get(place, '-')}; `{SKIPPING}`: " if name.endswith(SKIPPING) else ""
-        cells[place] = before + ", ".join(filter(None, (told, words)))
-    systems = [
-        name for name in CONTESTANTS if any((row, name) in cells for row in (KILLED, *FAULTS))
-    ]
-    names = {KILLED: KILL} | {one.number: f"{one.name}: {one.how}" for one in FAULTS.values()}
-    names[JOINED] = "a second process joins under load, and leaves with SIGTERM"
+    """Return a line for each row and a column for each system; several runs with a stroke."""
+    cells = _cells(runs)
+    rows = {KILLED: KILL} | {one.number: f"{one.name}: {one.how}" for one in FAULTS.values()}
+    rows[JOINED] = "a second process joins under load, and leaves with SIGTERM"
+    systems = [name for name in CONTESTANTS if any((number, name) in cells for number in rows)]
+
+    def cell(number: int, name: str) -> str:
+        told = " / ".join(cells.get((number, name), ["-"]))
+        skipped = " / ".join(cells.get((number, f"{name}{SKIPPING}"), []))
+        return f"{told}; `{SKIPPING}`: {skipped}" if skipped else told
+
     body = [
-        f"| {number or '-'} | {words} | "
-        + " | ".join(cells.get((number, system), "-") for system in systems)
-        + " |"
-        for number, words in names.items()
-        if any((number, system) in cells for system in systems)
+        f"| {number or '-'} | {words} | {' | '.join(cell(number, name) for name in systems)} |"
+        for number, words in rows.items()
+        if any((number, name) in cells for name in systems)
     ]
     return table(f"| # | fault | {' | '.join(systems)} |", body)
+
+
+def _cells(runs: Runs) -> dict[tuple[int, str], list[str]]:
+    cells: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for _, name, row in runs.of("kill"):
+        if "verdict" in row:
+            cells[KILLED, name].append(harm(row))
+    for number, name, _, row in _played(runs):
+        told = [_goes_on(row)] if row["owed"] else [harm(row), _bad_records(row)]
+        cells[number, name].append(", ".join(filter(None, told)))
+    for _, name, row in runs.of("rebalance"):
+        if "verdict" in row:
+            joins, leaves = (row[phase]["longest_wait_ms"] / 1_000 for phase in JOINS)
+            words = f"{harm(row)}, waits of up to {joins:.1f} s and {leaves:.1f} s"
+            cells[JOINED, name].append(words)
+    return cells
 
 
 def harm(row: dict[str, Any]) -> str:

@@ -152,8 +152,9 @@ def test_the_tables_say_who_goes_on_and_what_became_of_bad_records(runs):
 def test_the_kill_of_the_comparison_is_row_1(runs):
     runs.add("kill/500/ours/0", {"verdict": verdict()})
     runs.add("kill/500/stock-faust/0", {"verdict": verdict(lost_events=12)})
+    runs.add("kill/500/stock-faust/1", {"verdict": verdict()})
 
-    assert fault_table.short(runs)[2].endswith("| nothing | **lost events 12** |")
+    assert fault_table.short(runs)[2].endswith("| nothing | **lost events 12** / nothing |")
 
 
 def test_start_ups_are_told_by_their_median(runs):
