@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from bench.portfolio import PRODUCTS, START_MS, customers, portfolio, sku
-from orchestrator.core.customer import Customer, decode_customer, encode_customer
 from orchestrator.core.decide import decide
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.outputs import (
     Position,
@@ -37,6 +37,7 @@ from orchestrator.protocol.outputs import (
 )
 
 if TYPE_CHECKING:
+    from orchestrator.core.customer import Customer
     from orchestrator.core.decision import Decision
     from orchestrator.core.event import Event
     from orchestrator.core.journeys import Journeys

@@ -19,7 +19,7 @@ import click
 from bench.decide import Tally, bytes_to_bytes, pure, records
 from bench.portfolio import CHANNELS, customers
 from bench.report import RESULTS
-from orchestrator.core.customer import encode_customer
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.journeys import Journeys
 from orchestrator.core.language.journey import Journey
 from orchestrator.core.language.shop import Shop

@@ -25,8 +25,9 @@ from bench.report import RESULTS, Results, environment
 from bench.run import broker
 from bench.systems import Deployment, Running, await_ready, peak_bytes, resident_bytes, running
 from orchestrator import catalog
-from orchestrator.core.customer import Customer, encode_customer
+from orchestrator.core.customer import Customer
 from orchestrator.core.decide import decide
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.event import TimerFired
 from orchestrator.protocol.codec import decode_event
 

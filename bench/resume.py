@@ -18,8 +18,9 @@ from msgspec.structs import replace
 
 from bench.decide import loop_milliseconds
 from bench.portfolio import START_MS, customers, portfolio
-from orchestrator.core.customer import PAUSED, decode_customer, encode_customer, encoded_is_paused
+from orchestrator.core.customer import PAUSED
 from orchestrator.core.decide import decide
+from orchestrator.core.encoded.state import decode_customer, encode_customer, encoded_is_paused
 from orchestrator.core.pauses import Pause, Pauses
 from orchestrator.protocol.commit.rounds import Rounds
 from orchestrator.protocol.outputs import encode_command, encode_log, visit_cause

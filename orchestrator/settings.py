@@ -231,12 +231,15 @@ class WorkerSettings(BaseModel):
         900_000, "bytes of one customer's state", low=10_000, high=100_000_000
     )
     # The broker's defaults allow a session of 6 s to 30 min, so 6 s is the fastest takeover
-    # that needs nobody's leave; heartbeats are a quarter of it, as Kafka advises a third at most.
+    # that needs nobody's leave. Who is left learns of it with its next heartbeat, so they are many.
     session_timeout_seconds: float = _seconds(
         6.0, "silence after which a worker is given up", low=1, high=1800
     )
     heartbeat_interval_seconds: float = _seconds(
-        1.5, "time between signs of life", low=0.1, high=600
+        0.5, "time between signs of life", low=0.1, high=600
+    )
+    standby: bool = _setting(
+        False, "keep a copy of what other workers own, in memory", allowed="true or false"
     )
     transaction_timeout_seconds: float = _seconds(
         6.0, "time after which the broker aborts a transaction", low=1, high=900

@@ -178,7 +178,7 @@ def _state_kept_by_a_stranger() -> None:
 def _waits_not_rebuilt() -> None:
     """After recovery nobody knows which waits are to come due."""
     from orchestrator.protocol.commit import partition
-    from orchestrator.protocol.commit.waits import WaitIndex
+    from orchestrator.protocol.commit.held.waits import WaitIndex
 
     _put(partition, "WaitIndex", lambda _: WaitIndex())
 
@@ -283,7 +283,7 @@ def _sequence_not_stored() -> None:
 
 def _early_waits() -> None:
     """A wait fires up to a second before its time."""
-    from orchestrator.protocol.commit.waits import WaitIndex
+    from orchestrator.protocol.commit.held.waits import WaitIndex
 
     pop_due = WaitIndex.pop_due
     _put(WaitIndex, "pop_due", lambda self, now_ms: pop_due(self, now_ms + 1_000))

@@ -14,7 +14,7 @@ from bench.faults.case import Row
 from bench.faults.scene import LONELY, Scene
 from bench.faults.worker import EXTENSION, NEXT_FORMAT
 from orchestrator.broker import EmbeddedBroker
-from orchestrator.core.customer import decode_customer
+from orchestrator.core.encoded.state import decode_customer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -102,7 +102,7 @@ def _write_one_field_more() -> None:
     """Be a release whose state has one field more at its end, and an extension, in one format."""
     from msgspec import msgpack, structs
 
-    from orchestrator.core import customer as state
+    from orchestrator.core.encoded import state
 
     class Wider:
         def encode(self, customer: Any) -> bytes:
@@ -115,7 +115,7 @@ def _write_one_field_more() -> None:
 
 def _write_next_format() -> None:
     """Be a release with a format of its own, which also reads the present one."""
-    from orchestrator.core import customer as state
+    from orchestrator.core.encoded import state
 
     present, following = state._FORMAT_BYTE, bytes((NEXT_FORMAT,))
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.rivals.job import Job
 from orchestrator import catalog
-from orchestrator.core.customer import STATE_FORMAT, Customer, decode_customer, encode_customer
+from orchestrator.core.customer import Customer
 from orchestrator.core.decide import decide
+from orchestrator.core.encoded.state import STATE_FORMAT, decode_customer, encode_customer
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.commit.meta import META_FORMAT, META_KEY, Meta, encode_meta
 from orchestrator.protocol.outputs import (

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.simulation.kafka import OFFSETS
 from orchestrator.core.pauses import NO_PAUSES
 from orchestrator.protocol.commit.group import GroupBounds
+from orchestrator.protocol.commit.held.contents import Contents
 from orchestrator.protocol.commit.machine import Clocks, CommitMachine, Writer
-from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY, decode_meta
 from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition
 
@@ -310,7 +310,7 @@ class Worker:
         loaded = self.assemble(index, self.broker.logs[place])
         self.check_positions(index, loaded)
         self.machine.on_loaded(self.machine.generation, index, loaded, self.clocks())
-        return f"loads {len(loaded.states)} states of {show(place)}"
+        return f"loads {len(loaded.contents.states)} states of {show(place)}"
 
     def stand_before(self, place: TopicPartition, writers: list[str]) -> str | None:
         """End what dead workers left open, and wait for the living."""
@@ -327,15 +327,11 @@ class Worker:
 
     def assemble(self, index: int, log: Log) -> Loaded:
         """Read a changelog as the bulk loader does."""
-        content: dict[bytes, bytes] = {}
+        contents = Contents()
         for record in self.changelog(log):
-            if record.value is None:
-                content.pop(record.key, None)
-            else:
-                content[record.key] = record.value
-        value, journeys = content.pop(META_KEY, None), content.pop(JOURNEYS_KEY, None)
-        meta = decode_meta(value, where=str(index)) if value is not None else None
-        return Loaded(content, meta, journeys, dict.fromkeys(self.names.home_inputs, 0))
+            contents.take(record.key, record.value)
+        start_offsets = dict.fromkeys(self.names.home_inputs, 0)
+        return Loaded.of(contents, start_offsets, where=str(index))
 
     def changelog(self, log: Log) -> Any:
         """Return what of a changelog is read."""

@@ -386,6 +386,15 @@ TROUBLE = Row(
             quantiles("takeover_wait_seconds", 0.5, 0.99),
         ),
         Panel(
+            "Copies of others' partitions",
+            "With a standby: what is held, and what is not read yet and would hold up a takeover.",
+            "short",
+            (
+                ("held {{instance}}", "sum by (instance) (orchestrator_standby_records)"),
+                ("behind {{instance}}", "sum by (instance) (orchestrator_standby_lag_records)"),
+            ),
+        ),
+        Panel(
             "What runs",
             "Workers by release, journeys and mode. More than one line only during a release.",
             "short",

@@ -30,6 +30,8 @@ class FollowedTopic:
         self._place = TopicPartition(topic, 0)
         self._take = take
         self._consumer: AIOKafkaConsumer | None = None
+        # Has a connection of its own: a question would wait for the fetch that is under way.
+        self._asked: AIOKafkaConsumer | None = None
         self._starting = asyncio.Lock()
         self._caught_up = asyncio.Condition()
         self._position = 0
@@ -54,8 +56,12 @@ class FollowedTopic:
 
     async def caught_up(self) -> None:
         """Return when everything that is on the topic now has been settled by `follow`."""
-        consumer = await self._started(0)
-        end = (await consumer.end_offsets([self._place]))[self._place]
+        await self._started(0)
+        async with self._starting:
+            if self._asked is None:
+                self._asked = self._new_consumer()
+                await self._asked.start()
+        end = (await self._asked.end_offsets([self._place]))[self._place]
         async with self._caught_up:
             await self._caught_up.wait_for(lambda: self._settled >= end)
 
@@ -78,10 +84,11 @@ class FollowedTopic:
             await producer.stop()
 
     async def stop(self) -> None:
-        """Close the connection."""
-        if self._consumer is not None:
-            await self._consumer.stop()
-            self._consumer = None
+        """Close the connections."""
+        for consumer in (self._consumer, self._asked):
+            if consumer is not None:
+                await consumer.stop()
+        self._consumer = self._asked = None
 
     async def _fetch(self, consumer: AIOKafkaConsumer) -> bool:
         """Take what the next fetch brings; return whether it was anything."""
@@ -96,13 +103,7 @@ class FollowedTopic:
         async with self._starting:
             if self._consumer is None:
                 install_lenient_records()
-                consumer = AIOKafkaConsumer(
-                    **self._options,
-                    group_id=None,
-                    enable_auto_commit=False,
-                    isolation_level="read_committed",
-                    auto_offset_reset="earliest",
-                )
+                consumer = self._new_consumer()
                 try:
                     await consumer.start()
                 except BaseException:
@@ -112,3 +113,12 @@ class FollowedTopic:
                 consumer.seek(self._place, begin)
                 self._consumer, self._position = consumer, begin
             return self._consumer
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            **self._options,
+            group_id=None,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+        )

@@ -118,11 +118,15 @@ def uncounted(contact: Contact, commands: Iterable[str]) -> Contact:
 
 
 def handed_over(contact: Contact, command: object, at_ms: int) -> Contact:
-    """Return the contact after a sender has reported when a message reached the customer."""
+    """Return the contact after a sender has reported when a message reached the customer.
+
+    Who opens it days later had it before it expired: senders hand nothing over after that.
+    """
     sends = contact.sends
     for index, one in enumerate(sends):
         if one.id == command and (one.expires_at_ms or not one.counts):
-            final = replace(one, time_ms=max(one.time_ms, at_ms), expires_at_ms=0, counts=True)
+            reached_ms = min(at_ms, one.expires_at_ms) if one.expires_at_ms else at_ms
+            final = replace(one, time_ms=max(one.time_ms, reached_ms), expires_at_ms=0, counts=True)
             return replace(contact, sends=(*sends[:index], final, *sends[index + 1 :]))
     return contact
 
@@ -207,7 +211,8 @@ def channel_of(event: Event, open_commands: Iterable[OpenCommand], contact: Cont
 
 
 def _may_count(sent: Sent, longest_ms: int, now_ms: int) -> bool:
-    return sent.time_ms > now_ms - longest_ms or sent.expires_at_ms >= now_ms
+    """Whether it is in the longest window, or is if it turns out to have arrived at the last."""
+    return max(sent.time_ms, sent.expires_at_ms) > now_ms - longest_ms
 
 
 def _with_consent(contact: Contact, key: str, event: Event, *, granted: bool) -> Contact:

@@ -1,6 +1,6 @@
 """The state of one customer: exactly what `decide` reads, and nothing else.
 
-Encoded as one format byte and MessagePack arrays (positions are the schema), so a record stays
+Encoded as MessagePack arrays (`encoded/state.py`; positions are the schema), so a record stays
 small and its bytes are invisible to the garbage collector. Timelines are built from the journey
 log, never from here. All times are epoch milliseconds, UTC.
 """
@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from msgspec import Raw, Struct, field, msgpack
+from msgspec import Raw, Struct, field
 
 from orchestrator.core.derived.kept import NO_DERIVED, Derived
 
-STATE_FORMAT: Final = 1
 # How much is remembered. The contract names 64 events and 90 days; SEMANTICS.md the rest.
 SEEN_EVENTS_MAX: Final = 64
 BUSINESS_KEY_MS: Final = 90 * 86_400_000
@@ -31,10 +30,6 @@ HABITS_MAX: Final = 16
 ASKED_AGAIN_MAX: Final = 64
 # Why an enrollment is held at a step: somebody has paused what the step would send.
 PAUSED: Final = "paused"
-
-
-class UnknownStateFormat(Exception):
-    """A state record was written by a newer release; this one must not touch it."""
 
 
 class Cause(Struct, frozen=True, array_like=True, gc=False):
@@ -389,64 +384,6 @@ class Customer(Struct, frozen=True, array_like=True, gc=False):
     def absorbed(self) -> Mapping[str, int]:
         """The ids that are this customer too, with when they were absorbed."""
         return (self.kin or NO_KIN).absorbed
-
-
-_encoder = msgpack.Encoder()
-_decoder = msgpack.Decoder(Customer)
-_FORMAT_BYTE: Final = bytes((STATE_FORMAT,))
-# The earliest due time stands in front of the record, so that recovery can rebuild the index of
-# waits from millions of records without decoding any of them. Times need six of its eight bytes;
-# the first bit says whether a pause holds the customer, the second whether a removal from an
-# audience is not acknowledged.
-HEADER_BYTES: Final = 9
-_PAUSED_BIT: Final = 1 << 63
-_REMOVAL_BIT: Final = 1 << 62
-_TIME_BITS: Final = _REMOVAL_BIT - 1
-
-
-def encode_customer(customer: Customer) -> bytes:
-    """Return the changelog value of a customer: format byte, earliest due time, state."""
-    due = wake_at_ms(customer) or 0
-    for one in customer.enrollments:
-        if one.held == PAUSED:
-            due |= _PAUSED_BIT
-    if customer.contact.removals:
-        due |= _REMOVAL_BIT
-    return _FORMAT_BYTE + due.to_bytes(8, "big") + _encoder.encode(customer)
-
-
-def state_header() -> bytes:
-    """Return what stands in front of a changelog value that is no customer, and never comes due."""
-    return _FORMAT_BYTE + bytes(HEADER_BYTES - 1)
-
-
-def decode_customer(value: bytes) -> Customer:
-    """Read a changelog value. Raises UnknownStateFormat for a record of a newer release."""
-    check_state_format(value)
-    return _decoder.decode(memoryview(value)[HEADER_BYTES:])
-
-
-def check_state_format(value: bytes) -> None:
-    """Raise UnknownStateFormat when this release cannot read the record."""
-    if value[:1] != _FORMAT_BYTE:
-        raise UnknownStateFormat(
-            f"state format {value[0] if value else 'none'}, this release reads {STATE_FORMAT}"
-        )
-
-
-def encoded_wake_at_ms(value: bytes) -> int | None:
-    """Return the earliest due time of an encoded customer without decoding it."""
-    return int.from_bytes(value[1:HEADER_BYTES], "big") & _TIME_BITS or None
-
-
-def encoded_is_paused(value: bytes) -> bool:
-    """Whether a pause holds an encoded customer, without decoding it."""
-    return value[1] >= _PAUSED_BIT >> 56
-
-
-def encoded_awaits_removal(value: bytes) -> bool:
-    """Whether a removal of an encoded customer is not acknowledged, without decoding it."""
-    return bool(value[1] & (_REMOVAL_BIT >> 56))
 
 
 def oldest_removal_ms(customer: Customer) -> int | None:

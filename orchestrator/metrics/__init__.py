@@ -7,7 +7,7 @@ The page docs/metrics.md lists every metric; tests/ops keeps page and registry e
 """
 
 from orchestrator.metrics.group import ABSORBED, RESUMED, SURVIVOR, GroupStats
-from orchestrator.metrics.partitions import InputStatus, PartitionStatus
+from orchestrator.metrics.partitions import InputStatus, PartitionStatus, StandbyStatus
 from orchestrator.metrics.registry import (
     DEAD_LETTER_REASONS,
     FORWARD_REASONS,
@@ -30,5 +30,6 @@ __all__ = [
     "Metrics",
     "MetricsServer",
     "PartitionStatus",
+    "StandbyStatus",
     "serve",
 ]

@@ -42,9 +42,21 @@ class PartitionStatus(NamedTuple):
     oldest_removal_ms: int | None = None
 
 
+class StandbyStatus(NamedTuple):
+    """A copy of a partition that another worker owns: `records` of it are held here.
+
+    `lag` are the records that are not read yet; None before the broker has said how many.
+    """
+
+    partition: int
+    records: int
+    lag: int | None = None
+
+
 PartitionsView = Callable[[], Iterable[PartitionStatus]]
 # Partitions of inputs that are nobody's home: other teams' topics, with counts of their own.
 InputsView = Callable[[], Iterable[tuple[int, InputStatus]]]
+StandbyView = Callable[[], Iterable[StandbyStatus]]
 
 
 class PartitionCollector(Collector):
@@ -106,6 +118,24 @@ class InputCollector(Collector):
             lag.add_metric(place, entry.lag)
             age.add_metric(place, self._ages.seconds(entry, partition))
         return [lag, age]
+
+
+class StandbyCollector(Collector):
+    """What a worker keeps of others' partitions, to take them over sooner; none kept, no series."""
+
+    def __init__(self) -> None:
+        self.view: StandbyView = tuple
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Ask the view and return the gauges."""
+        held = _gauge("standby_records", "Records held of a partition of another worker's.")
+        lag = _gauge("standby_lag_records", "Records of it that are not read yet.")
+        for status in self.view():
+            name = (str(status.partition),)
+            held.add_metric(name, status.records)
+            if status.lag is not None:
+                lag.add_metric(name, status.lag)
+        return [held, lag]
 
 
 class _Ages:

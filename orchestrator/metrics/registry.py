@@ -30,6 +30,8 @@ from orchestrator.metrics.partitions import (
     InputsView,
     PartitionCollector,
     PartitionsView,
+    StandbyCollector,
+    StandbyView,
 )
 from orchestrator.metrics.server import MetricsServer, serve
 
@@ -267,6 +269,8 @@ class Metrics:
         self.registry.register(self._partitions)
         self._inputs = InputCollector()
         self.registry.register(self._inputs)
+        self._standby = StandbyCollector()
+        self.registry.register(self._standby)
         ProcessCollector(registry=self.registry)
 
     def observe_group(
@@ -355,13 +359,19 @@ class Metrics:
         """Say how many records of mapped topics wait for their schema."""
         self._waiting.set(records)
 
-    def watch(self, partitions: PartitionsView, inputs: InputsView = tuple) -> None:
+    def watch(
+        self,
+        partitions: PartitionsView,
+        inputs: InputsView = tuple,
+        standby: StandbyView = tuple,
+    ) -> None:
         """Ask these at each scrape how all that is owned stands; another thread calls them.
 
-        `inputs` are the partitions of inputs that are nobody's home.
+        `inputs` are the partitions of inputs that are nobody's home, `standby` others' partitions.
         """
         self._partitions.view = partitions
         self._inputs.view = inputs
+        self._standby.view = standby
 
     def serve(self, host: str, port: int, ready: Callable[[], bool]) -> MetricsServer:
         """Expose the registry over HTTP; gauge and `/ready` answer from the same callable."""

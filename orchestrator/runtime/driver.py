@@ -20,7 +20,7 @@ from aiokafka.errors import ProducerFenced, TopicAuthorizationFailedError
 
 from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
 from orchestrator.failpoint import Failpoint
-from orchestrator.metrics import InputStatus, Metrics, PartitionStatus
+from orchestrator.metrics import InputStatus, Metrics, PartitionStatus, StandbyStatus
 from orchestrator.protocol.commit.group import GroupBounds
 from orchestrator.protocol.commit.machine import Clocks, CommitMachine, Writer
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
@@ -29,6 +29,7 @@ from orchestrator.runtime.producer import FencedProducer
 from orchestrator.runtime.recovery import BulkLoader, Source
 from orchestrator.runtime.registry.client import SchemaRegistry
 from orchestrator.runtime.registry.waiting import SchemaGate
+from orchestrator.runtime.standby import Standby
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -109,6 +110,7 @@ class Driver:
         self._loader = BulkLoader(
             client_options, settings.app_id, transaction_timeout_ms=self._timeout_ms
         )
+        self._standby = Standby(client_options, rules.names.changelog)
         self._turn = 0
         # When the next transaction may begin, on the clock of `perf_counter`.
         self._begin_at = 0.0
@@ -141,6 +143,8 @@ class Driver:
         for producer in self._producers:
             await producer.start()
         self._spawn(self._run())
+        if self._settings.standby:
+            self._spawn(self._standby.run())
 
     async def _claim_slot(self) -> None:
         """Wait until the slot's former worker has left the group; refuse a slot that is in use."""
@@ -227,8 +231,7 @@ class Driver:
         await self._drained()
         # Whoever had a partition before us may run what was published a moment ago; their customers
         # may be in versions that only those journeys know, or held by a pause.
-        for caught_up in self.followed:
-            await caught_up()
+        await asyncio.gather(*(caught_up() for caught_up in self.followed))
         self._adopt_coming()
         partitions = list(assigned)
         await self.look_again()
@@ -236,6 +239,7 @@ class Driver:
         homes = {index for topic, index in partitions if topic == self.names.changelog}
         needed = self.machine.on_assigned(generation, member, homes)
         self._metrics.assigned(generation)
+        self._standby.follow(set(range(self.names.partitions)) - homes)
         if needed:
             self.failpoint.reach("recovery_started")
             await self._load(generation, needed)
@@ -276,7 +280,7 @@ class Driver:
 
     async def _load(self, generation: int, needed: Iterable[int]) -> None:
         source = Source(self.names.changelog, self.names.home_inputs)
-        loaded, report = await self._loader.load(source, needed)
+        loaded, report = await self._loader.load(source, needed, self._standby.copies)
         for index in sorted(loaded):
             self.machine.on_loaded(generation, index, loaded[index], clocks())
             await asyncio.sleep(0)
@@ -430,6 +434,10 @@ class Driver:
             await self._idle.wait()
 
     # -- Looking -----------------------------------------------------------------------------
+
+    def standby_statuses(self) -> list[StandbyStatus]:
+        """Return how the copies of others' partitions stand; the exposition's thread reads."""
+        return self._standby.statuses()
 
     def lag(self) -> int:
         """Return how many inputs are not committed yet; a transaction in flight counts as one."""

@@ -15,12 +15,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.commit import transaction as commit
-from orchestrator.protocol.commit.meta import JOURNEYS_KEY, META_KEY, Meta, decode_meta
+from orchestrator.protocol.commit.held.contents import Contents
 from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.runtime.coordination import Coordination
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+
+    from aiokafka.structs import ConsumerRecord
+
+    from orchestrator.protocol.commit.meta import Meta
 
 _log = structlog.get_logger()
 
@@ -29,8 +33,14 @@ _STABLE_POLL_SECONDS: Final = 0.05
 _DEAD_WRITER_SECONDS: Final = 0.5
 # Longer than any transaction of ours may be open, and the broker's sweep of timed-out ones.
 _HANGING_SECONDS: Final = 20.0
-_FETCH_TIMEOUT_MS: Final = 200
+_FETCH_WAIT_MS: Final = 200
+# Nothing but the marker of a transaction may be left to read, and then no record ends the poll.
+_POLL_MS: Final = 20
+# A client that was just started knows no leader; the broker tells within a millisecond or two.
+_RETRY_MS: Final = 10
 _FETCH_BYTES: Final = 8 * 1024 * 1024
+# Half of the day for which the broker keeps tombstones.
+_COPY_SECONDS_MAX: Final = 12 * 3600.0
 
 
 class Source(NamedTuple):
@@ -40,10 +50,35 @@ class Source(NamedTuple):
     inputs: Sequence[str]
 
 
+class Copy:
+    """What a changelog partition says: all that is committed before `offset`.
+
+    `read_at` is when somebody last looked at the log's end from there, on the monotonic clock.
+    """
+
+    __slots__ = ("contents", "offset", "read_at")
+
+    def __init__(self) -> None:
+        self.contents = Contents()
+        self.offset = 0
+        self.read_at = time.monotonic()
+
+    def apply(self, messages: Iterable[ConsumerRecord]) -> None:
+        """Take the records that follow, in order; a tombstone removes its key."""
+        take = self.contents.take
+        for message in messages:
+            take(message.key, message.value)
+            self.offset = message.offset + 1
+
+
 class RecoveryReport(NamedTuple):
-    """What a recovery cost: the wait for open transactions, and the reading."""
+    """What a recovery cost: the wait for open transactions, and the reading.
+
+    `records` were read now; `kept` are the states that a standby had before.
+    """
 
     records: int
+    kept: int
     waited_seconds: float
     seconds: float
 
@@ -59,11 +94,12 @@ class BulkLoader:
         self._transaction_timeout_ms = transaction_timeout_ms
 
     async def load(
-        self, source: Source, indexes: Iterable[int]
+        self, source: Source, indexes: Iterable[int], copies: MutableMapping[int, Copy]
     ) -> tuple[dict[int, Loaded], RecoveryReport]:
-        """Return the state of each partition.
+        """Return the state of each partition; what `copies` have of them is not read again.
 
-        Raises DependencyError when a position lies outside of its input log.
+        The copies grow as the log is read, and are taken out when all of it is. Raises
+        DependencyError when a position lies outside of its input log.
         """
         started = time.monotonic()
         changelogs = [TopicPartition(source.changelog, index) for index in sorted(indexes)]
@@ -84,7 +120,11 @@ class BulkLoader:
                 last = await uncommitted.end_offsets(inputs)
             finally:
                 await uncommitted.stop()
-            contents, records = await _read(committed, changelogs, ends)
+            for tp in changelogs:
+                if tp.partition not in copies or not _holds(copies[tp.partition], ends[tp]):
+                    copies[tp.partition] = Copy()
+            kept = sum(len(copies[tp.partition].contents.states) for tp in changelogs)
+            records = await _read(committed, changelogs, ends, copies)
         finally:
             await committed.stop()
         loaded = {}
@@ -92,9 +132,11 @@ class BulkLoader:
             start_offsets = {
                 topic: first[TopicPartition(topic, tp.partition)] for topic in source.inputs
             }
-            loaded[tp.partition] = _assemble(tp, contents[tp], start_offsets)
+            contents = copies.pop(tp.partition).contents
+            where = f"{tp.topic}/{tp.partition}"
+            loaded[tp.partition] = Loaded.of(contents, start_offsets, where=where)
             _check_positions(loaded[tp.partition].meta, tp.partition, first, last)
-        report = RecoveryReport(records, waited, time.monotonic() - started)
+        report = RecoveryReport(records, kept, waited, time.monotonic() - started)
         return loaded, report
 
     async def first_offsets(
@@ -117,7 +159,8 @@ class BulkLoader:
             isolation_level=isolation_level,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=_FETCH_TIMEOUT_MS,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            retry_backoff_ms=_RETRY_MS,
         )
 
     async def _stable_ends(
@@ -154,41 +197,37 @@ class BulkLoader:
             await asyncio.sleep(_STABLE_POLL_SECONDS)
 
 
+def _holds(copy: Copy, end: int) -> bool:
+    """Whether a copy may be gone on with.
+
+    The broker forgets tombstones a day after they were written: who has not looked for long would
+    keep what was removed. And a log that ends before the copy is another log.
+    """
+    return copy.offset <= end and time.monotonic() - copy.read_at < _COPY_SECONDS_MAX
+
+
 async def _read(
     consumer: AIOKafkaConsumer,
     changelogs: Sequence[TopicPartition],
     ends: Mapping[TopicPartition, int],
-) -> tuple[dict[TopicPartition, dict[bytes, bytes]], int]:
-    """Read the partitions up to their ends; a tombstone removes its key."""
-    contents: dict[TopicPartition, dict[bytes, bytes]] = {tp: {} for tp in changelogs}
+    copies: Mapping[int, Copy],
+) -> int:
+    """Read the partitions from where their copies end; return how many records that were."""
     records = 0
     consumer.assign(changelogs)
-    await consumer.seek_to_beginning(*changelogs)
-    left = {tp for tp in changelogs if await consumer.position(tp) < ends[tp]}
+    for tp in changelogs:
+        consumer.seek(tp, copies[tp.partition].offset)
+    left = {tp for tp in changelogs if copies[tp.partition].offset < ends[tp]}
+    consumer.pause(*(tp for tp in changelogs if tp not in left))
     while left:
-        for tp, messages in (await consumer.getmany(timeout_ms=_FETCH_TIMEOUT_MS)).items():
-            content = contents[tp]
+        for tp, messages in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
+            copies[tp.partition].apply(messages)
             records += len(messages)
-            for message in messages:
-                if message.value is None:
-                    content.pop(message.key, None)
-                else:
-                    content[message.key] = message.value
         for tp in list(left):
             if await consumer.position(tp) >= ends[tp]:
                 left.discard(tp)
                 consumer.pause(tp)
-    return contents, records
-
-
-def _assemble(
-    tp: TopicPartition, content: dict[bytes, bytes], start_offsets: Mapping[str, int]
-) -> Loaded:
-    meta_value = content.pop(META_KEY, None)
-    journeys = content.pop(JOURNEYS_KEY, None)
-    where = f"{tp.topic}/{tp.partition}"
-    meta = decode_meta(meta_value, where=where) if meta_value is not None else None
-    return Loaded(content, meta, journeys, start_offsets)
+    return records
 
 
 def _check_positions(

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import orjson
 
-from orchestrator.core.customer import Cause, Customer, decode_customer, encode_customer
+from orchestrator.core.customer import Cause, Customer
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.identity.notices import AddressClaimed, MergeAsked
 from orchestrator.core.pauses import Pauses

@@ -13,14 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 import orjson
 
 from orchestrator.core.calendar import next_occurrence
-from orchestrator.core.customer import (
-    Customer,
-    decode_customer,
-    encode_customer,
-    encoded_is_paused,
-)
+from orchestrator.core.customer import Customer
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
+from orchestrator.core.encoded.state import decode_customer, encode_customer, encoded_is_paused
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.identity.addresses import claims_after, shared_by
 from orchestrator.core.identity.asking import sent_on
@@ -32,8 +28,8 @@ from orchestrator.core.identity.notices import (
     StateMoved,
 )
 from orchestrator.protocol.codec import decode_event
+from orchestrator.protocol.commit.held.waits import WaitIndex
 from orchestrator.protocol.commit.rounds import schedule_zone
-from orchestrator.protocol.commit.waits import WaitIndex
 from orchestrator.protocol.outputs import encode_told
 
 if TYPE_CHECKING:

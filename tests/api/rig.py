@@ -12,7 +12,7 @@ from orchestrator.api.model.store import Batch, Bounds, Identity, Store
 from orchestrator.api.telemetry import Telemetry
 from orchestrator.api.tokens import Tokens
 from orchestrator.catalog import load
-from orchestrator.core.customer import encode_customer
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.settings import Settings
 from tests.api.process import ALL, TOKENS
 

@@ -18,9 +18,9 @@ from orchestrator.core.customer import (
     OpenCommand,
     Promise,
     Sent,
-    encode_customer,
 )
 from orchestrator.core.decision import Emitted, Entered, Refusal, SendRefused
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.protocol.outputs import EventCause, encode_log, rfc3339
 from tests.api.rig import NOW_MS, Rig
 

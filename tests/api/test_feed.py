@@ -11,7 +11,8 @@ from aiokafka import TopicPartition
 from orchestrator.api.model.feed import Feed, Sources
 from orchestrator.api.model.store import Batch, DeadLetter
 from orchestrator.api.telemetry import Telemetry
-from orchestrator.core.customer import Customer, Kin, encode_customer
+from orchestrator.core.customer import Customer, Kin
+from orchestrator.core.encoded.state import encode_customer
 from tests.api.rig import BOUNDS, IDENTITY, NOW_MS
 from tests.api.test_customers import ENTERED, SENT, decision
 

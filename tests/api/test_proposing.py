@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.api.people.proposing import KEPT_MS, Proposals
 from orchestrator.catalog import load
-from orchestrator.core.customer import Customer, Kin, Promise, encode_customer
+from orchestrator.core.customer import Customer, Kin, Promise
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.pauses import NO_PAUSES
 from orchestrator.core.people.proposals import next_best
 from tests.api.rig import NOW_MS

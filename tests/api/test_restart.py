@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from bench.topics import read_topic
-from orchestrator.core.places import places_of
+from orchestrator.core.encoded.places import places_of
 from tests.api.process import START_SECONDS_MAX, TOKENS, ApiProcess
 from tests.runtime.deployment import cart, event, purchase, wait_until
 

@@ -11,13 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.api.model.store import Batch, Bounds, DeadLetter, Identity, Store
-from orchestrator.core.customer import (
-    Cause,
-    Customer,
-    Enrollment,
-    decode_customer,
-    encode_customer,
-)
+from orchestrator.core.customer import Cause, Customer, Enrollment
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.errors import UsageError
 
 IDENTITY = Identity("cluster-1", "app-customers-changelog", 8)
@@ -119,7 +114,8 @@ FEEDER = """
 import sys
 from pathlib import Path
 from orchestrator.api.model.store import Batch, Bounds, Identity, Store
-from orchestrator.core.customer import Cause, Customer, Enrollment, encode_customer
+from orchestrator.core.customer import Cause, Customer, Enrollment
+from orchestrator.core.encoded.state import encode_customer
 
 store = Store(Path(sys.argv[1]), Identity("c", "log", 1), Bounds(10**15, 10**6))
 at = store.positions().get(("log", 0), 0)

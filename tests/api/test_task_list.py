@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from orchestrator.api.model.store import Batch, Store
 from orchestrator.api.model.tasks import Wanted
 from orchestrator.catalog import load
-from orchestrator.core.customer import Cause, Customer, Enrollment, OpenCommand, encode_customer
+from orchestrator.core.customer import Cause, Customer, Enrollment, OpenCommand
 from orchestrator.core.decide import decide
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.people.open_tasks import open_tasks
 from tests.api.rig import BOUNDS, IDENTITY, NOW_MS, Rig
 from tests.core.builders import event

@@ -21,7 +21,8 @@ from bench.waits import Flow, Plan, burst_due_ms, outage_due_ms, purchases
 from bench.waits import wrong as waits_findings
 from bench.waits_page import _ratio
 from orchestrator import catalog
-from orchestrator.core.customer import SEEN_EVENTS_MAX, decode_customer, encoded_wake_at_ms
+from orchestrator.core.customer import SEEN_EVENTS_MAX
+from orchestrator.core.encoded.state import decode_customer, encoded_wake_at_ms
 from orchestrator.metrics import Metrics
 
 DUE_MS = 1_795_000_000_000

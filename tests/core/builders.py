@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.core.customer import Customer, decode_customer, encode_customer
+from orchestrator.core.customer import Customer
 from orchestrator.core.decide import decide
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.event import BODY_BYTES, IDENTITY_BYTES, Event, Input, TimerFired, Visit
 from orchestrator.core.expressions.templates import NO_TEMPLATES, Templates
 from orchestrator.core.journeys import Journeys, Mode

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.calendar import minute_of_day, zone_named
-from orchestrator.core.customer import encode_customer
 from orchestrator.core.decision import Moved
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.journeys import Journeys
 from orchestrator.core.language.shop import BEST_HOURS, Channel, Shop
 from orchestrator.core.rules.learning.hours import HALF_LIFE_MS, counted

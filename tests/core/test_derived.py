@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.customer import encode_customer, wake_at_ms
+from orchestrator.core.customer import wake_at_ms
 from orchestrator.core.decision import AttributesDerived, Outcome
 from orchestrator.core.derived.tally import COUNTED_MAX, UNDO_MS, opened
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.language.shop import Shop
 from tests.core.builders import DAY, HOUR, START, Story, event, item, shop_of
 

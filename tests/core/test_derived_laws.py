@@ -12,10 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from orchestrator.core.customer import Customer, decode_customer, encode_customer
+from orchestrator.core.customer import Customer
 from orchestrator.core.derived.follow import derive_again
 from orchestrator.core.derived.kept import Derived, Tally
 from orchestrator.core.derived.tally import closed, merged, opened
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.rules.draft import Draft
 from tests.core.builders import DAY, START, Story, event, item
 from tests.core.test_derived import a_shop

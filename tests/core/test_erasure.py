@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.command import CommandType
-from orchestrator.core.customer import Cause, encode_customer
+from orchestrator.core.customer import Cause
 from orchestrator.core.decision import CustomerErased, Ended, EndReason, Outcome
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.event import Resumed
 from orchestrator.core.identity.notices import MergeAsked, StateMoved
 from orchestrator.core.rules.erasure import EVERY_ENROLLMENT, FENCE_GRACE_MS, is_forgotten

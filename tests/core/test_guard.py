@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.core.command import CommandType
-from orchestrator.core.customer import (
+from orchestrator.core.customer import oldest_removal_ms
+from orchestrator.core.decision import Refusal
+from orchestrator.core.encoded.state import (
     encode_customer,
     encoded_awaits_removal,
     encoded_wake_at_ms,
-    oldest_removal_ms,
 )
-from orchestrator.core.decision import Refusal
 from tests.core.builders import DAY, HOUR, MINUTE, START, event, journey, send, wait
 from tests.core.guarded import SEEN, consent, refused, report, see, story_of
 

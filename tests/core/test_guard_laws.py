@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from orchestrator.core.calendar import minute_of_day, zone_named
 from orchestrator.core.command import Command, CommandType
-from orchestrator.core.customer import Customer, decode_customer, encode_customer, wake_at_ms
+from orchestrator.core.customer import Customer, wake_at_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Ended, Entered, Held, SendRefused
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.event import TimerFired
 from orchestrator.core.journeys import Journeys
 from orchestrator.core.language.shop import Channel, Shop

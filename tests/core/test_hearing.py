@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
-from orchestrator.core.customer import Enrollment, decode_customer, encode_customer
+from orchestrator.core.customer import Enrollment
 from orchestrator.core.decision import Moved
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from tests.core.builders import DAY, HOUR, START, Story, event, journey, purchase, send, shop_of
 
 

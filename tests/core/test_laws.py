@@ -1,8 +1,7 @@
 """What holds for every journey and every history, found out by Hypothesis.
 
 `LifeOfACustomer` lives random lives under random journeys, with duplicates, reused ids, late
-events, reports of senders, outages, pauses and redeployments, and checks the laws after every
-decision.
+events, reports, outages, pauses and redeployments, and checks the laws after every decision.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.catalog.rules.paths import rests
 from orchestrator.core.command import Command, CommandType
-from orchestrator.core.customer import Customer, decode_customer, encode_customer, wake_at_ms
+from orchestrator.core.customer import Customer, wake_at_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Emitted, Ended, Entered, Outcome, ToldEvent
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.event import Event, Input, Resumed, TimerFired, Visit
 from orchestrator.core.language.journey import Step
 from orchestrator.core.language.shop import Shop

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from orchestrator.core.command import CommandClass
-from orchestrator.core.customer import (
+from orchestrator.core.decide import decide
+from orchestrator.core.decision import Ended, Held, Hold, Refusal, SendRefused
+from orchestrator.core.encoded.state import (
     decode_customer,
     encode_customer,
     encoded_is_paused,
     encoded_wake_at_ms,
 )
-from orchestrator.core.decide import decide
-from orchestrator.core.decision import Ended, Held, Hold, Refusal, SendRefused
 from orchestrator.core.event import Resumed
 from orchestrator.core.pauses import Pause, Pauses
 from tests.core.builders import (

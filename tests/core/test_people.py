@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.core.customer import RECENT_MAX, encode_customer
+from orchestrator.core.customer import RECENT_MAX
 from orchestrator.core.decision import ClaimRefusal, ClaimRefused, MessageFinal, TaskClaimed
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.journeys import Journeys
 from orchestrator.core.language.shop import Channel, Shop
 from orchestrator.core.people.briefing import (

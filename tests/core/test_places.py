@@ -3,16 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.customer import (
-    Attribute,
-    Cause,
-    Customer,
-    Enrollment,
-    Order,
-    decode_customer,
-    encode_customer,
-)
-from orchestrator.core.places import places_of
+from orchestrator.core.customer import Attribute, Cause, Customer, Enrollment, Order
+from orchestrator.core.encoded.places import places_of
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 
 NAMES = st.sampled_from(["winback", "welcome", "post_purchase"])
 ENROLLMENTS = st.builds(

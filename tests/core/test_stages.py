@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.customer import encode_customer
 from orchestrator.core.decision import Outcome, StageChanged, StageReason, StageWithheld
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.language.shop import Shop
 from orchestrator.core.rules.learning.stages import MARK_BYTES, SPARE_MARKS
 from tests.core.builders import DAY, START, Story, event, item, journey, purchase, send, shop_of

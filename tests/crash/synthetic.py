@@ -24,6 +24,7 @@ from orchestrator.catalog import load
 from orchestrator.core.event import Resumed
 from orchestrator.core.pauses import Pause, Pauses
 from orchestrator.protocol.commit.group import Limits, OpenGroup, Rules
+from orchestrator.protocol.commit.held.contents import Contents
 from orchestrator.protocol.commit.names import TopicNames
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.rounds import Rounds
@@ -97,7 +98,7 @@ class World:
         self.homes = {
             index: CustomerPartition(
                 index,
-                Loaded({}, None, None, loaded),
+                Loaded(Contents(), None, loaded),
                 Rounds(self.rules.journeys, {}, partitions=PARTITIONS),
                 monotonic_ms=0,
             )

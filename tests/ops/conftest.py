@@ -28,7 +28,7 @@ from orchestrator.core.decision import (
     SendRefused,
 )
 from orchestrator.core.pauses import Pause
-from orchestrator.metrics import GroupStats, InputStatus, Metrics, PartitionStatus
+from orchestrator.metrics import GroupStats, InputStatus, Metrics, PartitionStatus, StandbyStatus
 
 NOW_MS = 1_700_000_000_000
 ANA = Customer("ana")
@@ -103,7 +103,8 @@ def worked(metrics: Metrics) -> Metrics:
     inputs = (InputStatus("touchpoints", 40, 2, NOW_MS),)
     status = PartitionStatus(0, 1, 900, 1, 0, 7, inputs, 1, NOW_MS - 60_000)
     behind = InputStatus("erp.orders", 9, 3, NOW_MS)
-    metrics.watch(lambda: (status,), lambda: ((12, behind),))
+    copy = StandbyStatus(1, 900, 5)
+    metrics.watch(lambda: (status,), lambda: ((12, behind),), lambda: (copy,))
     return metrics
 
 

@@ -7,15 +7,8 @@ import pytest
 
 from bench.simulation.kafka import Record
 from bench.simulation.shops import PARTITIONS
-from orchestrator.core.customer import (
-    Attribute,
-    Cause,
-    Customer,
-    Erased,
-    Kin,
-    decode_customer,
-    encode_customer,
-)
+from orchestrator.core.customer import Attribute, Cause, Customer, Erased, Kin
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.event import Visit
 from orchestrator.core.identity.notices import (
     INDEX_BYTE,
@@ -26,6 +19,7 @@ from orchestrator.core.identity.notices import (
 )
 from orchestrator.errors import EventRejected
 from orchestrator.protocol.commit.group import HOPS_MAX, Limits, OpenGroup, Rules
+from orchestrator.protocol.commit.held.contents import Contents
 from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
 from orchestrator.protocol.commit.rounds import Rounds
 from orchestrator.protocol.commit.transaction import TopicPartition
@@ -85,7 +79,7 @@ class Home:
         self.group = OpenGroup(Rules(JOURNEYS, NAMES, limits, lambda: 0.0))
         encoded = {one.id.encode(): encode_customer(one) for one in states}
         rounds = Rounds(JOURNEYS, {}, partitions=1)
-        loaded = Loaded(encoded, None, None, {})
+        loaded = Loaded(Contents.of(encoded), None, {})
         self.partition = CustomerPartition(self.index, loaded, rounds, monotonic_ms=0)
 
     def take(self, key, value, headers=(), *, topic=NAMES.forward):
@@ -246,7 +240,7 @@ def test_an_index_of_an_address_is_state_and_nobody():
     assert key[:1] == INDEX_BYTE
     loaded = CustomerPartition(
         home.index,
-        Loaded(dict(home.partition.states), None, None, {}),
+        Loaded(Contents.of(home.partition.states), None, {}),
         Rounds(JOURNEYS, {}, partitions=1),
         monotonic_ms=0,
     )

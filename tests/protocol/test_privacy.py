@@ -16,8 +16,8 @@ from orchestrator.core.customer import (
     Habits,
     Kin,
     Response,
-    encode_customer,
 )
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.core.rules.erasure import EVERY_ENROLLMENT
 from orchestrator.protocol.outputs import encode_fence
 from orchestrator.protocol.privacy.account import account_of

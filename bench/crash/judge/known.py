@@ -186,7 +186,9 @@ class Known:
             return
         if event.type in ARRIVED:
             if message.reached_ms is None:
-                message.reached_ms, message.gone = max(message.at_ms, at_ms), False
+                # Senders hand nothing over that has expired, whenever somebody opens it.
+                reached_ms = min(at_ms, message.expires_at_ms)
+                message.reached_ms, message.gone = max(message.at_ms, reached_ms), False
             return
         # A sender that does not know takes back nothing that another report has said.
         message.failed = message.failed or event.data.get("reason") != "unknown"

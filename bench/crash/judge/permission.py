@@ -108,7 +108,8 @@ class Permission:
             for one in self.counted:
                 open_or_not = one.expires_at_ms is not None or not one.counts
                 if one.id == event.data["command_id"] and open_or_not:
-                    one.at_ms = max(one.at_ms, occurred_ms)
+                    latest_ms = occurred_ms if one.expires_at_ms is None else one.expires_at_ms
+                    one.at_ms = max(one.at_ms, min(occurred_ms, latest_ms))
                     one.expires_at_ms, one.counts = None, True
 
     def forget(self, commands: Iterable[str]) -> None:
@@ -178,7 +179,7 @@ class Permission:
             self.counted = [
                 one
                 for one in self.counted
-                if one.at_ms > now_ms - longest_ms or (one.expires_at_ms or 0) >= now_ms
+                if max(one.at_ms, one.expires_at_ms or 0) > now_ms - longest_ms
             ]
             about = (wish.channel, wish.command_class, wish.journey, wish.expires_at_ms)
             self.counted.append(Counted(place, None, now_ms, *about))

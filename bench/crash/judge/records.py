@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import msgpack
 
 from bench.crash.judge.kin import rank
-from orchestrator.core.customer import Customer, decode_customer
+from orchestrator.core.encoded.state import decode_customer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.crash.judge.history import History, Place, Record
+    from orchestrator.core.customer import Customer
 
 
 HOPS_MAX: Final = 16

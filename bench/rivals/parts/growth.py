@@ -23,8 +23,9 @@ from bench.events import MIXED, customer_id, event_bytes
 from bench.rivals.lineup import CONTESTANTS, JOURNEYS
 from bench.rivals.parts.recovery import EVENT_BYTES_MAX, fill, history
 from orchestrator import catalog
-from orchestrator.core.customer import Customer, decode_customer, encode_customer
+from orchestrator.core.customer import Customer
 from orchestrator.core.decide import decide
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.protocol.codec import decode_event
 from orchestrator.protocol.outputs import encode_command
 

@@ -24,8 +24,9 @@ from bench.rivals.lineup import JOURNEYS
 from bench.systems import peak_bytes, resident_bytes
 from orchestrator import catalog
 from orchestrator.broker.artifacts import java
-from orchestrator.core.customer import Customer, encode_customer
+from orchestrator.core.customer import Customer
 from orchestrator.core.decide import decide
+from orchestrator.core.encoded.state import encode_customer
 from orchestrator.protocol.codec import decode_event
 
 if TYPE_CHECKING:

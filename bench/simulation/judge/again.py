@@ -12,14 +12,9 @@ import msgspec
 
 from bench.simulation.judge.topics import Line, Topics, millis
 from bench.simulation.shops import EVENT_BYTES_MAX
-from orchestrator.core.customer import (
-    Cause,
-    Customer,
-    decode_customer,
-    encode_customer,
-    wake_at_ms,
-)
+from orchestrator.core.customer import Cause, Customer, wake_at_ms
 from orchestrator.core.decide import decide
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.event import Resumed, TimerFired, Visit
 from orchestrator.core.identity.notices import MergeAsked
 from orchestrator.core.pauses import Pause, Pauses

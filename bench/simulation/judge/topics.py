@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orchestrator.core.customer import Customer, decode_customer
+from orchestrator.core.encoded.state import decode_customer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.crash.judge.history import History, Place, Record
     from bench.simulation.shops import Shop
+    from orchestrator.core.customer import Customer
 
 
 @lru_cache(maxsize=65_536)

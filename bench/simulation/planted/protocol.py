@@ -19,9 +19,9 @@ from orchestrator.core.rules import enroll
 from orchestrator.protocol.commit import group, partition
 from orchestrator.protocol.commit.clock import PartitionClock
 from orchestrator.protocol.commit.group import OpenGroup
+from orchestrator.protocol.commit.held.waits import WaitIndex
 from orchestrator.protocol.commit.machine import CommitMachine
 from orchestrator.protocol.commit.rounds import RESUMED, Cursor, Rounds
-from orchestrator.protocol.commit.waits import WaitIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

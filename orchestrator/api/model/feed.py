@@ -21,7 +21,7 @@ from orchestrator.api.model.effects import Decided, Effects, Position
 from orchestrator.api.model.progress import Behind, Progress
 from orchestrator.api.model.store import Batch, Bounds, DeadLetter, Identity, Part, Store
 from orchestrator.clients.records import install_lenient_records
-from orchestrator.core.customer import decode_customer
+from orchestrator.core.encoded.state import decode_customer
 from orchestrator.core.identity.notices import INDEX_BYTE
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.commit.meta import META_KEY, decode_meta

@@ -18,7 +18,7 @@ from orchestrator.catalog.bundle import load_files
 from orchestrator.clients.control import ControlTopic
 from orchestrator.clients.definitions import Definitions
 from orchestrator.clients.security import client_options
-from orchestrator.core.customer import Customer, decode_customer
+from orchestrator.core.encoded.state import decode_customer
 from orchestrator.errors import OrchestratorError
 from orchestrator.protocol.commit.group import HOPS_MAX
 from orchestrator.protocol.topics import Topics
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from orchestrator.api.model.tasks import Queue, Waiting, Wanted
     from orchestrator.api.telemetry import Telemetry
     from orchestrator.clients.definitions import Published
+    from orchestrator.core.customer import Customer
+    from orchestrator.core.encoded.places import Place
     from orchestrator.core.journeys import Journeys
-    from orchestrator.core.places import Place
     from orchestrator.protocol.control import Control
     from orchestrator.protocol.definitions import Bundle, Current
     from orchestrator.settings import Settings

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.api.model import tasks
-from orchestrator.core.customer import UnknownStateFormat
-from orchestrator.core.places import Place, places_of
+from orchestrator.core.encoded.places import Place, places_of
+from orchestrator.core.encoded.state import UnknownStateFormat
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:

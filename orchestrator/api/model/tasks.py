@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.core.customer import UnknownStateFormat
+from orchestrator.core.encoded.state import UnknownStateFormat
 from orchestrator.core.people.open_tasks import OpenTask, open_tasks
 
 if TYPE_CHECKING:

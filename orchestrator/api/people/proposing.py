@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from pydantic import BaseModel, Field
 
-from orchestrator.core.customer import Customer, decode_customer
+from orchestrator.core.customer import Customer
+from orchestrator.core.encoded.state import decode_customer
 from orchestrator.core.people.proposals import NextBest, next_best
 from orchestrator.protocol.commit.group import HOPS_MAX
 from orchestrator.protocol.outputs import rfc3339

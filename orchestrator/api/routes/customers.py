@@ -14,7 +14,7 @@ from orchestrator.api.problems import FieldFault, Problem, documented
 from orchestrator.api.tokens import Scope
 from orchestrator.api.views import CustomerView, customer_view
 from orchestrator.api.waiting import After
-from orchestrator.core.customer import UnknownStateFormat
+from orchestrator.core.encoded.state import UnknownStateFormat
 from orchestrator.protocol.codec import CUSTOMER_ID_BYTES_MAX
 from orchestrator.protocol.outputs import rfc3339
 from orchestrator.timeline.explanation import as_json, explain

@@ -15,9 +15,9 @@ from orchestrator.catalog.findings import instead
 
 if TYPE_CHECKING:
     from orchestrator.api.application import Api
+    from orchestrator.core.encoded.places import Place
     from orchestrator.core.journeys import Journeys
     from orchestrator.core.language.journey import Journey
-    from orchestrator.core.places import Place
 
 router = scoped_router(Scope.READ, tags=["journeys"])
 

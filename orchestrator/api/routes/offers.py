@@ -16,7 +16,7 @@ from orchestrator.api.routes.customers import CustomerId, check_id
 from orchestrator.api.routes.people import ChannelName, check_channel, published
 from orchestrator.api.tokens import Scope
 from orchestrator.api.waiting import After, caught_up
-from orchestrator.core.customer import UnknownStateFormat
+from orchestrator.core.encoded.state import UnknownStateFormat
 from orchestrator.protocol.outputs import rfc3339
 
 if TYPE_CHECKING:

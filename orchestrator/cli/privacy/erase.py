@@ -22,7 +22,7 @@ from msgspec import DecodeError
 from orchestrator.cli.options import check_customer, with_settings
 from orchestrator.cli.privacy.topics import records_of, topics_there
 from orchestrator.clients.security import check_connection, client_options
-from orchestrator.core.customer import UnknownStateFormat, decode_customer
+from orchestrator.core.encoded.state import UnknownStateFormat, decode_customer
 from orchestrator.demo.stage import POLL_MS, consumer, partitions_of
 from orchestrator.errors import DependencyError, UsageError
 from orchestrator.protocol.outputs import rfc3339

@@ -18,7 +18,7 @@ import orjson
 from orchestrator.cli.options import check_customer, with_settings
 from orchestrator.cli.privacy.topics import records_of, topics_there
 from orchestrator.clients.security import check_connection, client_options
-from orchestrator.core.customer import decode_customer
+from orchestrator.core.encoded.state import decode_customer
 from orchestrator.errors import UsageError
 from orchestrator.protocol.outputs import rfc3339
 from orchestrator.protocol.privacy.account import account_of

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import msgpack
 
 from orchestrator.core.command import SOURCE
-from orchestrator.core.customer import Cause, state_header
+from orchestrator.core.customer import Cause
 from orchestrator.core.decision import DuplicateFound
+from orchestrator.core.encoded.state import state_header
 from orchestrator.core.identity.notices import AddressClaimed, AddressShared, MergeAsked
 
 if TYPE_CHECKING:

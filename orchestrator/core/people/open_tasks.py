@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from msgspec import Raw, Struct, msgpack
 
-from orchestrator.core.customer import HEADER_BYTES, OpenCommand, check_state_format
+from orchestrator.core.customer import OpenCommand
+from orchestrator.core.encoded.state import HEADER_BYTES, check_state_format
 
 TASK: Final = "task"
 # The kind as an open command holds it; a longer text may contain these bytes, which costs a look.

@@ -12,9 +12,10 @@ from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.core.customer import Customer, decode_customer, encode_customer, oldest_removal_ms
+from orchestrator.core.customer import Customer, oldest_removal_ms
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Decision, Outcome
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.event import Event, TimerFired, Visit
 from orchestrator.core.identity.addresses import (
     claims_after,

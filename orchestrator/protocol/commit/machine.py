@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.core.customer import STATE_FORMAT, UnknownStateFormat
+from orchestrator.core.encoded.state import STATE_FORMAT, UnknownStateFormat
 from orchestrator.errors import DependencyError, InvariantViolated
 from orchestrator.protocol.commit.group import SLICE_SECONDS, OpenGroup, Rules
 from orchestrator.protocol.commit.meta import (
@@ -155,14 +155,14 @@ class CommitMachine:
             return
         where = f"{self._rules.names.changelog}/{index}"
         try:
-            CustomerPartition.check_formats(loaded.states)
+            CustomerPartition.check_formats(loaded.contents.states)
         except UnknownStateFormat as error:
             raise DependencyError(f"{where}: {error}; upgrade this worker") from error
-        if loaded.journeys is not None:
-            check_journeys(loaded.journeys, self._digests, where=where)
+        if loaded.contents.journeys is not None:
+            check_journeys(loaded.contents.journeys, self._digests, where=where)
         if loaded.meta is not None:
             self._check_inputs(loaded.meta.positions, where)
-        if loaded.meta is None and loaded.states:
+        if loaded.meta is None and loaded.contents.states:
             raise InvariantViolated(f"{where} holds customers and no meta record")
         rounds = self._rounds(loaded.meta.rounds if loaded.meta is not None else {})
         self.homes[index] = CustomerPartition(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field, msgpack
 
-from orchestrator.core.customer import STATE_FORMAT
+from orchestrator.core.encoded.state import STATE_FORMAT
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.commit.rounds import Cursor
 

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.core.customer import (
-    check_state_format,
-    decode_customer,
-    encoded_awaits_removal,
-    encoded_is_paused,
-    encoded_wake_at_ms,
-    oldest_removal_ms,
-)
-from orchestrator.core.identity.notices import INDEX_BYTE
+from orchestrator.core.encoded.state import check_state_format, encoded_is_paused
 from orchestrator.protocol.commit.clock import PartitionClock
-from orchestrator.protocol.commit.waits import WaitIndex
+from orchestrator.protocol.commit.held.waits import WaitIndex
+from orchestrator.protocol.commit.meta import decode_meta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.protocol.commit.held.contents import Contents
     from orchestrator.protocol.commit.meta import Meta
     from orchestrator.protocol.commit.rounds import Rounds
-
-_INDEX: Final = INDEX_BYTE[0]
 
 
 class Loaded(NamedTuple):
     """What the driver read from a changelog partition, and where its input topics begin.
 
-    `states` are encoded customers by id, and indexes of addresses by their key; `meta` is None for
-    a partition that nobody ever owned.
+    `meta` is None for a partition that nobody ever owned.
     """
 
-    states: dict[bytes, bytes]
+    contents: Contents
     meta: Meta | None
-    journeys: bytes | None
     start_offsets: Mapping[str, int]
+
+    @classmethod
+    def of(cls, contents: Contents, start_offsets: Mapping[str, int], *, where: str) -> Loaded:
+        """Read what stands about the partition itself; `where` is it for the message.
+
+        Raises DependencyError when a newer release wrote it.
+        """
+        written = contents.meta
+        meta = None if written is None else decode_meta(written, where=where)
+        return cls(contents, meta, start_offsets)
 
 
 class CustomerPartition:
@@ -64,30 +64,19 @@ class CustomerPartition:
         meta = loaded.meta
         self.rounds = rounds
         self.index = index
-        self.states = loaded.states
+        contents = loaded.contents
+        self.states = contents.states
         self.positions = dict(loaded.start_offsets)
         if meta is not None:
             self.positions |= {t: p for t, p in meta.positions.items() if t in self.positions}
         self.clock = PartitionClock(meta.clock_ms if meta else 0, monotonic_ms)
         self.starts = meta.starts + 1 if meta else 1
         self.owned = False
-        self.state_bytes = sum(map(len, loaded.states.values()))
-        self.paused: set[bytes] = set()
-        self.removals: dict[bytes, int] = {}
-        self.indexes = 0
-        due = []
-        for customer, value in loaded.states.items():
-            if customer[0] == _INDEX:
-                self.indexes += 1
-                continue
-            wake_at_ms = encoded_wake_at_ms(value)
-            if wake_at_ms is not None:
-                due.append((customer, wake_at_ms))
-                if encoded_is_paused(value):  # Who is held has a time at which that ends.
-                    self.paused.add(customer)
-            if encoded_awaits_removal(value):
-                self._await_removal(customer, oldest_removal_ms(decode_customer(value)))
-        self.waits = WaitIndex(due)
+        self.state_bytes = contents.state_bytes
+        self.paused = contents.paused
+        self.removals = contents.removals
+        self.indexes = contents.indexes
+        self.waits = WaitIndex(contents.due)
 
     @property
     def customers(self) -> int:

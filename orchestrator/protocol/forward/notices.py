@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 from msgspec import MsgspecError, msgpack
 
-from orchestrator.core.customer import (
-    Cause,
-    UnknownStateFormat,
-    decode_customer,
-    encode_customer,
-)
+from orchestrator.core.customer import Cause
+from orchestrator.core.encoded.state import UnknownStateFormat, decode_customer, encode_customer
 from orchestrator.core.identity.notices import (
     AddressClaimed,
     AddressShared,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from msgspec import DecodeError, Struct, json
 
 from orchestrator.core.calendar import instant_text
-from orchestrator.core.customer import UnknownStateFormat, decode_customer
+from orchestrator.core.encoded.state import UnknownStateFormat, decode_customer
 from orchestrator.core.rules.erasure import EVERY_ENROLLMENT, is_forgotten
 from orchestrator.protocol.outputs import Fence
 from orchestrator.protocol.privacy.needles import IDS

@@ -21,9 +21,8 @@ from orchestrator.core.customer import (
     OrderLine,
     Product,
     RememberedExit,
-    decode_customer,
-    encode_customer,
 )
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.identity.merge import united
 from orchestrator.core.rules.dedupe import Seen, remember, remember_time, seen_before
 from tests.core.builders import START, event

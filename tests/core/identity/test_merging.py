@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.core.customer import Cause, Contact, Sent, decode_customer, encode_customer
+from orchestrator.core.customer import Cause, Contact, Sent
 from orchestrator.core.decide import decide
 from orchestrator.core.decision import Ended, EndReason, Moved, Outcome, PromiseEnded
+from orchestrator.core.encoded.state import decode_customer, encode_customer
 from orchestrator.core.event import Resumed, Visit
 from orchestrator.core.identity.addresses import CLAIMS_MAX, addresses_of, claims_after
 from orchestrator.core.identity.notices import (

@@ -6,13 +6,15 @@ The truth stands in each customer's record; this only finds who is next.
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 # Entries that no longer count stay in the heap until they outnumber the others by this.
 _STALE_SLACK: Final = 4_096
+NOTHING_DUE: Final[Mapping[bytes, int]] = MappingProxyType({})
 
 
 class WaitIndex:
@@ -20,7 +22,7 @@ class WaitIndex:
 
     __slots__ = ("_due_by_customer", "_heap")
 
-    def __init__(self, due: Iterable[tuple[bytes, int]] = ()) -> None:
+    def __init__(self, due: Mapping[bytes, int] = NOTHING_DUE) -> None:
         self._due_by_customer = dict(due)
         self._rebuild()
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Raw, Struct, msgpack
 
-from orchestrator.core.customer import HEADER_BYTES, check_state_format
+from orchestrator.core.encoded.state import HEADER_BYTES, check_state_format
 
 # A journey, its version, and the step in which somebody stands.
 Place = tuple[str, int, str]

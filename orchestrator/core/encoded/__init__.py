@@ -1,0 +1,1 @@
+"""A customer as bytes: written, read, and read in part."""

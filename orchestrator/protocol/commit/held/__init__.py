@@ -1,0 +1,1 @@
+"""What is known of the customers of a partition without decoding them."""
