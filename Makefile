@@ -49,7 +49,7 @@ fmt: $(VENV)/.development ## Format the code and fix what the linter can fix
 bench: $(VENV)/.development kafka ## Measure latency and throughput beside the floor and stock Faust
 	$(BIN)/python -m bench.run $(ARGS)
 
-bench-rivals: $(VENV)/.development $(RIVALS)/.installed kafka ## Measure us beside Kafka Streams, Quix, Faust and bare loops
+bench-rivals: $(VENV)/.development $(RIVALS)/.installed kafka ## Measure us beside Kafka Streams, Quix, Faust and bare loops, also under faults
 	$(BIN)/python -m bench.rivals $(ARGS)
 
 crash: $(VENV)/.development kafka ## Kill workers and the broker under load, then check every promise

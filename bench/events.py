@@ -50,13 +50,13 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """One event to be sent: when on CLOCK_MONOTONIC, for whom, and its bytes."""
+    """One event to be sent: when on CLOCK_MONOTONIC, for whom, and its bytes; None, a tombstone."""
 
     intended_ns: int
     type: str
     id: str
     key: bytes
-    value: bytes
+    value: bytes | None
 
 
 def event_id(intended_ns: int, number: int) -> str:

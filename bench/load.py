@@ -88,7 +88,7 @@ def generate(load: Load) -> LoadReport:
     gc.collect()
     gc.freeze()
     gc.disable()
-    failed, late_ns = _send(producer, load.topic, planned)
+    failed, late_ns = send(producer, load.topic, planned)
     measured = sorted(
         late
         for touch, late in zip(planned, late_ns, strict=True)
@@ -102,13 +102,14 @@ def generate(load: Load) -> LoadReport:
         purchases_measured=sum(intended >= measure_from_ns for intended in purchases),
         measure_from_ns=measure_from_ns,
         last_ns=planned[-1].intended_ns if planned else start_ns,
-        event_bytes_mean=sum(len(touch.value) for touch in planned) / max(1, len(planned)),
+        event_bytes_mean=sum(len(touch.value or b"") for touch in planned) / max(1, len(planned)),
         late_p99_ms=measured[int(len(measured) * 0.99)] / 1e6,
         late_max_ms=measured[-1] / 1e6,
     )
 
 
-def _send(producer: Producer, topic: str, planned: list[Touch]) -> tuple[int, list[int]]:
+def send(producer: Producer, topic: str, planned: list[Touch]) -> tuple[int, list[int]]:
+    """Send each at its instant; return how many were not accepted, and how late each one was."""
     failures = []
 
     def on_delivery(error: object, _message: object) -> None:

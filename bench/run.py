@@ -70,10 +70,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the broker is; its process when it is ours."""
+    """Where the broker is; and itself when it is ours."""
 
     bootstrap_servers: str
-    pid: int | None = None
+    embedded: EmbeddedBroker | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, when it is ours; another one after it was started again."""
+        return self.embedded.pid if self.embedded else None
 
 
 class Bench:
@@ -241,7 +246,7 @@ def broker(bootstrap_servers: str | None) -> Iterator[Broker]:
         yield Broker(bootstrap_servers)
         return
     with EmbeddedBroker() as embedded:
-        yield Broker(embedded.bootstrap_servers, embedded.pid)
+        yield Broker(embedded.bootstrap_servers, embedded)
 
 
 @click.command(epilog="Example: python -m bench.run --name 2026-11-22 --idle")

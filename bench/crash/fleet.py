@@ -69,12 +69,14 @@ class Fleet:
         slots: int,
         *,
         command: Sequence[str] = WORKER_COMMAND,
+        stopped_seconds: float = STOPPED_SECONDS,
         tell: Callable[[str], None] = print,
     ) -> None:
         self.diary = Diary()
         self._folder = folder
         self._environment = environment
         self._command = tuple(command)
+        self.stopped_seconds = stopped_seconds
         self._tell = tell
         self._started = time.monotonic()
         self._lock = threading.RLock()
@@ -148,20 +150,23 @@ class Fleet:
                 slot.process.kill()
                 slot.process.wait()
 
+    def program_of(self, slot: Slot) -> tuple[Sequence[str], Mapping[str, str]]:
+        """Return what a slot runs, and what stands in its environment beside our own."""
+        return self._command, {
+            **self._environment,
+            "ORCHESTRATOR_FAILPOINT": slot.failpoint,
+        }
+
     def _spawn(self, slot: Slot) -> None:
         slot.failpoint, slot.next_failpoint = slot.next_failpoint, ""
         slot.expected_kill, slot.stopped_at = False, None
         slot.log = self._folder / f"{slot.name}.log"
-        environment = {
-            **os.environ,
-            **self._environment,
-            "ORCHESTRATOR_SLOT": slot.name,
-            "ORCHESTRATOR_FAILPOINT": slot.failpoint,
-        }
+        command, more = self.program_of(slot)
+        environment = {**os.environ, **more, "ORCHESTRATOR_SLOT": slot.name}
         with slot.log.open("ab") as log:
             slot.log_start = log.tell()
             slot.process = subprocess.Popen(
-                self._command, env=environment, stdout=log, stderr=log, start_new_session=True
+                command, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         slot.started_at = time.monotonic()
 
@@ -182,7 +187,7 @@ class Fleet:
         if code is not None:
             self._buried(slot, code)
         elif slot.stopped_at is not None:
-            if now - slot.stopped_at > STOPPED_SECONDS:
+            if now - slot.stopped_at > self.stopped_seconds:
                 self.note(slot.name, "SIGCONT")
                 slot.stopped_at = None
                 process.send_signal(signal.SIGCONT)

@@ -37,7 +37,10 @@ def main() -> None:
         for row in rows:
             print(f"{row.number:>2}  {row.fault}{'' if row.play else ' (not here)'}")
         return
-    report = Report(Path(options.report), ROWS)
+    report = Report(Path(options.report), ROWS, Path(options.rivals))
+    if options.write:
+        report.write_page(Path(options.page))
+        return
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-faults-"))
     red = [row.number for row in rows if not play(row, folder, report, options.patience)]
     report.write_page(Path(options.page))
@@ -83,6 +86,12 @@ def _options() -> argparse.Namespace:
         "--patience", type=float, default=1.0, help="how many times longer anything may take"
     )
     parser.add_argument("--report", default="bench/results/faults.json", help="where results go")
+    parser.add_argument(
+        "--rivals",
+        default="bench/results/rivals/faults",
+        help="runs of others, for the page",
+    )
+    parser.add_argument("--write", action="store_true", help="only write the page, play none")
     parser.add_argument("--page", default="docs/faults.md", help="where the table goes")
     return parser.parse_args()
 

@@ -100,7 +100,7 @@ def repeats(case: Case) -> None:
 # -- Poison -----------------------------------------------------------------------------------
 
 
-def _poisons() -> dict[str, bytes | None]:
+def poisons() -> dict[str, bytes | None]:
     """Return one record of each kind that nobody can apply, or that is odd and harmless."""
     event = json.dumps(_event("poisoned", "ID", "product.viewed", sku="s")).encode()
     data = b'"data": {"sku": "s"}'
@@ -137,7 +137,7 @@ def poison(case: Case) -> None:
 
     def poisoned(plan: list[Planned]) -> list[Planned]:
         more = []
-        for kind, value in _poisons().items():
+        for kind, value in poisons().items():
             count = POISONED if value is None or len(value) < 100_000 else 3
             for number in range(count):
                 mark = f"{kind}-{number}".encode()

@@ -10,6 +10,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.rivals import fault_table
+from bench.rivals.runs import Runs
 from orchestrator.broker.lock import KAFKA_VERSION
 
 if TYPE_CHECKING:
@@ -22,11 +24,12 @@ _FINDINGS_SHOWN: Final = 5
 
 
 class Report:
-    """The results of all rows that were ever played."""
+    """The results of all rows that were ever played; `rivals` has runs of other systems."""
 
-    def __init__(self, path: Path, rows: Sequence[Row]) -> None:
+    def __init__(self, path: Path, rows: Sequence[Row], rivals: Path | None = None) -> None:
         self._path = path
         self._rows = rows
+        self._rivals = rivals
         self._kept: dict[str, Any] = {}
         if path.exists():
             self._kept = json.loads(path.read_text(encoding="utf-8"))
@@ -56,6 +59,8 @@ class Report:
         )
         lines.append("|---|---|---|---|---|---|---|---|---|")
         lines += [self._figures(row) for row in self._rows if self._of(row).get("figures")]
+        if self._rivals and (others := fault_table.short(Runs(self._rivals))):
+            lines += ["", _OTHERS, *others]
         lines += ["", _FOUND]
         return "\n".join(lines)
 
@@ -116,6 +121,17 @@ _FIGURES: Final = """\
 From the stamp of an event to the stamp of its decision in the journey log, over all events of the
 row; the maximum is how long the fault made somebody wait. Exit code 70 is a worker that gave itself
 up and was restarted; -9 is one that was killed.
+"""
+_OTHERS: Final = """\
+## What others do in the same rows
+`make bench-rivals ARGS="--name faults --parts startup,rebalance,kill,faults"` plays some rows with
+the systems that one would use instead. They and ours do the smaller job of that comparison (see
+`bench/README.md`) at 150 events a second; a supervisor starts again whatever ends, and one oracle
+judges the topics of all: *nothing* is nothing lost, doubled, invented or out of order. Each handles
+errors as it does by default; `-skipping` has the documented option that lets it go on. That a
+repeat is known in row 13 is the work of the job, which is the same for all rivals; the records that
+were not kept there are ids with another body. Each row was played once, which finds what happens
+often. Start-up, the pause of a rebalance and exits: `bench/results/rivals/faults.md`.
 """
 _FOUND: Final = """\
 ## What it has found

@@ -14,6 +14,7 @@ from bench.report import RESULTS, environment
 from bench.rivals import lineup
 from bench.rivals.arena import QUICK, Arena, Extent
 from bench.rivals.estimate import minutes
+from bench.rivals.faults import FAULTS
 from bench.rivals.parts import PARTS
 from bench.rivals.runs import Runs
 from bench.rivals.table import render
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOM: Final = RESULTS / "rivals"
+# Parts that measure no times: a cold broker may take its own.
+COUNTED: Final = {"faults"}
 QUICK_NOTE: Final = (
     "**A quick run: it shows that all parts work.** One repetition of seconds each, so its figures "
     "are not for quoting; the load of the machine stands at the end."
@@ -39,7 +42,8 @@ QUICK_NOTE: Final = (
 @click.option("--plan", is_flag=True, help="Say how long it will take, and what is missing; end.")
 @click.option("--page", is_flag=True, help="Only write page and pictures of NAME's runs; end.")
 @click.option("--rates", help="Events/s of the latency part, as 500,1000.")
-@click.option("--repetitions", type=int, help="Of the latency part, and of the rate part.")
+@click.option("--repetitions", type=int, help="Of every part but recovery and growth.")
+@click.option("--rows", help="Of the fault matrix, for the faults part, as 2,14.")
 @click.option("--seconds", type=float, help="Measured at each rate, after the warm-up.")
 @click.option("--skew", default=0.0, show_default=True, help="Zipf exponent over the customers.")
 @click.option("--seed", default=1, show_default=True, help="Of the load and of who is next.")
@@ -55,6 +59,7 @@ def main(
     page: bool,
     rates: str | None,
     repetitions: int | None,
+    rows: str | None,
     seconds: float | None,
     skew: float,
     seed: int,
@@ -68,6 +73,9 @@ def main(
         return
     extent = _extent(quick=quick, rates=rates, repetitions=repetitions, seconds=seconds)
     extent = replace(extent, skew=skew)
+    if rows:
+        known = {str(number): fault for number, fault in FAULTS.items()}
+        extent = replace(extent, fault_rows=tuple(map(int, _chosen(rows, known, "--rows"))))
     wanted = _chosen(parts, PARTS, "--parts")
     lineup.build_streams()
     contestants = []
@@ -93,7 +101,8 @@ def main(
     runs.began(environment(embedded=not bootstrap_servers) | {"quick": quick})
     with broker(bootstrap_servers) as target:
         arena = Arena(target, runs, extent, tuple(contestants), seed)
-        arena.warm_broker()
+        if set(wanted) - COUNTED:
+            arena.warm_broker()
         for measured in dict.fromkeys(PARTS[part] for part in wanted):
             measured(arena)
     write(runs, name, quick=quick)
@@ -123,7 +132,8 @@ def _extent(
     if rates:
         extent = replace(extent, rates=tuple(int(rate) for rate in rates.split(",")))
     if repetitions:
-        extent = replace(extent, repetitions=repetitions, ramp_repetitions=repetitions)
+        of = ("", "ramp_", "kill_", "startup_", "rebalance_", "fault_")
+        extent = replace(extent, **{f"{part}repetitions": repetitions for part in of})
     return replace(extent, seconds=seconds) if seconds else extent
 
 

@@ -53,6 +53,8 @@ EXACTLY_ONCE_SYSTEMS: Final = (
     *(name for name, one in CONTESTANTS.items() if one.guarantee == EXACTLY_ONCE),
     "stock-faust",
 )
+# One of each kind: the rows are about what a system does, not about its settings.
+FAULT_SYSTEMS: Final = ("ours", "streams-eos-tuned", "quix-eos-default", "stock-faust")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,14 @@ class Extent:
     growth_journeys: tuple[int, ...] = (1, 10, 100, 1_000)
     growth_enrollments: tuple[int, ...] = (0, 1, 10, 100)
     growth_seconds: float = 20.0
+    startup_repetitions: int = 3
+    rebalance_repetitions: int = 1
+    fault_rows: tuple[int, ...] = (2, 4, 6, 13, 14)
+    fault_repetitions: int = 1
     # Who takes part; empty is everybody.
+    startup_systems: tuple[str, ...] = ()
+    rebalance_systems: tuple[str, ...] = ()
+    fault_systems: tuple[str, ...] = FAULT_SYSTEMS
     latency_systems: tuple[str, ...] = ()
     ramp_systems: tuple[str, ...] = EXACTLY_ONCE_SYSTEMS
     kill_systems: tuple[str, ...] = RESTARTABLE_SYSTEMS
@@ -106,21 +115,27 @@ QUICK: Final = Extent(
     growth_journeys=(1, 10, 100),
     growth_enrollments=(0, 1, 10, 100),
     growth_seconds=5.0,
+    startup_repetitions=1,
+    fault_rows=(13,),
+    startup_systems=("ours", "streams-eos-tuned"),
+    rebalance_systems=("ours",),
+    fault_systems=("ours",),
     latency_systems=EXACTLY_ONCE_SYSTEMS,
-    ramp_systems=("ours", "streams-eos-tuned", "stock-faust"),
-    kill_systems=("ours", "streams-eos-tuned", "streams-alo-default"),
+    ramp_systems=("ours", "streams-eos-tuned"),
+    kill_systems=("ours", "streams-alo-default"),
     recovery_systems=("ours", "streams-eos-tuned", "stock-faust"),
 )
 
 
 @dataclass(slots=True)
 class World:
-    """One system on topics of its own."""
+    """One system on topics of its own; `slot` names one of several processes of it."""
 
     contestant: Contestant
     deployment: Deployment
     folder: Path
     process: Running | None = None
+    slot: str = "slot-0"
 
     @property
     def log(self) -> Path:
@@ -188,7 +203,7 @@ class Arena:
     def launched(self, world: World, *, core: int | None = None) -> Iterator[Running]:
         """Start the world's system without waiting for it."""
         program, arguments = world.contestant.program(world.deployment, world.folder)
-        variables = world.contestant.variables(world.folder)
+        variables = world.contestant.variables(world.folder) | {"ORCHESTRATOR_SLOT": world.slot}
         with pinned(core):
             start = running(
                 world.contestant.name,
@@ -236,9 +251,9 @@ class Arena:
             # What a busy machine has left over must not be held against the first rate.
             drained(world.deployment, DRAIN_SECONDS_MAX)
 
-    def verdict(self, world: World) -> Verdict:
+    def verdict(self, world: World, **options: Any) -> Verdict:
         """Judge everything that was written since the world began."""
-        return judge(world.deployment, seconds_max=self.extent.settle_seconds)
+        return judge(world.deployment, seconds_max=self.extent.settle_seconds, **options)
 
     def keep(self, key: str, row: dict[str, Any], told: str) -> None:
         """Keep a row and say so."""
@@ -279,6 +294,11 @@ def pin_process(pid: int, cores: set[int]) -> None:
 
 def drained(deployment: Deployment, seconds_max: float) -> bool:
     """Wait until the group has committed everything; return whether it has."""
+    return owed(deployment, seconds_max) == 0
+
+
+def owed(deployment: Deployment, seconds_max: float) -> int:
+    """Wait until the group has committed everything; return how many records it still owes."""
     consumer = Consumer(
         {
             "bootstrap.servers": deployment.bootstrap_servers,
@@ -292,12 +312,12 @@ def drained(deployment: Deployment, seconds_max: float) -> bool:
     deadline = time.monotonic() + seconds_max
     try:
         while True:
-            owed = sum(
+            left = sum(
                 consumer.get_watermark_offsets(place)[1] - max(0, place.offset)
                 for place in consumer.committed(places)
             )
-            if owed <= 0 or time.monotonic() > deadline:
-                return owed <= 0
+            if left <= 0 or time.monotonic() > deadline:
+                return max(0, left)
             time.sleep(0.5)
     finally:
         consumer.close()

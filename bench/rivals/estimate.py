@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from bench.rivals.parts import recovery
+from bench.rivals.faults import FAULTS
+from bench.rivals.parts import faults, rebalance, recovery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,22 @@ def minutes(part: str, extent: Extent, contestants: Sequence[Contestant]) -> flo
             each = WORLD_SECONDS + extent.kill_seconds + AFTER_KILL_SECONDS
             chosen = _those(extent.kill_systems, contestants)
             seconds = each * len(chosen) * extent.kill_repetitions
+        case "startup":
+            chosen = _those(extent.startup_systems, contestants)
+            seconds = WORLD_SECONDS * len(chosen) * extent.startup_repetitions
+        case "rebalance":
+            seconds = extent.rebalance_repetitions * sum(
+                _life(one, rebalance.WARM_UP_SECONDS) + rebalance.load_seconds(one) + DRAIN_SECONDS
+                for one in _those(extent.rebalance_systems, contestants)
+                if not one.alone
+            )
+        case "faults":
+            seconds = extent.fault_repetitions * sum(
+                WORLD_SECONDS + fault.load_seconds(one.session_seconds) + faults.WORDS_SECONDS
+                for fault in map(FAULTS.__getitem__, extent.fault_rows)
+                for one in _those(extent.fault_systems, contestants)
+                for _ in range(1 + (fault.bad_records and bool(one.skipping)))
+            )
         case "recovery":
             millions = extent.recovery_customers / 1e6
             seconds = extent.recovery_repetitions * sum(

@@ -28,6 +28,8 @@ STREAMS: Final = HERE / "streams"
 QUIX_PYTHON: Final = ROOT / ".venv-rivals" / "bin" / "python"
 JVM_OPTIONS: Final = ("-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 Settings = dict[str, Any]
+PREFIX: Final = "{prefix}"
+"""Stands in a setting for the prefix of the topics."""
 
 EXACTLY_ONCE: Final = "exactly once"
 AT_LEAST_ONCE: Final = "at least once"
@@ -39,6 +41,9 @@ class Contestant:
 
     `commit_ms` is how long a default may let results wait before it makes them visible; whoever
     waits longer by design is not called slow for it when the highest rate is looked for.
+    `session_seconds` is the silence after which its group gives a process up. `alone` says why a
+    second process must not join; empty for who shares the work. `skipping` are documented settings
+    that let it go on after a record that it cannot process.
     """
 
     name: str
@@ -47,6 +52,9 @@ class Contestant:
     settings: Settings = field(default_factory=dict)
     commit_ms: int = 0
     heap_mb: int = 1_024
+    session_seconds: float = 6.0
+    alone: str = ""
+    skipping: Settings = field(default_factory=dict)
 
     @property
     def is_jvm(self) -> bool:
@@ -98,13 +106,26 @@ class Contestant:
             "state.dir": str(folder / "state"),
             "bench.topic.prefix": deployment.prefix,
         }
-        lines = [f"{key}={value}" for key, value in (properties | self.settings).items()]
+        settings = properties | self.settings
+        lines = [
+            f"{key}={value}".replace(PREFIX, deployment.prefix) for key, value in settings.items()
+        ]
         path = folder / "streams.properties"
         path.write_text("\n".join(lines) + "\n", "utf-8")
         return path
 
 
 FAST_SESSION: Final = {"consumer.session.timeout.ms": 6000, "consumer.heartbeat.interval.ms": 1500}
+SESSION_SECONDS: Final = {"clients": 45.0, "faust": 60.0, "aiokafka": 10.0}
+"""What the defaults of Kafka's own and librdkafka's consumers, of Faust and of aiokafka are."""
+STREAMS_SKIPPING: Final = {
+    "processing.exception.handler": (
+        "org.apache.kafka.streams.errors.LogAndContinueProcessingExceptionHandler"
+    ),
+    "errors.dead.letter.queue.topic.name": f"{PREFIX}dead-letters",
+}
+QUIX_SKIPPING: Final = {"on_processing_error": "skip"}
+ONE_ID: Final = "all its processes would have one transactional id, and fence each other"
 STREAMS_EOS: Final = {"processing.guarantee": "exactly_once_v2"}
 STREAMS_TUNED: Final = {
     "commit.interval.ms": 5,
@@ -132,18 +153,32 @@ CONTESTANTS: Final = {
     one.name: one
     for one in (
         Contestant("ours", "ours", EXACTLY_ONCE),
-        Contestant("confluent-loop", "confluent_loop", EXACTLY_ONCE, LOOP_TUNED),
-        Contestant("aiokafka-floor", "floor", EXACTLY_ONCE),
+        Contestant("confluent-loop", "confluent_loop", EXACTLY_ONCE, LOOP_TUNED, alone=ONE_ID),
+        Contestant("aiokafka-floor", "floor", EXACTLY_ONCE, alone=ONE_ID),
         Contestant(
-            "streams-eos-tuned", "streams", EXACTLY_ONCE, STREAMS_EOS | STREAMS_TUNED, commit_ms=5
+            "streams-eos-tuned",
+            "streams",
+            EXACTLY_ONCE,
+            STREAMS_EOS | STREAMS_TUNED,
+            commit_ms=5,
+            skipping=STREAMS_SKIPPING,
         ),
-        Contestant("streams-eos-default", "streams", EXACTLY_ONCE, STREAMS_EOS, commit_ms=100),
+        Contestant(
+            "streams-eos-default",
+            "streams",
+            EXACTLY_ONCE,
+            STREAMS_EOS,
+            commit_ms=100,
+            session_seconds=SESSION_SECONDS["clients"],
+            skipping=STREAMS_SKIPPING,
+        ),
         Contestant(
             "quix-eos-tuned",
             "quix",
             EXACTLY_ONCE,
             {"processing_guarantee": "exactly-once"} | QUIX_TUNED,
             commit_ms=5,
+            skipping=QUIX_SKIPPING,
         ),
         Contestant(
             "quix-eos-default",
@@ -151,11 +186,31 @@ CONTESTANTS: Final = {
             EXACTLY_ONCE,
             {"processing_guarantee": "exactly-once"},
             commit_ms=5_000,
+            session_seconds=SESSION_SECONDS["clients"],
+            skipping=QUIX_SKIPPING,
         ),
-        Contestant("stock-faust", "faust", AT_LEAST_ONCE),
-        Contestant("aiokafka-loop", "aiokafka_loop", AT_LEAST_ONCE),
-        Contestant("streams-alo-default", "streams", AT_LEAST_ONCE),
-        Contestant("quix-alo-default", "quix", AT_LEAST_ONCE),
+        Contestant("stock-faust", "faust", AT_LEAST_ONCE, session_seconds=SESSION_SECONDS["faust"]),
+        Contestant(
+            "aiokafka-loop",
+            "aiokafka_loop",
+            AT_LEAST_ONCE,
+            session_seconds=SESSION_SECONDS["aiokafka"],
+            alone="it reads its states at the start only, not when partitions come to it",
+        ),
+        Contestant(
+            "streams-alo-default",
+            "streams",
+            AT_LEAST_ONCE,
+            session_seconds=SESSION_SECONDS["clients"],
+            skipping=STREAMS_SKIPPING,
+        ),
+        Contestant(
+            "quix-alo-default",
+            "quix",
+            AT_LEAST_ONCE,
+            session_seconds=SESSION_SECONDS["clients"],
+            skipping=QUIX_SKIPPING,
+        ),
     )
 }
 
@@ -188,9 +243,14 @@ def differences() -> list[str]:
     """Return for each system what its columns set, for the report."""
     lines = []
     for one in CONTESTANTS.values():
-        told = ", ".join(f"`{key}={_told(value)}`" for key, value in one.settings.items())
-        lines.append(f"- {one.name} ({one.guarantee}): {told or 'nothing: defaults'}")
+        told = _settings(one.settings) or "nothing: defaults"
+        more = f"; `-skipping` adds {_settings(one.skipping)}" if one.skipping else ""
+        lines.append(f"- {one.name} ({one.guarantee}): {told}{more}")
     return lines
+
+
+def _settings(settings: Settings) -> str:
+    return ", ".join(f"`{key}={_told(value)}`" for key, value in settings.items())
 
 
 def _told(value: object) -> str:

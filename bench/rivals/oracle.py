@@ -16,7 +16,7 @@ import orjson
 from confluent_kafka import Consumer, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from bench.systems import Deployment
 
@@ -39,6 +39,7 @@ KINDS: Final = (
     "invented commands",
     "reused ids",
     "broken sequences",
+    "commands out of order",
     "lost fences",
 )
 
@@ -166,9 +167,21 @@ def _judge_commands(expected: dict[str, Expected], written: Written, found: Foun
         if len(causes) > 1:
             found.note("reused ids", f"{identity} for {sorted(causes)}")
     # Two channels are two topics, so the order between them is not looked at.
+    _judge_order(written, found)
     for customer, numbers in sequences.items():
         if sorted(numbers) != list(range(1, len(numbers) + 1)):
             found.note("broken sequences", f"{customer} has {numbers}")
+
+
+def _judge_order(written: Written, found: Found) -> None:
+    """Look at the first of each number: what comes again has been counted as doubled."""
+    seen: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for command in written.commands:
+        data = command["data"]
+        before = seen[command["subject"], data["channel"]]
+        if data["sequence"] not in before and data["sequence"] < max(before, default=0):
+            found.note("commands out of order", f"{command['subject']}: {data['sequence']} late")
+        before.add(data["sequence"])
 
 
 def _judge_fences(written: Written, found: Found) -> None:
@@ -181,23 +194,32 @@ def _judge_fences(written: Written, found: Found) -> None:
                     found.note("lost fences", f"{place[1]} of {place[0]}")
 
 
-def judge(deployment: Deployment, *, seconds_max: float) -> Verdict:
-    """Wait until every event has its word in the journey log, or time is up; then judge."""
-    inputs = list(_everything(deployment, deployment.input_topic))
+def judge(
+    deployment: Deployment,
+    *,
+    seconds_max: float,
+    is_event: Callable[[bytes | None, bytes | None], bool] = lambda _key, _value: True,
+) -> Verdict:
+    """Wait until every event has its word in the journey log, or time is up; then judge.
+
+    `is_event` is asked with key and value: of what is none, nothing is expected.
+    """
+    everything = _everything(deployment, deployment.input_topic)
+    inputs = [value for key, value in everything if value is not None and is_event(key, value)]
     expected = expectations(inputs)
     written, unsettled = _outputs(deployment, set(expected), seconds_max)
     found = findings(expected, written)
     return Verdict(len(expected), unsettled, found.counts, found.examples)
 
 
-def _everything(deployment: Deployment, topic: str) -> Iterable[bytes]:
-    """Yield the values of a topic that nobody writes to any more."""
+def _everything(deployment: Deployment, topic: str) -> Iterable[tuple[bytes | None, bytes | None]]:
+    """Yield keys and values of a topic that nobody writes to any more."""
     consumer, places = _consumer(deployment, [topic])
     ends = {place.partition: consumer.get_watermark_offsets(place)[1] for place in places}
     left = {partition for partition, end in ends.items() if end > 0}
     while left:
         for message in consumer.consume(READ_RECORDS_MAX, 0.2):
-            yield message.value()
+            yield message.key(), message.value()
             if message.offset() + 1 >= ends[message.partition()]:
                 left.discard(message.partition())
     consumer.close()

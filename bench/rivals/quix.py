@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 around = Surroundings.load()
 settings: dict[str, Any] = orjson.loads(os.environ.get("BENCH_SETTINGS", "{}"))
 job = Job(around.prefix, around.app_id)
+if settings.get("on_processing_error") == "skip":
+    # The documented callback: true lets the application go on with the next record.
+    settings["on_processing_error"] = lambda *_: True
 app = Application(
     broker_address=around.bootstrap_servers,
     consumer_group=around.app_id,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.reader import percentiles
 from bench.report import described, latency_cells, merged
+from bench.rivals import fault_table
+from bench.rivals.fault_table import table, variants
 from bench.rivals.lineup import CONTESTANTS, differences
 from bench.rivals.parts.growth import slope
 from bench.rivals.parts.rate import RATE_MIN
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from bench.rivals.runs import Runs
 
 CPU_RATE: Final = 1_000
+PARTS: Final = ("latency", "rate", "recovery", "startup", "rebalance", "kill", "faults", "growth")
 WRONG: Final = "DISQUALIFIED"
 Rows = list[dict[str, Any]]
 
@@ -29,20 +32,23 @@ def render(runs: Runs, notes: Sequence[str] = ()) -> str:
     lines = ["# Beside the systems that one would use instead", ""]
     for note in notes:
         lines += [note, ""]
-    for title, table in (
+    for title, body in (
         ("Purchase → visible", _latency(runs)),
         ("Highest sustained rate, the system on one core", _rate(runs)),
         ("Processor time at 1,000 events/s", _cpu(runs)),
         ("A restart with everybody, and bytes per customer", _recovery(runs)),
+        ("From the start of a process to its first answers", fault_table.startup(runs)),
+        ("A second process joins, and leaves", fault_table.rebalance(runs)),
         ("`kill -9` under load, and a restart at once", _kill(runs)),
+        ("In the rows of the fault matrix", fault_table.faults(runs)),
         ("What it costs as there is more (ours)", _growth(runs)),
         ("Ratios", ratios(runs)),
         ("Not measured", _skipped(runs)),
         ("What each column sets", differences()),
         ("Where", [f"- {described(found)}" for found in runs.surroundings] + _load(runs)),
     ):
-        if table:
-            lines += [f"## {title}", "", *table, ""]
+        if body:
+            lines += [f"## {title}", "", *body, ""]
     return "\n".join(lines)
 
 
@@ -56,22 +62,18 @@ def usable(rows: Rows) -> bool:
     return bool(rows) and not wrong(rows) and all(row["valid"] for row in rows)
 
 
-def _table(head: str, body: list[str]) -> list[str]:
-    return [head, "|---" * (head.count(" |")) + "|", *body] if body else []
-
-
 def _latency(runs: Runs) -> list[str]:
     head = (
         "| events/s | system | guarantee | p50 ms | p90 | p99 (each run) | p99.9 | max "
         "| purchases | missing | drift ms | oracle |"
     )
     body = []
-    for rate in _variants(runs, "latency"):
+    for rate in variants(runs, "latency"):
         for name in CONTESTANTS:
             rows = runs.rows("latency", rate, name)
             if rows:
                 body.append(f"| {int(rate):,} | {name} | {' | '.join(_waits(name, rows))} |")
-    return _table(head, body)
+    return table(head, body)
 
 
 def _waits(name: str, rows: Rows) -> list[str]:
@@ -103,7 +105,7 @@ def _rate(runs: Runs) -> list[str]:
                 f"| {name} | {one.guarantee} | **{_told_rate(_highest(rows))}** ({each}) "
                 f"| {100 + 2 * one.commit_ms} | {_oracle(rows)} |"
             )
-    return _table("| system | guarantee | events/s (each run) | p99 within ms | oracle |", body)
+    return table("| system | guarantee | events/s (each run) | p99 within ms | oracle |", body)
 
 
 def _told_rate(rate: int) -> str:
@@ -122,7 +124,7 @@ def _cpu(runs: Runs) -> list[str]:
             system, both = _cost(rows)
             behind = " (fell behind)" if any(row["missing"] for row in rows) else ""
             body.append(f"| {name}{behind} | {system:.2f} | {both:.2f} |")
-    return _table("| system | CPU s per 1,000 events | with the broker |", body)
+    return table("| system | CPU s per 1,000 events | with the broker |", body)
 
 
 def _cost(rows: Rows) -> tuple[float, float]:
@@ -138,7 +140,7 @@ def _recovery(runs: Runs) -> list[str]:
         "| state bytes | resident bytes a customer | live heap | disk |"
     )
     body = []
-    for customers in _variants(runs, "recovery"):
+    for customers in variants(runs, "recovery"):
         for name in CONTESTANTS:
             rows = runs.rows("recovery", customers, name)
             if rows:
@@ -155,7 +157,7 @@ def _recovery(runs: Runs) -> list[str]:
                     f"{sizes['disk']:,}",
                 )
                 body.append(f"| {int(customers):,} | {name} | {' | '.join(cells)} |")
-    return _table(head, body)
+    return table(head, body)
 
 
 def _kill(runs: Runs) -> list[str]:
@@ -167,7 +169,7 @@ def _kill(runs: Runs) -> list[str]:
         if rows:
             silent = " / ".join(f"{row['gap_seconds']:.1f}" for row in rows)
             body.append(f"| {name} | {one.guarantee} | {len(rows)} | {silent} | {_harm(rows)} |")
-    return _table("| system | guarantee | kills | silent for s | lost and doubled |", body)
+    return table("| system | guarantee | kills | silent for s | lost and doubled |", body)
 
 
 def _harm(rows: Rows) -> str:
@@ -179,7 +181,7 @@ def _growth(runs: Runs) -> list[str]:
     for what, points in _growing(runs).items():
         costs = ", ".join(f"{count:,}: {us:.0f}" for count, us in points)
         body.append(f"| {what} | {costs} | {slope(points):.3f} |")
-    return _table("| what | us an event at | log-log slope |", body)
+    return table("| what | us an event at | log-log slope |", body)
 
 
 def _growing(runs: Runs) -> dict[str, list[tuple[float, float]]]:
@@ -237,7 +239,7 @@ def _rate_ratios(runs: Runs) -> list[str]:
 
 def _state_ratios(runs: Runs) -> list[str]:
     lines = []
-    for customers in _variants(runs, "recovery"):
+    for customers in variants(runs, "recovery"):
         ours = runs.rows("recovery", customers, "ours")
         for rival, goal in (("stock-faust", 20), ("streams-eos-tuned", 1)):
             theirs = runs.rows("recovery", customers, rival)
@@ -257,7 +259,7 @@ def _state_ratios(runs: Runs) -> list[str]:
 def _skipped(runs: Runs) -> list[str]:
     return [
         f"- {row['key']}: {' '.join(str(row['skipped']).split())[:300]}"
-        for part in ("latency", "rate", "recovery", "kill", "growth")
+        for part in PARTS
         for _, _, row in runs.of(part)
         if "skipped" in row
     ]
@@ -265,12 +267,10 @@ def _skipped(runs: Runs) -> list[str]:
 
 def _load(runs: Runs) -> list[str]:
     """Return how busy the machine was: figures of a shared one are worth what that says."""
-    seen = [max(row["load_average"]) for _, _, row in runs.of("latency") if "load_average" in row]
-    if not seen:
-        return []
-    told = f"{min(seen):.1f} to {max(seen):.1f}, the middle one {median(seen):.1f}"
-    return [f"- load average during the latency runs: {told}"]
-
-
-def _variants(runs: Runs, part: str) -> list[str]:
-    return sorted({variant for variant, _, _ in runs.of(part)}, key=int)
+    lines = []
+    for part in PARTS:
+        seen = [max(row["load_average"]) for _, _, row in runs.of(part) if "load_average" in row]
+        if seen:
+            told = f"{min(seen):.1f} to {max(seen):.1f}, the middle one {median(seen):.1f}"
+            lines.append(f"- load average during the {part} runs: {told}")
+    return lines

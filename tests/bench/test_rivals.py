@@ -160,6 +160,15 @@ def skip_number(written: Written) -> None:
     written.commands[5]["data"]["sequence"] += 1
 
 
+def swap_commands(written: Written) -> None:
+    customer = next(one["subject"] for one in written.commands if one["data"]["sequence"] == 2)
+    first, second, *_ = (
+        number for number, one in enumerate(written.commands) if one["subject"] == customer
+    )
+    commands = written.commands
+    commands[first], commands[second] = commands[second], commands[first]
+
+
 def lose_fence(written: Written) -> None:
     del written.fences[3]
 
@@ -173,6 +182,7 @@ PLANTED = {
     "invented commands": invent_command,
     "reused ids": reuse_id,
     "broken sequences": skip_number,
+    "commands out of order": swap_commands,
     "lost fences": lose_fence,
 }
 

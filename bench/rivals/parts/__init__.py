@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bench.rivals.parts import growth, kill, latency, rate, recovery
+from bench.rivals.parts import (
+    faults,
+    growth,
+    kill,
+    latency,
+    rate,
+    rebalance,
+    recovery,
+    startup,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,4 +28,7 @@ PARTS: Final[dict[str, Callable[[Arena], None]]] = {
     "recovery": recovery.run,
     "memory": recovery.run,  # The same runs tell both.
     "growth": growth.run,
+    "startup": startup.run,
+    "rebalance": rebalance.run,
+    "faults": faults.run,
 }
