@@ -114,6 +114,8 @@ class Driver:
         self._turn = 0
         # When the next transaction may begin, on the clock of `perf_counter`.
         self._begin_at = 0.0
+        # By how much the load makes that interval longer.
+        self.stretch = 1.0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._room = asyncio.Event()
@@ -365,7 +367,8 @@ class Driver:
         if transaction is None:
             return
         # A lone event finds this long past; what comes in a row shares transactions.
-        self._begin_at = time.perf_counter() + self._settings.group_interval_seconds
+        interval_seconds = self.stretch * self._settings.group_interval_seconds
+        self._begin_at = time.perf_counter() + interval_seconds
         self.failpoint.reach("after_decide")
         if transaction.stats.lateness_seconds:
             self.failpoint.reach("timer_decided")

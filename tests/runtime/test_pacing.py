@@ -33,6 +33,16 @@ def test_many_records_are_gathered():
     assert fed(a_pacing(), 2 * BUSY_RECORDS_PER_SECOND) == BUSY
 
 
+def test_the_more_come_the_longer_they_are_gathered_up_to_a_bound():
+    pacing = a_pacing()
+    waits = []
+    for rate in (500, 1_000, 2_000, 3_000, 50_000):
+        terms = fed(pacing, rate, began=10.0 * len(waits))
+        waits.append((terms.max_wait_ms, round(pacing.stretch, 1)))
+
+    assert waits == [(10, 1.0), (10, 1.0), (20, 2.0), (30, 3.0), (30, 3.0)]
+
+
 def test_a_fetch_that_brings_many_after_a_silence_is_no_rate():
     """Three events of one visitor at once must not make the next customer wait."""
     assert a_pacing().fetched(3, 100.0) == IDLE

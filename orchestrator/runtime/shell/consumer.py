@@ -256,6 +256,8 @@ class BatchConsumer(driver.Consumer):
         """Let the next fetches gather records while many come."""
         count = sum(map(len, records.values())) if records else 0
         terms = self._pacing.fetched(count, time.monotonic())
+        app: Shell = self.app
+        app.driver.stretch = self._pacing.stretch
         fetcher = self._thread._ensure_consumer()._fetcher  # noqa: SLF001
         # aiokafka reads both for each request.
         fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = terms  # noqa: SLF001

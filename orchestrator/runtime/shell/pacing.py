@@ -13,6 +13,10 @@ from typing import Final, NamedTuple
 BUSY_RECORDS_PER_SECOND: Final = 200
 # Long enough to tell a rate from a few records that came together.
 _WINDOW_SECONDS: Final = 0.05
+# Above this rate waits grow with it: the machine is filling up, and what can be saved is what is
+# done for each fetch and each transaction, above all by the broker.
+_STRETCHED_FROM: Final = 1_000
+_STRETCH_MAX: Final = 3.0
 # More than comes in a wait, and less than a fetch may hold.
 _GATHERED_BYTES: Final = 1 << 20
 
@@ -25,22 +29,29 @@ class FetchTerms(NamedTuple):
 
 
 class Pacing:
-    """Looks at what fetches brought; times are seconds of a clock that does not go back."""
+    """Looks at what fetches brought; times are seconds of a clock that does not go back.
+
+    `stretch` is by how much the present rate makes waits longer: 1 up to 1,000 records a second.
+    """
 
     def __init__(self, *, idle_wait_ms: int, gather_seconds: float) -> None:
         self._idle = FetchTerms(1, idle_wait_ms)
-        self._busy = FetchTerms(_GATHERED_BYTES, max(1, round(1000 * gather_seconds)))
-        self._gathers = gather_seconds > 0
+        self._gather_ms = 1000 * gather_seconds
         self._since = 0.0
         self._records = 0
         self.terms = self._idle
+        self.stretch = 1.0
 
     def fetched(self, records: int, now: float) -> FetchTerms:
         """Return the terms of the next fetch."""
         self._records += records
         seconds = now - self._since
         if seconds >= _WINDOW_SECONDS:
-            busy = self._gathers and self._records > BUSY_RECORDS_PER_SECOND * seconds
-            self.terms = self._busy if busy else self._idle
+            rate = self._records / seconds
+            self.stretch = min(max(1.0, rate / _STRETCHED_FROM), _STRETCH_MAX)
+            self.terms = self._idle
+            if self._gather_ms and rate > BUSY_RECORDS_PER_SECOND:
+                wait_ms = max(1, round(self._gather_ms * self.stretch))
+                self.terms = FetchTerms(_GATHERED_BYTES, wait_ms)
             self._since, self._records = now, 0
         return self.terms
