@@ -126,12 +126,13 @@ _OTHERS: Final = """\
 ## What others do in the same rows
 `make bench-rivals ARGS="--name faults --parts startup,rebalance,kill,faults"` plays some rows with
 the systems that one would use instead. They and ours do the smaller job of that comparison (see
-`bench/README.md`) at 150 events a second; a supervisor starts again whatever ends, and one oracle
-judges the topics of all: *nothing* is nothing lost, doubled, invented or out of order. Each handles
-errors as it does by default; `-skipping` has the documented option that lets it go on. That a
-repeat is known in row 13 is the work of the job, which is the same for all rivals; the records that
-were not kept there are ids with another body. Each row was played once, which finds what happens
-often. Start-up, the pause of a rebalance and exits: `bench/results/rivals/faults.md`.
+`bench/README.md`) at 150 events a second, row 1 at 500, joining and leaving at 100; a supervisor
+starts again whatever ends, and one oracle judges the topics of all: *nothing* is nothing lost,
+doubled, invented or out of order. Each handles errors as it does by default; `-skipping` has the
+documented option that lets it go on. That a repeat is known in row 13 is the work of the job, which
+is the same for all rivals; the records that were not kept there are ids with another body. Each row
+was played once, or twice where a cell has two results, which finds what happens often. Start-up,
+the pause of a rebalance and exits: `bench/results/rivals/faults.md`.
 """
 _FOUND: Final = """\
 ## What it has found
