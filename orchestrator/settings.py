@@ -249,8 +249,8 @@ class WorkerSettings(BaseModel):
         4 * 1024 * 1024, "bytes in one transaction", low=1_000, high=1_000_000_000
     )
     # A purchase waits for the transaction in flight, so few; but a visit cost worker and broker
-    # together 602 us of a core in transactions of 40, 414 us of 100, 339 us of 2,000. While an outage
-    # was caught up, purchases took 4.6 times as long at p99 with 64, 2.3 with 32, 1.8 with 16.
+    # together 602 us of a core in transactions of 40, 414 us of 100, 339 us of 2,000. While an
+    # outage was caught up, purchases took at p99 4.6 x as long with 64, 2.3 x with 32.
     group_timed_max: int = _whole(
         32, "due waits and visits of journeys in one transaction", low=1, high=100_000
     )
