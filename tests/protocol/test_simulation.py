@@ -49,6 +49,7 @@ def test_a_worker_may_die_behind_any_action(seed):
     [
         pytest.param(6933, id="a bounce, and another report that says that nobody knows"),
         pytest.param(23241, id="two words on a pause while a worker sleeps"),
+        pytest.param(69753, id="an order undone, its promise contradicted, and then a merge"),
         pytest.param(46308, id="expired, forgotten by the caps, and opened later"),
         pytest.param(13662, id="dropped, forgotten by the caps, and opened all the same"),
     ],

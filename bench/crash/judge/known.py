@@ -117,6 +117,16 @@ class Known:
         self.promises.pop(name, None)
         self.over_ms[name] = at_ms
 
+    def reopen(self, name: str, *, as_if_never_made: bool) -> None:
+        """Let a promise no longer be over: nobody has used it up any more, under no id.
+
+        One that stands against what was promised meanwhile is forgotten.
+        """
+        self.over_ms.pop(name, None)
+        if as_if_never_made:
+            self.made_ms.pop(name, None)
+            self.until.pop(name, None)
+
     def enter(self, enrollment: str, event: Occurrence, journey: Mapping[str, Any]) -> None:
         """Note who came in, and what it is about that they have not bought yet."""
         about = event.data.get("items") or [event.data]
