@@ -59,8 +59,7 @@ class FollowedTopic:
         await self._started(0)
         async with self._starting:
             if self._asked is None:
-                self._asked = self._new_consumer()
-                await self._asked.start()
+                self._asked = await self._new_consumer()
         end = (await self._asked.end_offsets([self._place]))[self._place]
         async with self._caught_up:
             await self._caught_up.wait_for(lambda: self._settled >= end)
@@ -103,22 +102,23 @@ class FollowedTopic:
         async with self._starting:
             if self._consumer is None:
                 install_lenient_records()
-                consumer = self._new_consumer()
-                try:
-                    await consumer.start()
-                except BaseException:
-                    await consumer.stop()  # It would go on looking for the broker.
-                    raise
+                consumer = await self._new_consumer()
                 consumer.assign([self._place])
                 consumer.seek(self._place, begin)
                 self._consumer, self._position = consumer, begin
             return self._consumer
 
-    def _new_consumer(self) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
+    async def _new_consumer(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
             **self._options,
             group_id=None,
             enable_auto_commit=False,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
         )
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()  # It would go on looking for the broker.
+            raise
+        return consumer
