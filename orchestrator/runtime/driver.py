@@ -458,6 +458,7 @@ class Driver:
         oldest = self.machine.oldest_ms()
         statuses = []
         for index, home in sorted(self.machine.homes.copy().items()):
+            removals = home.contents.removals.copy()
             inputs = []
             for topic, position in home.positions.copy().items():
                 place = TopicPartition(topic, index)
@@ -468,13 +469,13 @@ class Driver:
                 PartitionStatus(
                     partition=index,
                     customers=home.customers,
-                    state_bytes=home.state_bytes,
+                    state_bytes=home.contents.state_bytes,
                     waits_pending=len(home.waits),
                     waits_due=home.waits.count_due(home.clock.now_ms(now.monotonic_ms)),
                     visits_left=home.rounds.left,
                     inputs=tuple(inputs),
-                    customers_held=len(home.paused),
-                    oldest_removal_ms=min(home.removals.copy().values(), default=None),
+                    customers_held=len(home.contents.paused),
+                    oldest_removal_ms=min(removals.values(), default=None),
                 )
             )
         return statuses

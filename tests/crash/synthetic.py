@@ -128,7 +128,7 @@ class World:
         journeys = self.rules.journeys.pausing(pauses)
         self.rules = self.rules._replace(journeys=journeys)
         for home in self.homes.values():
-            for customer in sorted(home.paused):
+            for customer in sorted(home.contents.paused):
                 group = OpenGroup(self.rules)
                 group.add_visit(home, customer, Resumed(pauses.revision), now_ms=now_ms)
                 self.commit(group, now_ms)

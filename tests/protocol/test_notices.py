@@ -244,7 +244,7 @@ def test_an_index_of_an_address_is_state_and_nobody():
         Rounds(JOURNEYS, {}, partitions=1),
         monotonic_ms=0,
     )
-    assert (loaded.customers, loaded.indexes, len(loaded.waits)) == (0, 1, 0)
+    assert (loaded.customers, loaded.contents.indexes, len(loaded.waits)) == (0, 1, 0)
     CustomerPartition.check_formats(loaded.states)
     assert loaded.rounds.next_visit(loaded.states, (), START + 86_400_000 * 2) is None
 
@@ -252,5 +252,5 @@ def test_an_index_of_an_address_is_state_and_nobody():
         home.take_notice(AddressClaimed("email", digest, customer, ended=True))
     home.group.seal_states({home.index: home.partition})
     assert home.partition.states == {}
-    assert home.partition.state_bytes == 0
+    assert home.partition.contents.state_bytes == 0
     assert home.sent(NAMES.changelog)[-1].value is None

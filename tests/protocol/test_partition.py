@@ -21,9 +21,9 @@ def test_a_partition_that_is_taken_over_knows_which_removals_nobody_has_acknowle
     rounds = Rounds(shop_of(), {}, partitions=1)
     home = CustomerPartition(0, Loaded(Contents.of(states), None, {}), rounds, monotonic_ms=0)
 
-    assert home.removals == {b"ana": 1_000}
-    home.put(b"ana", encode_customer(Customer("ana")), None)
-    assert home.removals == {}
+    assert home.contents.removals == {b"ana": 1_000}
+    home.contents.put(b"ana", encode_customer(Customer("ana")), None)
+    assert home.contents.removals == {}
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.integers(0, 2**40)), max_size=4))

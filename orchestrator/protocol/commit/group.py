@@ -238,12 +238,12 @@ class OpenGroup:
         changelog = self._rules.names.changelog
         for (index, customer_id), customer in self._customers.items():
             value = encode_customer(customer)
-            homes[index].put(customer_id, value, oldest_removal_ms(customer))
+            homes[index].contents.put(customer_id, value, oldest_removal_ms(customer))
             self.stats.state_written(len(value))
             self._produce(TopicPartition(changelog, index), Output(customer_id, value))
         for (index, key), claims in self._claims.items():
             claimed = encode_claims(claims) if claims else None
-            homes[index].put_index(key, claimed)
+            homes[index].contents.put_index(key, claimed)
             self._produce(TopicPartition(changelog, index), Output(key, claimed))
         self._customers = {}
         self._claims = {}

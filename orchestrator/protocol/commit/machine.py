@@ -343,7 +343,7 @@ class CommitMachine:
         before = home.rounds.cursors()
         # Who has come in the open group is there too, though no state of theirs is written yet.
         known = home.states if self._open is None else self._open.customers(home)
-        visit = home.rounds.next_visit(known, home.paused, now_ms)
+        visit = home.rounds.next_visit(known, home.contents.paused, now_ms)
         if visit is not None:
             self._group().add_visit(home, *visit, now_ms=now_ms)
         elif home.rounds.cursors() != before:

@@ -68,21 +68,34 @@ class Contents:
         if first == _ABOUT:
             self._take_about(key, value)
             return
-        held = self.states.get(key)
-        if held is not None:
-            self.state_bytes -= len(held)
-        if value is None:
-            if held is not None:
-                del self.states[key]
-        else:
-            self.states[key] = value
-            self.state_bytes += len(value)
         if first == _INDEX:
-            self.indexes += (value is not None) - (held is not None)
+            self.put_index(key, value)
             return
+        self._replace(key, value)
         # A format that this release cannot read keeps the whole partition from being owned.
-        readable = value if value is not None and encoded_is_readable(value) else None
-        self._look_at(key, readable)
+        if value is not None and encoded_is_readable(value):
+            due_ms, since_ms = encoded_wake_at_ms(value), encoded_oldest_removal_ms(value)
+            self._note(key, since_ms, paused=encoded_is_paused(value))
+        else:
+            due_ms = None
+            self._note(key, None, paused=False)
+        if due_ms is not None:
+            self.due[key] = due_ms
+        else:
+            self.due.pop(key, None)
+
+    def put(self, customer: bytes, value: bytes, removal_ms: int | None) -> None:
+        """Replace a customer's state, all but when it is due: its owner has an index for that.
+
+        `removal_ms` is that of `oldest_removal_ms`.
+        """
+        self._replace(customer, value)
+        self._note(customer, removal_ms, paused=encoded_is_paused(value))
+
+    def put_index(self, key: bytes, value: bytes | None) -> None:
+        """Replace or remove the index of an address."""
+        was_there = self._replace(key, value)
+        self.indexes += (value is not None) - was_there
 
     def _take_about(self, key: bytes, value: bytes | None) -> None:
         if key == META_KEY:
@@ -90,17 +103,23 @@ class Contents:
         elif key == JOURNEYS_KEY:
             self.journeys = value
 
-    def _look_at(self, customer: bytes, value: bytes | None) -> None:
-        due_ms = None if value is None else encoded_wake_at_ms(value)
-        if due_ms is not None:
-            self.due[customer] = due_ms
-        else:
-            self.due.pop(customer, None)
-        if value is not None and encoded_is_paused(value):
+    def _replace(self, key: bytes, value: bytes | None) -> bool:
+        """Replace or remove a value; return whether there was one."""
+        held = self.states.get(key)
+        if held is not None:
+            self.state_bytes -= len(held)
+        if value is not None:
+            self.states[key] = value
+            self.state_bytes += len(value)
+        elif held is not None:
+            del self.states[key]
+        return held is not None
+
+    def _note(self, customer: bytes, since_ms: int | None, *, paused: bool) -> None:
+        if paused:
             self.paused.add(customer)
         elif self.paused:
             self.paused.discard(customer)
-        since_ms = None if value is None else encoded_oldest_removal_ms(value)
         if since_ms is not None:
             self.removals[customer] = since_ms
         elif self.removals:

@@ -6,15 +6,10 @@ The truth stands in each customer's record; this only finds who is next.
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Final
 
 # Entries that no longer count stay in the heap until they outnumber the others by this.
 _STALE_SLACK: Final = 4_096
-NOTHING_DUE: Final[Mapping[bytes, int]] = MappingProxyType({})
 
 
 class WaitIndex:
@@ -22,8 +17,9 @@ class WaitIndex:
 
     __slots__ = ("_due_by_customer", "_heap")
 
-    def __init__(self, due: Mapping[bytes, int] = NOTHING_DUE) -> None:
-        self._due_by_customer = dict(due)
+    def __init__(self, due: dict[bytes, int] | None = None) -> None:
+        """Take what is due, by customer in epoch milliseconds; the mapping is the index's own."""
+        self._due_by_customer = {} if due is None else due
         self._rebuild()
 
     def __len__(self) -> int:
