@@ -117,13 +117,13 @@ class Known:
         self.promises.pop(name, None)
         self.over_ms[name] = at_ms
 
-    def reopen(self, name: str, *, as_if_never_made: bool) -> None:
-        """Let a promise no longer be over: nobody has used it up any more, under no id.
+    def unredeem(self, name: str, now_ms: int) -> None:
+        """Let nobody have used a promise up any more, under no id; and yet it is not open.
 
-        One that stands against what was promised meanwhile is forgotten.
+        One that would still hold stands against what was promised meanwhile: it is forgotten.
         """
         self.over_ms.pop(name, None)
-        if as_if_never_made:
+        if self.until.get(name, 0) > now_ms:
             self.made_ms.pop(name, None)
             self.until.pop(name, None)
 

@@ -99,7 +99,7 @@ class Laws:
         elif kind == "promised" or (kind == "redemption_undone" and entry["open"]):
             self._judge_promise(known, line, entry)
         elif kind == "redemption_undone":
-            known.reopen(entry["offer"], as_if_never_made=entry.get("detail") is not None)
+            known.unredeem(entry["offer"], line.now_ms)
         elif kind in {"promise_ended", "offer_redeemed"}:
             known.close(entry["offer"], line.now_ms)
 
