@@ -6,11 +6,12 @@ record has many parts, and a count needs three small ones.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from msgspec import Raw, Struct, msgpack
+from msgspec import Raw, Struct
 
-from orchestrator.core.encoded.state import HEADER_BYTES, check_state_format
+from orchestrator.core.customer import Customer
+from orchestrator.core.encoded.state import HEADER_BYTES, check_state_format, part_decoder
 
 # A journey, its version, and the step in which somebody stands.
 Place = tuple[str, int, str]
@@ -29,20 +30,7 @@ class _Standing(Struct, frozen=True, array_like=True, gc=False):
     step: str | None = None
 
 
-class _Standings(Struct, frozen=True, array_like=True, gc=False):
-    """The first fields of a `Customer`, up to the enrollments."""
-
-    id: Raw
-    sequence: Raw
-    now_ms: Raw
-    seen: Raw
-    business: Raw
-    attributes: Raw
-    orders: Raw
-    enrollments: tuple[_Standing, ...]
-
-
-_decoder: Final[Any] = msgpack.Decoder(_Standings)
+_decoder: Final = part_decoder(Customer, "enrollments", tuple[_Standing, ...])
 
 
 def places_of(value: bytes) -> tuple[Place, ...]:
@@ -51,7 +39,5 @@ def places_of(value: bytes) -> tuple[Place, ...]:
     Raises UnknownStateFormat for a record of a newer release.
     """
     check_state_format(value)
-    found: _Standings = _decoder.decode(memoryview(value)[HEADER_BYTES:])
-    return tuple(
-        (one.journey, one.version, one.step) for one in found.enrollments if one.step is not None
-    )
+    found: tuple[_Standing, ...] = _decoder.decode(memoryview(value)[HEADER_BYTES:]).enrollments
+    return tuple((one.journey, one.version, one.step) for one in found if one.step is not None)

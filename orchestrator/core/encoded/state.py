@@ -23,15 +23,15 @@ _encoder = msgpack.Encoder()
 _decoder = msgpack.Decoder(Customer)
 
 
-def _decoder_of(struct: type[Struct], name: str, type_: Any) -> msgpack.Decoder[Any]:
+def part_decoder(struct: type[Struct], name: str, type_: Any) -> msgpack.Decoder[Any]:
     """Return a decoder of one field of a struct; what stands before it is skipped, not read."""
     before = struct.__struct_fields__[: struct.__struct_fields__.index(name)]
     fields = [(field, Raw) for field in before]
     return msgpack.Decoder(defstruct(name, [*fields, (name, type_)], array_like=True, gc=False))
 
 
-_contact_decoder = _decoder_of(Customer, "contact", Raw)
-_removals_decoder = _decoder_of(Contact, "removals", tuple[Removal, ...])
+_contact_decoder = part_decoder(Customer, "contact", Raw)
+_removals_decoder = part_decoder(Contact, "removals", tuple[Removal, ...])
 _FORMAT_BYTE: Final = bytes((STATE_FORMAT,))
 # The earliest due time stands in front of the record, so that recovery can rebuild the index of
 # waits from millions of records without decoding any of them. Times need six of its eight bytes;

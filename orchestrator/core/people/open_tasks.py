@@ -6,12 +6,12 @@ have none, and of those nothing is decoded.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Raw, Struct, msgpack
 
-from orchestrator.core.customer import OpenCommand
-from orchestrator.core.encoded.state import HEADER_BYTES, check_state_format
+from orchestrator.core.customer import Customer, OpenCommand
+from orchestrator.core.encoded.state import HEADER_BYTES, check_state_format, part_decoder
 
 TASK: Final = "task"
 # The kind as an open command holds it; a longer text may contain these bytes, which costs a look.
@@ -51,20 +51,7 @@ class _Holding(Struct, frozen=True, array_like=True, gc=False):
     open_commands: tuple[OpenCommand, ...] = ()
 
 
-class _Holdings(Struct, frozen=True, array_like=True, gc=False):
-    """The first fields of a `Customer`, up to the enrollments."""
-
-    id: Raw
-    sequence: Raw
-    now_ms: Raw
-    seen: Raw
-    business: Raw
-    attributes: Raw
-    orders: Raw
-    enrollments: tuple[_Holding, ...] = ()
-
-
-_decoder: Final[Any] = msgpack.Decoder(_Holdings)
+_decoder: Final = part_decoder(Customer, "enrollments", tuple[_Holding, ...])
 
 
 def open_tasks(value: bytes) -> tuple[OpenTask, ...]:
@@ -75,7 +62,7 @@ def open_tasks(value: bytes) -> tuple[OpenTask, ...]:
     check_state_format(value)
     if _MARK not in value:
         return ()
-    found: _Holdings = _decoder.decode(memoryview(value)[HEADER_BYTES:])
+    found: tuple[_Holding, ...] = _decoder.decode(memoryview(value)[HEADER_BYTES:]).enrollments
     return tuple(
         OpenTask(
             id=task.id,
@@ -90,7 +77,7 @@ def open_tasks(value: bytes) -> tuple[OpenTask, ...]:
             claimed_by=task.claimed_by,
             claimed_ms=task.claimed_ms,
         )
-        for one in found.enrollments
+        for one in found
         for task in one.open_commands
         if task.kind == TASK
     )
