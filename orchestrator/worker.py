@@ -131,7 +131,7 @@ def build_worker(
         mode=settings.mode,
         partitions=settings.partitions,
     )
-    metrics.watch(driver.statuses, driver.other_inputs, driver.standby_statuses)
+    metrics.watch(driver.statuses, driver.other_inputs, driver.standby.statuses)
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port, shell.serving)
     Watchdog(settings.watchdog_seconds, lambda: driver.progress, driver.lag).start()

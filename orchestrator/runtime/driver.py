@@ -20,7 +20,7 @@ from aiokafka.errors import ProducerFenced, TopicAuthorizationFailedError
 
 from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
 from orchestrator.failpoint import Failpoint
-from orchestrator.metrics import InputStatus, Metrics, PartitionStatus, StandbyStatus
+from orchestrator.metrics import InputStatus, Metrics, PartitionStatus
 from orchestrator.protocol.commit.group import GroupBounds
 from orchestrator.protocol.commit.machine import Clocks, CommitMachine, Writer
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
@@ -110,7 +110,7 @@ class Driver:
         self._loader = BulkLoader(
             client_options, settings.app_id, transaction_timeout_ms=self._timeout_ms
         )
-        self._standby = Standby(client_options, rules.names.changelog)
+        self.standby = Standby(client_options, rules.names.changelog)
         self._turn = 0
         # When the next transaction may begin, on the clock of `perf_counter`.
         self._begin_at = 0.0
@@ -146,7 +146,7 @@ class Driver:
             await producer.start()
         self._spawn(self._run())
         if self._settings.standby:
-            self._spawn(self._standby.run())
+            self._spawn(self.standby.run())
 
     async def _claim_slot(self) -> None:
         """Wait until the slot's former worker has left the group; refuse a slot that is in use."""
@@ -241,7 +241,7 @@ class Driver:
         homes = {index for topic, index in partitions if topic == self.names.changelog}
         needed = self.machine.on_assigned(generation, member, homes)
         self._metrics.assigned(generation)
-        self._standby.follow(set(range(self.names.partitions)) - homes)
+        self.standby.follow(set(range(self.names.partitions)) - homes)
         if needed:
             self.failpoint.reach("recovery_started")
             await self._load(generation, needed)
@@ -283,7 +283,7 @@ class Driver:
     async def _load(self, generation: int, needed: Iterable[int]) -> None:
         source = Source(self.names.changelog, self.names.home_inputs)
         # Without a standby, what a rebalance cuts short is not kept: nobody would read it on.
-        copies = self._standby.copies if self._settings.standby else {}
+        copies = self.standby.copies if self._settings.standby else {}
         loaded, report = await self._loader.load(source, needed, copies)
         for index in sorted(loaded):
             self.machine.on_loaded(generation, index, loaded[index], clocks())
@@ -439,10 +439,6 @@ class Driver:
             await self._idle.wait()
 
     # -- Looking -----------------------------------------------------------------------------
-
-    def standby_statuses(self) -> list[StandbyStatus]:
-        """Return how the copies of others' partitions stand; the exposition's thread reads."""
-        return self._standby.statuses()
 
     def lag(self) -> int:
         """Return how many inputs are not committed yet; a transaction in flight counts as one."""

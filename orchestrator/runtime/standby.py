@@ -58,11 +58,6 @@ class Standby:
         self._turn += 1
         self._changed.set()
 
-    def drop(self, indexes: Iterable[int]) -> None:
-        """Forget copies that nobody will go on with."""
-        for index in indexes:
-            self.copies.pop(index, None)
-
     async def run(self) -> None:
         """Follow until cancelled; a broker that is away is waited for."""
         while True:
@@ -82,7 +77,8 @@ class Standby:
             except OffsetOutOfRangeError as error:
                 gone = [tp.partition for tp in error.args[0]]
                 _log.warning("standby reads anew, its place in the log is gone", partitions=gone)
-                self.drop(gone)
+                for index in gone:
+                    self.copies.pop(index, None)
             except (KafkaError, OSError) as error:
                 _log.warning("standby waits for the broker", error=repr(error))
                 await asyncio.sleep(_RETRY_SECONDS)

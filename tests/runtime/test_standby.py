@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 import time
-import uuid
 from types import SimpleNamespace
 
 import httpx
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.broker import EmbeddedBroker
 from orchestrator.runtime import recovery
 from orchestrator.runtime.recovery import Copy
-from tests.runtime.deployment import Deployment, cart, purchase, wait_until
+from tests.runtime.deployment import cart, purchase, wait_until
 
 CUSTOMERS = [f"c{number}" for number in range(20)]
 FINAL = ["cart_first", "review", "thank_you"]
@@ -77,54 +77,53 @@ def recoveries(worker):
     return [(one["kept"], one["records"]) for one in lines if one["event"] == "recovered"]
 
 
-def test_a_standby_takes_over_from_its_copy_and_loses_and_doubles_nothing(kafka, tmp_path):
-    mark = uuid.uuid4().hex[:8]
-    deployment = Deployment(
-        kafka.bootstrap_servers, f"y{mark}.", f"app-{mark}", tmp_path, standby=True
-    )
-    port = EmbeddedBroker.free_port()
-    try:
-        first = deployment.start("a", metrics_port=port)
-        second = deployment.start("b")
-        deployment.produce(*map(cart, CUSTOMERS), partitioner="murmur2_random")
-        wait_until(lambda: set(deployment.templates()) == set(CUSTOMERS), "carts answered")
-
-        def copied():
-            held, lag = standing(port)
-            return held and lag.keys() == held.keys() and not any(lag.values())
-
-        wait_until(copied, "a copy of what the other owns")
-        held = sum(standing(port)[0].values())
-        second.kill()
-        deployment.produce(*map(purchase, CUSTOMERS), partitioner="murmur2_random")
-
-        wait_until(lambda: deployment.templates() == dict.fromkeys(CUSTOMERS, FINAL), "all once")
-        kept, read = recoveries(first)[-1]
-        assert kept == held
-        assert read < kept
-        assert standing(port) == ({}, {})
-    finally:
-        deployment.stop()
+@pytest.fixture
+def port():
+    """Where the worker with the copies tells of them."""
+    return EmbeddedBroker.free_port()
 
 
-def test_what_is_given_away_is_copied_again(kafka, tmp_path):
+@pytest.fixture
+def answered(deployment, port):
+    """A worker with a standby, and a cart of everybody's that was answered."""
+    worker = deployment.start("a", standby=True, metrics_port=port)
+    deployment.produce(*map(cart, CUSTOMERS), partitioner="murmur2_random")
+    wait_until(lambda: set(deployment.templates()) == set(CUSTOMERS), "carts answered")
+    return worker
+
+
+def everybody_buys(deployment):
+    """Return whether everybody then has every message, and none twice."""
+    deployment.produce(*map(purchase, CUSTOMERS), partitioner="murmur2_random")
+    return lambda: deployment.templates() == dict.fromkeys(CUSTOMERS, FINAL)
+
+
+def test_a_standby_takes_over_from_its_copy_and_loses_and_doubles_nothing(
+    deployment, answered, port
+):
+    second = deployment.start("b", standby=True)
+
+    def copied():
+        held, lag = standing(port)
+        return held and lag.keys() == held.keys() and not any(lag.values())
+
+    wait_until(copied, "a copy of what the other owns")
+    held = sum(standing(port)[0].values())
+    second.kill()
+
+    wait_until(everybody_buys(deployment), "all once")
+    kept, read = recoveries(answered)[-1]
+    assert kept == held
+    assert read < kept
+    assert standing(port) == ({}, {})
+
+
+def test_what_is_given_away_is_copied_again(deployment, answered, port):
     """Partitions go from one worker to the other and back, and every purchase counts once."""
-    mark = uuid.uuid4().hex[:8]
-    deployment = Deployment(
-        kafka.bootstrap_servers, f"y{mark}.", f"app-{mark}", tmp_path, standby=True
-    )
-    port = EmbeddedBroker.free_port()
-    try:
-        worker = deployment.start("a", metrics_port=port)
-        deployment.produce(*map(cart, CUSTOMERS), partitioner="murmur2_random")
-        wait_until(lambda: set(deployment.templates()) == set(CUSTOMERS), "carts answered")
-        guest = deployment.start("b")
-        wait_until(lambda: sum(standing(port)[0].values()) > 0, "a copy of what was given away")
-        guest.terminate()
-        wait_until(lambda: len(recoveries(worker)) > 1, "the takeover")
-        deployment.produce(*map(purchase, CUSTOMERS), partitioner="murmur2_random")
+    guest = deployment.start("b", standby=True)
+    wait_until(lambda: sum(standing(port)[0].values()) > 0, "a copy of what was given away")
+    guest.terminate()
+    wait_until(lambda: len(recoveries(answered)) > 1, "the takeover")
 
-        wait_until(lambda: deployment.templates() == dict.fromkeys(CUSTOMERS, FINAL), "all once")
-        assert recoveries(worker)[-1][0] > 0
-    finally:
-        deployment.stop()
+    wait_until(everybody_buys(deployment), "all once")
+    assert recoveries(answered)[-1][0] > 0
