@@ -29,7 +29,7 @@ _NEVER = ("value", "data", "headers", "variables", "recipient", "attributes")
 # Libraries that tell at `info` what our own lines tell better.
 _CHATTY = (
     *("aiokafka", "faust", "mode", "asyncio", "docker", "testcontainers", "urllib3"),
-    *("aiohttp", "aiosmtplib", "uvicorn"),
+    *("aiohttp", "aiosmtplib", "uvicorn", "librdkafka"),
 )
 
 # A client of a broker that is away says so hundreds of times a second, for hours.

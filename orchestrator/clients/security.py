@@ -1,7 +1,8 @@
 """From the settings to what every Kafka client is constructed with, and why one cannot connect.
 
 The clients of the worker, the admin client and those of the command line all take
-`client_options(settings)`; nothing else in the code knows about TLS or passwords.
+`client_options(settings)`, and what reads a log in bulk takes `bulk_options(settings)`; nothing
+else in the code knows about TLS or passwords.
 """
 
 from __future__ import annotations
@@ -35,6 +36,33 @@ def client_options(settings: ConnectionSettings) -> dict[str, Any]:
             "sasl_mechanism": settings.sasl_mechanism,
             "sasl_plain_username": settings.sasl_username,
             "sasl_plain_password": password.get_secret_value() if password else "",
+        }
+    return options
+
+
+def bulk_options(settings: ConnectionSettings) -> dict[str, Any]:
+    """Return the configuration with which librdkafka reaches the same broker in the same way."""
+    options: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "security.protocol": settings.security_protocol,
+    }
+    if settings.security_protocol.endswith("SSL"):
+        checked = "https" if settings.ssl_check_hostname else "none"
+        options["ssl.endpoint.identification.algorithm"] = checked
+        if settings.ssl_cafile is not None:
+            options["ssl.ca.location"] = str(settings.ssl_cafile)
+        if settings.ssl_certfile is not None:
+            options["ssl.certificate.location"] = str(settings.ssl_certfile)
+            # A file may hold the certificate and its key.
+            options["ssl.key.location"] = str(settings.ssl_keyfile or settings.ssl_certfile)
+            if settings.ssl_key_password is not None:
+                options["ssl.key.password"] = settings.ssl_key_password.get_secret_value()
+    if settings.security_protocol.startswith("SASL"):
+        password = settings.sasl_password
+        options |= {
+            "sasl.mechanism": settings.sasl_mechanism,
+            "sasl.username": settings.sasl_username,
+            "sasl.password": password.get_secret_value() if password else "",
         }
     return options
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import structlog
 from aiokafka.errors import ProducerFenced, TopicAuthorizationFailedError
 
+from orchestrator.clients.security import bulk_options
 from orchestrator.errors import DependencyError, OrchestratorError, UsageError, WorkerGaveUp
 from orchestrator.failpoint import Failpoint
 from orchestrator.metrics import InputStatus, Metrics, PartitionStatus
@@ -26,7 +27,7 @@ from orchestrator.protocol.commit.machine import Clocks, CommitMachine, Writer
 from orchestrator.protocol.commit.transaction import Batch, TopicPartition, Transaction
 from orchestrator.runtime.coordination import Coordination, client_id, transactional_id
 from orchestrator.runtime.producer import FencedProducer
-from orchestrator.runtime.recovery import BulkLoader, Source
+from orchestrator.runtime.recovery import BulkLoader, Source, ask_removals
 from orchestrator.runtime.registry.client import SchemaRegistry
 from orchestrator.runtime.registry.waiting import SchemaGate
 from orchestrator.runtime.standby import Standby
@@ -108,7 +109,10 @@ class Driver:
             for identity in ids
         ]
         self._loader = BulkLoader(
-            client_options, settings.app_id, transaction_timeout_ms=self._timeout_ms
+            client_options,
+            bulk_options(settings),
+            settings.app_id,
+            transaction_timeout_ms=self._timeout_ms,
         )
         self.standby = Standby(client_options, rules.names.changelog)
         self._turn = 0
@@ -291,6 +295,8 @@ class Driver:
         # What was loaded lives as long as the partition; the collector need not look at it.
         gc.collect()
         gc.freeze()
+        homes = lambda: self.machine.homes.values()  # noqa: E731, PLW0108 - The next ones as well.
+        self._spawn(ask_removals(homes))
         self._metrics.recovered(seconds=report.seconds, records=report.records)
         self._metrics.takeover_waited(report.waited_seconds)
         _log.info("recovered", **report._asdict())

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from orchestrator.clients.bulk import Stretch, read_stretches
 from orchestrator.errors import DependencyError
 from orchestrator.protocol.commit import transaction as commit
 from orchestrator.protocol.commit.held.contents import Contents
@@ -20,11 +22,13 @@ from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.runtime.coordination import Coordination
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 
     from aiokafka.structs import ConsumerRecord
 
+    from orchestrator.clients.bulk import Record
     from orchestrator.protocol.commit.meta import Meta
+    from orchestrator.protocol.commit.partition import CustomerPartition
 
 _log = structlog.get_logger()
 
@@ -34,11 +38,14 @@ _DEAD_WRITER_SECONDS: Final = 0.5
 # Longer than any transaction of ours may be open, and the broker's sweep of timed-out ones.
 _HANGING_SECONDS: Final = 20.0
 _FETCH_WAIT_MS: Final = 200
-# Nothing but the marker of a transaction may be left to read, and then no record ends the poll.
-_POLL_MS: Final = 20
+# Nothing has come yet: so soon it is looked again.
+_EMPTY_SECONDS: Final = 0.002
+# So many states of a partition that a gauge wants to know of, and so long until the next: a few
+# percent of the time.
+_ASKED: Final = 50
+_ASKED_SECONDS: Final = 0.02
 # A client that was just started knows no leader; the broker tells within a millisecond or two.
 _RETRY_MS: Final = 10
-_FETCH_BYTES: Final = 8 * 1024 * 1024
 # Half of the day for which the broker keeps tombstones.
 _COPY_SECONDS_MAX: Final = 12 * 3600.0
 
@@ -87,9 +94,15 @@ class BulkLoader:
     """Loads changelog partitions. One instance serves one worker for its life."""
 
     def __init__(
-        self, client_options: dict[str, Any], app_id: str, *, transaction_timeout_ms: int
+        self,
+        client_options: dict[str, Any],
+        bulk_options: dict[str, Any],
+        app_id: str,
+        *,
+        transaction_timeout_ms: int,
     ) -> None:
         self._options = client_options
+        self._bulk_options = bulk_options
         self._app_id = app_id
         self._transaction_timeout_ms = transaction_timeout_ms
 
@@ -105,26 +118,22 @@ class BulkLoader:
         changelogs = [TopicPartition(source.changelog, index) for index in sorted(indexes)]
         committed = self._consumer("read_committed")
         uncommitted = self._consumer("read_uncommitted")
-        await committed.start()
         try:
+            await committed.start()
             await uncommitted.start()
-            try:
-                ends = await self._stable_ends(changelogs, committed, uncommitted)
-                waited = time.monotonic() - started
-                inputs = [
-                    TopicPartition(topic, tp.partition)
-                    for topic in source.inputs
-                    for tp in changelogs
-                ]
-                first = await uncommitted.beginning_offsets(inputs)
-                last = await uncommitted.end_offsets(inputs)
-            finally:
-                await uncommitted.stop()
-            held = {tp: _gone_on_with(copies, tp.partition, ends[tp]) for tp in changelogs}
-            kept = sum(len(copy.contents.states) for copy in held.values())
-            records = await _read(committed, held, ends)
+            ends = await self._stable_ends(changelogs, committed, uncommitted)
+            waited = time.monotonic() - started
+            inputs = [
+                TopicPartition(topic, tp.partition) for topic in source.inputs for tp in changelogs
+            ]
+            first = await uncommitted.beginning_offsets(inputs)
+            last = await uncommitted.end_offsets(inputs)
         finally:
             await committed.stop()
+            await uncommitted.stop()
+        held = {tp: _gone_on_with(copies, tp.partition, ends[tp]) for tp in changelogs}
+        kept = sum(len(copy.contents.states) for copy in held.values())
+        records = await self._read(held, ends)
         loaded = {}
         for tp in changelogs:
             start_offsets = {
@@ -156,10 +165,25 @@ class BulkLoader:
             enable_auto_commit=False,
             isolation_level=isolation_level,
             auto_offset_reset="earliest",
-            max_partition_fetch_bytes=_FETCH_BYTES,
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             retry_backoff_ms=_RETRY_MS,
         )
+
+    async def _read(
+        self, copies: Mapping[TopicPartition, Copy], ends: Mapping[TopicPartition, int]
+    ) -> int:
+        """Read the partitions from where their copies end; return how many records that were."""
+        stretches = [
+            Stretch(tp.topic, tp.partition, copy.offset, ends[tp]) for tp, copy in copies.items()
+        ]
+        by_index = {tp.partition: copy for tp, copy in copies.items()}
+        count = 0
+        with closing(read_stretches(self._bulk_options, self._app_id, stretches)) as found:
+            for records in found:
+                _apply(by_index, records)
+                count += len(records)
+                await asyncio.sleep(0 if records else _EMPTY_SECONDS)
+        return count
 
     async def _stable_ends(
         self,
@@ -195,6 +219,15 @@ class BulkLoader:
             await asyncio.sleep(_STABLE_POLL_SECONDS)
 
 
+async def ask_removals(homes: Callable[[], Iterable[CustomerPartition]]) -> None:
+    """Ask the states since when removals wait, a few at a time beside the decisions.
+
+    `homes` are those that are owned when it is called: what is handed on is not kept for this.
+    """
+    while sum(home.contents.ask_removals(_ASKED) for home in homes()):  # noqa: ASYNC110 - It works.
+        await asyncio.sleep(_ASKED_SECONDS)
+
+
 def _holds(copy: Copy, end: int) -> bool:
     """Whether a copy may be gone on with.
 
@@ -212,27 +245,11 @@ def _gone_on_with(copies: MutableMapping[int, Copy], index: int, end: int) -> Co
     return copy
 
 
-async def _read(
-    consumer: AIOKafkaConsumer,
-    copies: Mapping[TopicPartition, Copy],
-    ends: Mapping[TopicPartition, int],
-) -> int:
-    """Read the partitions from where their copies end; return how many records that were."""
-    records = 0
-    consumer.assign(list(copies))
-    for tp, copy in copies.items():
-        consumer.seek(tp, copy.offset)
-    left = {tp for tp, copy in copies.items() if copy.offset < ends[tp]}
-    consumer.pause(*(tp for tp in copies if tp not in left))
-    while left:
-        for tp, messages in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
-            copies[tp].apply(messages)
-            records += len(messages)
-        for tp in list(left):
-            if await consumer.position(tp) >= ends[tp]:
-                left.discard(tp)
-                consumer.pause(tp)
-    return records
+def _apply(copies: Mapping[int, Copy], records: Iterable[Record]) -> None:
+    for record in records:
+        copy = copies[record.partition()]
+        copy.contents.take(record.key(), record.value())
+        copy.offset = record.offset() + 1
 
 
 def _check_positions(

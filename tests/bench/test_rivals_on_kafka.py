@@ -26,9 +26,9 @@ def test_a_system_does_the_job_and_goes_on_after_a_kill(kafka, tmp_path, name):
             first = arena.verdict(world)
             process.process.kill()
             process.process.wait()
-        # The floor keeps its states in memory alone: a bar for speed, nothing to restart. Stock Faust
-        # commits offsets without its changelog, and at times comes to rest in the group without
-        # answering: what a kill costs whom, `make bench-rivals` tells.
+        # The floor keeps its states in memory alone: a bar for speed, nothing to restart. Stock
+        # Faust commits offsets without its changelog, and at times comes to rest in the group
+        # without answering: what a kill costs whom, `make bench-rivals` tells.
         if name not in {"aiokafka-floor", "stock-faust"}:
             send_population(world.deployment, arena.workload)
             with arena.started(world):

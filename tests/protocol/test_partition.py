@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.customer import Contact, Customer, Removal, oldest_removal_ms
-from orchestrator.core.encoded.state import encode_customer, encoded_oldest_removal_ms
+from orchestrator.core.encoded.state import (
+    UnknownStateFormat,
+    encode_customer,
+    encoded_oldest_removal_ms,
+)
+from orchestrator.core.identity.notices import INDEX_BYTE
 from orchestrator.protocol.commit.held.contents import Contents
-from orchestrator.protocol.commit.partition import CustomerPartition, Loaded
-from orchestrator.protocol.commit.rounds import Rounds
-from tests.core.builders import shop_of
+from orchestrator.protocol.commit.partition import CustomerPartition
+
+AWAITED = Contact(removals=(Removal("c1", 1_000), Removal("c2", 2_000)))
 
 
-def test_a_partition_that_is_taken_over_knows_which_removals_nobody_has_acknowledged():
-    awaited = Customer(
-        "ana", contact=Contact(removals=(Removal("c1", 1_000), Removal("c2", 2_000)))
+def test_a_partition_that_is_taken_over_learns_which_removals_nobody_has_acknowledged():
+    contents = Contents.of(
+        {
+            b"ana": encode_customer(Customer("ana", contact=AWAITED)),
+            b"ben": encode_customer(Customer("ben")),
+            b"cleo": encode_customer(Customer("cleo", contact=AWAITED)),
+        }
     )
-    states = {b"ana": encode_customer(awaited), b"ben": encode_customer(Customer("ben"))}
-    rounds = Rounds(shop_of(), {}, partitions=1)
-    home = CustomerPartition(0, Loaded(Contents.of(states), None, {}), rounds, monotonic_ms=0)
 
-    assert home.contents.removals == {b"ana": 1_000}
-    home.contents.put(b"ana", encode_customer(Customer("ana")), None)
-    assert home.contents.removals == {}
+    assert contents.removals == {}
+    assert contents.ask_removals(1) == 1
+    assert len(contents.removals) == 1
+    assert contents.ask_removals(100) == 0
+    assert contents.removals == {b"ana": 1_000, b"cleo": 1_000}
+    contents.put(b"ana", encode_customer(Customer("ana")), None)
+    assert contents.removals == {b"cleo": 1_000}
+
+
+@pytest.mark.parametrize("acknowledged", ["while it is read", "once it is owned", "erased"])
+def test_a_removal_that_is_acknowledged_before_anybody_asks_is_not_awaited(acknowledged):
+    contents = Contents.of({b"ana": encode_customer(Customer("ana", contact=AWAITED))})
+    value = encode_customer(Customer("ana"))
+    match acknowledged:
+        case "while it is read":
+            contents.take(b"ana", value)
+        case "once it is owned":
+            contents.put(b"ana", value, None)
+        case _:
+            contents.take(b"ana", None)
+
+    assert (contents.ask_removals(100), contents.removals) == (0, {})
+
+
+@pytest.mark.parametrize("key", [b"ana", INDEX_BYTE + b"email"])
+def test_a_value_of_a_newer_release_is_refused_until_it_is_replaced(key):
+    contents = Contents.of({key: b"\x7f" + bytes(20)})
+
+    with pytest.raises(UnknownStateFormat, match="127"):
+        CustomerPartition.check_formats(contents)
+    assert len(contents.due) == 0
+    contents.take(key, None)
+    CustomerPartition.check_formats(contents)
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.integers(0, 2**40)), max_size=4))

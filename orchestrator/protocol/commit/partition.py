@@ -77,8 +77,7 @@ class CustomerPartition:
         return len(self.states) - self.contents.indexes
 
     @staticmethod
-    def check_formats(states: Mapping[bytes, bytes]) -> None:
+    def check_formats(contents: Contents) -> None:
         """Raise UnknownStateFormat when a newer release wrote one of the records."""
-        known = {value[:1] for value in states.values()}
-        for first in known:
-            check_state_format(first)
+        for key in contents.unreadable:
+            check_state_format(contents.states[key])

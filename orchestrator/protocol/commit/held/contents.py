@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.encoded.state import (
+    encoded_awaits_removal,
     encoded_is_paused,
     encoded_is_readable,
     encoded_oldest_removal_ms,
@@ -30,10 +31,12 @@ class Contents:
     `states` are encoded customers by id, and `indexes` of addresses by their key; `state_bytes`
     is what they hold together. `due` says by customer when the earliest wait is over, `paused` are
     those whom a pause holds, `removals` say since when a removal from an audience is not
-    acknowledged. `meta` and `journeys` are the records about the partition itself.
+    acknowledged, as far as `ask_removals` was asked. `unreadable` are keys whose value is of a
+    format of a newer release. `meta` and `journeys` are the records about the partition itself.
     """
 
     __slots__ = (
+        "_unasked",
         "due",
         "indexes",
         "journeys",
@@ -42,6 +45,7 @@ class Contents:
         "removals",
         "state_bytes",
         "states",
+        "unreadable",
     )
 
     def __init__(self) -> None:
@@ -49,6 +53,9 @@ class Contents:
         self.due: dict[bytes, int] = {}
         self.paused: set[bytes] = set()
         self.removals: dict[bytes, int] = {}
+        self.unreadable: set[bytes] = set()
+        # Who awaits a removal since an instant that nobody has asked the state for yet.
+        self._unasked: set[bytes] = set()
         self.indexes = 0
         self.state_bytes = 0
         self.meta: bytes | None = None
@@ -72,17 +79,30 @@ class Contents:
             self.put_index(key, value)
             return
         self._replace(key, value)
-        # A format that this release cannot read keeps the whole partition from being owned.
-        if value is not None and encoded_is_readable(value):
-            due_ms, since_ms = encoded_wake_at_ms(value), encoded_oldest_removal_ms(value)
-            self._note(key, since_ms, paused=encoded_is_paused(value))
-        else:
-            due_ms = None
+        if not self._readable(key, value) or value is None:
+            self.due.pop(key, None)
             self._note(key, None, paused=False)
+            return
+        due_ms = encoded_wake_at_ms(value)
         if due_ms is not None:
             self.due[key] = due_ms
         else:
             self.due.pop(key, None)
+        self._note(key, None, paused=encoded_is_paused(value))
+        if encoded_awaits_removal(value):
+            self._unasked.add(key)
+
+    def ask_removals(self, most: int) -> int:
+        """Ask so many states since when a removal waits; return how many are left to ask.
+
+        A gauge wants to know, no decision does: nobody who takes a partition over waits for it.
+        """
+        for _ in range(min(most, len(self._unasked))):
+            customer = self._unasked.pop()
+            since_ms = encoded_oldest_removal_ms(self.states[customer])
+            if since_ms is not None:
+                self.removals[customer] = since_ms
+        return len(self._unasked)
 
     def put(self, customer: bytes, value: bytes, removal_ms: int | None) -> None:
         """Replace a customer's state, all but when it is due: its owner has an index for that.
@@ -94,6 +114,7 @@ class Contents:
 
     def put_index(self, key: bytes, value: bytes | None) -> None:
         """Replace or remove the index of an address."""
+        self._readable(key, value)
         was_there = self._replace(key, value)
         self.indexes += (value is not None) - was_there
 
@@ -115,11 +136,22 @@ class Contents:
             del self.states[key]
         return held is not None
 
+    def _readable(self, key: bytes, value: bytes | None) -> bool:
+        """Whether this release can read a value; one that it cannot keeps us from owning it all."""
+        readable = value is None or encoded_is_readable(value)
+        if not readable:
+            self.unreadable.add(key)
+        elif self.unreadable:
+            self.unreadable.discard(key)
+        return readable
+
     def _note(self, customer: bytes, since_ms: int | None, *, paused: bool) -> None:
         if paused:
             self.paused.add(customer)
         elif self.paused:
             self.paused.discard(customer)
+        if self._unasked:
+            self._unasked.discard(customer)
         if since_ms is not None:
             self.removals[customer] = since_ms
         elif self.removals:
