@@ -104,7 +104,7 @@ def _records(messages: list[Message], ends: dict[tuple[str, int], int]) -> list[
 def _take(error: KafkaError, told: Record, ends: dict[tuple[str, int], int]) -> None:
     place = told.topic(), told.partition()
     if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - It has no other name.
-        # What is not about a partition names none: the group, by which we are known, may be refused.
+        # A refusal of the group, by which we are known, names no partition.
         named = f"reading {place[0]}/{place[1]}: " if told.topic() else ""
         raise DependencyError(f"{named}{error.str()}; nothing was skipped")
     if place in ends and told.offset() >= ends[place]:
