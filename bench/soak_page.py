@@ -65,12 +65,18 @@ MEASURES: Final = (
     Measure(
         "anonymous memory, MiB", LOOKS, "anonymous_bytes", _MEMORY, unit=MIB, keeps_purchases=True
     ),
-    Measure("PSS, MiB", LOOKS, "pss_bytes", _MEMORY, unit=MIB, keeps_purchases=True),
     Measure("states, MiB", LOOKS, "state_bytes", _NONE, unit=MIB, keeps_purchases=True),
     Measure(
         "resident less states, MiB", LOOKS, "resident_bytes", _MEMORY, less="state_bytes", unit=MIB
     ),
-    Measure("PSS less states, MiB", LOOKS, "pss_bytes", _MEMORY, less="state_bytes", unit=MIB),
+    Measure(
+        "anonymous less states, MiB",
+        LOOKS,
+        "anonymous_bytes",
+        _MEMORY,
+        less="state_bytes",
+        unit=MIB,
+    ),
     Measure("file descriptors", LOOKS, "descriptors", Allowance(amount=2)),
     Measure("metric series", LOOKS, "series", _EXACT),
     Measure("threads", LOOKS, "threads", _EXACT),
@@ -158,8 +164,8 @@ def _judged(row: dict[str, Any]) -> list[str]:
             "by which a purchase is known for 90 days do not end within a run: the states grow "
             f"with each purchase, and may by {PURCHASE_BYTES_MAX} bytes, which is allowed to the "
             "states and to the memory that they are in; memory less states has nothing of it. "
-            "PSS is moved by whatever else runs the same Python: when it rises alone, a "
-            "neighbour has ended; anonymous memory is the worker's own."
+            "PSS is told and not judged: it rises when something else that runs the same Python "
+            "ends; anonymous memory is the worker's own."
         ),
     ]
 
@@ -188,6 +194,7 @@ def _went_through(row: dict[str, Any]) -> list[str]:
             f"in the second half {grown / max(1, purchases):,.0f} bytes a purchase; at the end "
             f"{last['state_bytes'] / max(1.0, last['state_customers']):,.0f} bytes a customer"
         ),
+        (f"- PSS: {first['pss_bytes'] / MIB:.1f} → {last['pss_bytes'] / MIB:.1f} MiB, not judged"),
         (
             f"- changelog on the broker's disk: at most {max(changelog):,.1f} MiB, at the end "
             f"{changelog[-1]:,.1f}; not judged, the cleaner comes when it comes"
