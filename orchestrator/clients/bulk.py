@@ -55,6 +55,7 @@ class Stretch(NamedTuple):
 class Record(Protocol):
     """A record as librdkafka gives it, of a topic whose records all have a key."""
 
+    def error(self) -> KafkaError | None: ...  # noqa: D102
     def topic(self) -> str: ...  # noqa: D102
     def partition(self) -> int: ...  # noqa: D102
     def offset(self) -> int: ...  # noqa: D102
@@ -92,12 +93,13 @@ def read_stretches(
 
 def _records(messages: list[Message], ends: dict[tuple[str, int], int]) -> list[Record]:
     """Return those that are records, and note of which partitions the end was told."""
-    records = [cast("Record", message) for message in messages if message.error() is None]
-    if len(records) < len(messages):
-        for message in messages:
-            error = message.error()
+    read = cast("list[Record]", messages)
+    records = [one for one in read if one.error() is None]
+    if len(records) < len(read):
+        for one in read:
+            error = one.error()
             if error is not None:
-                _take(error, cast("Record", message), ends)
+                _take(error, one, ends)
     return records
 
 
