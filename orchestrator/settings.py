@@ -248,12 +248,12 @@ class WorkerSettings(BaseModel):
     group_bytes_max: int = _whole(
         4 * 1024 * 1024, "bytes in one transaction", low=1_000, high=1_000_000_000
     )
-    # A purchase waits for the transaction in flight, so few; but a visit cost worker and broker
-    # together 602 us of a core in transactions of 40, 414 us of 100, 339 us of 2,000. While an
-    # outage was caught up, purchases took at p99 4.6 x as long with 64, 2.3 x with 32.
+    # A visit costs worker and broker 602 us of a core in transactions of 40, 339 in those of 2,000;
+    # but while an outage is caught up, purchases wait for what is in flight: p99 4.6 x with 64.
     group_timed_max: int = _whole(
-        32, "due waits and visits of journeys in one transaction", low=1, high=100_000
+        64, "due waits and visits in one transaction", low=1, high=100_000
     )
+    group_beside_max: int = _whole(16, "the same while events come", low=1, high=100_000)
     group_decide_seconds: float = _seconds(
         0.05, "time to decide for one transaction", low=0.001, high=10
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Due waits and visits, of the seven inputs of a transaction.
 TIMED_MAX: Final = 3
-BOUNDS: Final = GroupBounds(7, 50_000, TIMED_MAX)
+BOUNDS: Final = GroupBounds(7, 50_000, TIMED_MAX, TIMED_MAX)
 # Two in turn, as the runtime has it: while one's markers are written the other may begin.
 PRODUCERS: Final = 2
 # A word on a pause is taken over between two groups, and not later than this.

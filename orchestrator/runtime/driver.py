@@ -95,7 +95,10 @@ class Driver:
         self.machine = CommitMachine(
             rules,
             GroupBounds(
-                settings.group_records_max, settings.group_bytes_max, settings.group_timed_max
+                settings.group_records_max,
+                settings.group_bytes_max,
+                settings.group_timed_max,
+                settings.group_beside_max,
             ),
             Writer(settings.slot, ids),
         )

@@ -3,9 +3,11 @@
 from datetime import datetime
 
 import orjson
+import pytest
 
 from bench.simulation.shops import PARTITIONS
 from bench.simulation.worker import TIMED_MAX
+from orchestrator.protocol.commit.machine import EVENTS_COME_MS
 from tests.core.builders import DAY, journey, send, shop_of, wait
 from tests.protocol.simulated import NAMES, one_worker, rules, store_visited
 
@@ -87,6 +89,27 @@ def test_an_event_is_decided_before_any_due_wait_and_in_the_same_transaction():
     assert first == (3, 0)
     assert sum(transaction.stats.events.values()) == 3
     assert len(transaction.stats.lateness_seconds) == TIMED_MAX
+
+
+@pytest.mark.parametrize(
+    ("since_ms", "fired"), [(0, 1), (EVENTS_COME_MS - 1, 1), (EVENTS_COME_MS, TIMED_MAX)]
+)
+def test_while_events_come_fewer_waits_share_a_transaction(since_ms, fired):
+    cluster, worker = all_due()
+    machine = worker.machine
+    machine._bounds = machine._bounds._replace(beside_max=1)
+    appear(cluster, "late")
+    while machine.queued_records < 1:
+        worker.act("fetch", 8)
+    machine.decide(1, worker.clocks())
+    with_the_event = decided(worker)
+    machine.on_committed()
+    cluster.pass_time(since_ms)
+
+    after_it = decided(worker)
+
+    assert len(with_the_event.stats.lateness_seconds) == 1
+    assert len(after_it.stats.lateness_seconds) == fired
 
 
 def test_an_event_that_comes_while_waits_are_decided_goes_into_the_same_transaction():

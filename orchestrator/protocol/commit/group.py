@@ -69,12 +69,13 @@ class GroupBounds(NamedTuple):
     """How much one transaction may carry: inputs, bytes of output, due waits and visits together.
 
     What time brings has a smaller bound of its own, because it may bring everybody at once: a
-    purchase waits for the transaction in flight.
+    purchase waits for the transaction in flight. `beside_max` is the one while events come.
     """
 
     records_max: int
     bytes_max: int
     timed_max: int
+    beside_max: int
 
 
 class Rules(NamedTuple):

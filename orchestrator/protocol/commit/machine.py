@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 # From this many takeovers without progress on, a partition's groups shrink by this factor each.
 STARTS_TOLERATED: Final = 3
 SHRINK_FACTOR: Final = 8
+# After an event others are expected for so long; they would wait for what is in flight.
+EVENTS_COME_MS: Final = 100
 
 
 class Writer(NamedTuple):
@@ -72,6 +74,7 @@ class CommitMachine:
         self._taken = 0  # Records of the first queued batch that are decided.
         self._open: OpenGroup | None = None
         self._open_timed = 0  # Due waits and visits among its inputs.
+        self._event_ms = -EVENTS_COME_MS  # When an event was decided last.
         self._waits, self._visits = Turns(), Turns()
         self._touched: set[int] = set()
         self._moved: dict[TopicPartition, int] = {}
@@ -278,11 +281,18 @@ class CommitMachine:
             decided += self._decide_queued(inputs_max - decided, until, clocks)
             if self._rules.stopwatch() > until:
                 return decided
-        room = min(inputs_max - decided, self._bounds.timed_max - self._open_timed)
+        if decided:
+            self._event_ms = clocks.monotonic_ms
+        room = min(inputs_max - decided, self._timed_max(clocks.monotonic_ms) - self._open_timed)
         timed = self._waits.take(self.homes, room, lambda home: self._fire(home, clocks))
         timed += self._visits.take(self.homes, room - timed, lambda home: self._visit(home, clocks))
         self._open_timed += timed
         return decided + timed
+
+    def _timed_max(self, monotonic_ms: int) -> int:
+        """Return how many waits and visits the open group may hold: fewer while events come."""
+        beside_events = monotonic_ms - self._event_ms < EVENTS_COME_MS
+        return self._bounds.beside_max if beside_events else self._bounds.timed_max
 
     def next_due_in_ms(self, monotonic_ms: int) -> int | None:
         """Return how long until the earliest wait or visit is due; 0 when one is, else None."""
