@@ -18,6 +18,9 @@ from bench.crash.plan import rfc3339
 from bench.faults.case import NotHere, Row
 from bench.faults.scene import LONELY, PARTITIONS, Scene
 from orchestrator.broker import EmbeddedBroker
+from orchestrator.core.encoded.state import decode_customer
+from orchestrator.core.identity.notices import INDEX_BYTE
+from orchestrator.protocol.commit.meta import META_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,12 +169,25 @@ def _sequences(scene: Scene) -> dict[str, list[int]]:
     return {customer: sorted(numbers) for customer, numbers in found.items()}
 
 
+def _absorbed(scene: Scene) -> set[str]:
+    """Return the ids that have turned out to be somebody else's."""
+    history = read_history(scene.bootstrap_servers, scene.names)
+    newest = {record.key: record.value for record in history.of(scene.names.changelog)}
+    states = (
+        decode_customer(value)
+        for key, value in newest.items()
+        if value and key[:1] not in {META_KEY[:1], INDEX_BYTE}
+    )
+    return {state.id for state in states if state.merged_into is not None}
+
+
 def _erase(scene: Scene) -> None:
     """Erase people, kill everybody, recover from tombstones, and let the erased buy again."""
     case, pulse = scene.case, scene.pulse
     assert pulse is not None
     before = _sequences(scene)
-    people = sorted(before)[: 2 * ERASED]
+    # What an absorbed id is told is its survivor's, under the survivor's numbers.
+    people = sorted(before.keys() - _absorbed(scene))[: 2 * ERASED]
     erased = people[:ERASED]
     began = time.monotonic()
     for customer in erased:
