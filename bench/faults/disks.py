@@ -14,17 +14,16 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from bench.crash.judge.history import home_of, read_history
+from bench.crash.judge.records import newest_states, state_of
 from bench.crash.plan import rfc3339
 from bench.faults.case import NotHere, Row
 from bench.faults.scene import LONELY, PARTITIONS, Scene
 from orchestrator.broker import EmbeddedBroker
-from orchestrator.core.encoded.state import decode_customer
-from orchestrator.core.identity.notices import INDEX_BYTE
-from orchestrator.protocol.commit.meta import META_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bench.crash.judge.history import History
     from bench.faults.case import Case
 
 DISK_MB: Final = 320
@@ -158,9 +157,8 @@ def _tell(scene: Scene, customer: str, kind: str, event_id: str, **data: object)
     producer.flush(20)
 
 
-def _sequences(scene: Scene) -> dict[str, list[int]]:
+def _sequences(history: History) -> dict[str, list[int]]:
     """Return the sequence numbers of every customer's commands, in order."""
-    history = read_history(scene.bootstrap_servers, scene.names)
     found: dict[str, list[int]] = {}
     for topic in history.command_topics():
         for record in history.of(topic):
@@ -169,25 +167,23 @@ def _sequences(scene: Scene) -> dict[str, list[int]]:
     return {customer: sorted(numbers) for customer, numbers in found.items()}
 
 
-def _absorbed(scene: Scene) -> set[str]:
+def _absorbed(history: History) -> set[str]:
     """Return the ids that have turned out to be somebody else's."""
-    history = read_history(scene.bootstrap_servers, scene.names)
-    newest = {record.key: record.value for record in history.of(scene.names.changelog)}
-    states = (
-        decode_customer(value)
-        for key, value in newest.items()
-        if value and key[:1] not in {META_KEY[:1], INDEX_BYTE}
-    )
-    return {state.id for state in states if state.merged_into is not None}
+    return {
+        customer
+        for customer, _, value in newest_states(history)
+        if state_of(value).merged_into is not None
+    }
 
 
 def _erase(scene: Scene) -> None:
     """Erase people, kill everybody, recover from tombstones, and let the erased buy again."""
     case, pulse = scene.case, scene.pulse
     assert pulse is not None
-    before = _sequences(scene)
+    history = read_history(scene.bootstrap_servers, scene.names)
+    before = _sequences(history)
     # What an absorbed id is told is its survivor's, under the survivor's numbers.
-    people = sorted(before.keys() - _absorbed(scene))[: 2 * ERASED]
+    people = sorted(before.keys() - _absorbed(history))[: 2 * ERASED]
     erased = people[:ERASED]
     began = time.monotonic()
     for customer in erased:
@@ -204,7 +200,7 @@ def _erase(scene: Scene) -> None:
         _tell(scene, customer, "purchase", f"again-{customer}", **order, items=items)
     case.wait("the purchases", lambda: pulse.since(began) >= 3 * ERASED, 30)
     case.pause(1)
-    after = _sequences(scene)
+    after = _sequences(read_history(scene.bootstrap_servers, scene.names))
     for customer in people:
         numbers = after[customer]
         new = len(numbers) - len(before[customer])

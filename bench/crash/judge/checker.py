@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.crash.judge.fences import judge_fences
 from bench.crash.judge.history import History, Place, Record, home_of
-from bench.crash.judge.kin import INDEX_BYTE
 from bench.crash.judge.laws import judge_laws
 from bench.crash.judge.pauses import PAUSE_LAG_MS, judge_pauses
 from bench.crash.judge.person import Occurrence, Person, understand
@@ -25,6 +24,7 @@ from bench.crash.judge.records import (
     LogLine,
     Reading,
     Violation,
+    newest_states,
     read,
     show,
     state_of,
@@ -362,22 +362,16 @@ def _judge_reused(reading: Reading, people: Mapping[str, Person], events: Events
 def _judge_state(reading: Reading, people: Mapping[str, Person]) -> None:
     """Compare where the changelog ends with where log and commands end."""
     names = reading.history.names
-    last = {}
-    for record in reading.history.of(names.changelog):
-        last[record.partition, record.key] = record
     numbers: dict[str, int] = defaultdict(int)
     for command in reading.commands:
         numbers[command.customer] = max(numbers[command.customer], command.sequence)
     seen = set()
-    for (partition, key), record in last.items():
-        if key is None or key[:1] in {INDEX_BYTE, b"\xff"} or record.value is None:
-            continue
-        customer = key.decode()
+    for customer, record, value in newest_states(reading.history):
         seen.add(customer)
-        if partition != home_of(customer, names.partitions):
+        if record.partition != home_of(customer, names.partitions):
             reading.report("state", f"{customer} is stored away from home", record.place)
             continue
-        state = state_of(record.value)
+        state = state_of(value)
         person = people.get(customer)
         if state.sequence != numbers[customer]:
             reading.report(

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import msgpack
 
-from bench.crash.judge.kin import rank
+from bench.crash.judge.kin import INDEX_BYTE, rank
 from orchestrator.core.encoded.state import decode_customer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bench.crash.judge.history import History, Place, Record
     from orchestrator.core.customer import Customer
@@ -280,6 +280,17 @@ def read_notice(record: Record, hops: int) -> Notice:
 def state_of(value: bytes) -> Customer:
     """Read how the changelog and a leaving state hold a customer."""
     return decode_customer(value)
+
+
+def newest_states(history: History) -> Iterator[tuple[str, Record, bytes]]:
+    """Yield each customer that the changelog ends with, its record, and the record's value."""
+    last = {
+        (record.partition, record.key): record for record in history.of(history.names.changelog)
+    }
+    for (_, key), record in last.items():
+        if key is None or key[:1] in {INDEX_BYTE, b"\xff"} or record.value is None:
+            continue
+        yield key.decode(), record, record.value
 
 
 def _read_dead_letter(reading: Reading, record: Record) -> None:
