@@ -72,21 +72,16 @@ def read_stretches(
     `bulk_options`; `group_id` names us, no group is joined. Raises DependencyError when the broker
     refuses a partition.
     """
-    ends = {(one.topic, one.partition): one.end for one in stretches if one.start < one.end}
-    if not ends:
+    unread = [one for one in stretches if one.start < one.end]
+    if not unread:
         return
+    ends = {(one.topic, one.partition): one.end for one in unread}
     consumer = Consumer(
         options | _READING | {"group.id": group_id, "error_cb": _tell},
         logger=logging.getLogger("librdkafka"),
     )
     with closing(consumer):
-        consumer.assign(
-            [
-                TopicPartition(one.topic, one.partition, one.start)
-                for one in stretches
-                if one.start < one.end
-            ]
-        )
+        consumer.assign([TopicPartition(one.topic, one.partition, one.start) for one in unread])
         while ends:
             yield _records(consumer.consume(_MESSAGES, 0), ends)
 

@@ -17,6 +17,8 @@ from aiokafka.conn import create_conn
 from orchestrator.errors import DependencyError, UsageError
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from orchestrator.settings import ConnectionSettings
 
 _TRY_SECONDS: Final = 10.0
@@ -31,11 +33,10 @@ def client_options(settings: ConnectionSettings) -> dict[str, Any]:
     if settings.security_protocol.endswith("SSL"):
         options["ssl_context"] = ssl_context(settings)
     if settings.security_protocol.startswith("SASL"):
-        password = settings.sasl_password
         options |= {
             "sasl_mechanism": settings.sasl_mechanism,
             "sasl_plain_username": settings.sasl_username,
-            "sasl_plain_password": password.get_secret_value() if password else "",
+            "sasl_plain_password": _secret(settings.sasl_password),
         }
     return options
 
@@ -56,15 +57,18 @@ def bulk_options(settings: ConnectionSettings) -> dict[str, Any]:
             # A file may hold the certificate and its key.
             options["ssl.key.location"] = str(settings.ssl_keyfile or settings.ssl_certfile)
             if settings.ssl_key_password is not None:
-                options["ssl.key.password"] = settings.ssl_key_password.get_secret_value()
+                options["ssl.key.password"] = _secret(settings.ssl_key_password)
     if settings.security_protocol.startswith("SASL"):
-        password = settings.sasl_password
         options |= {
             "sasl.mechanism": settings.sasl_mechanism,
             "sasl.username": settings.sasl_username,
-            "sasl.password": password.get_secret_value() if password else "",
+            "sasl.password": _secret(settings.sasl_password),
         }
     return options
+
+
+def _secret(given: SecretStr | None) -> str:
+    return given.get_secret_value() if given else ""
 
 
 def ssl_context(settings: ConnectionSettings) -> ssl.SSLContext:
@@ -74,12 +78,11 @@ def ssl_context(settings: ConnectionSettings) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = settings.ssl_check_hostname
         if settings.ssl_certfile is not None:
-            password = settings.ssl_key_password
             context.load_cert_chain(
                 settings.ssl_certfile,
                 settings.ssl_keyfile,
                 # Without a password OpenSSL would ask for one on the terminal.
-                password.get_secret_value() if password else "",
+                _secret(settings.ssl_key_password),
             )
     except (ssl.SSLError, OSError) as error:
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__

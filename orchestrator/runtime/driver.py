@@ -298,8 +298,7 @@ class Driver:
         # What was loaded lives as long as the partition; the collector need not look at it.
         gc.collect()
         gc.freeze()
-        homes = lambda: self.machine.homes.values()  # noqa: E731, PLW0108 - The next ones as well.
-        self._spawn(ask_removals(homes))
+        self._spawn(ask_removals(self.machine))
         self._metrics.recovered(seconds=report.seconds, records=report.records)
         self._metrics.takeover_waited(report.waited_seconds)
         _log.info("recovered", **report._asdict())

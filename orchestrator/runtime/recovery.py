@@ -22,13 +22,12 @@ from orchestrator.protocol.commit.partition import Loaded
 from orchestrator.runtime.coordination import Coordination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+    from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
     from aiokafka.structs import ConsumerRecord
 
-    from orchestrator.clients.bulk import Record
+    from orchestrator.protocol.commit.machine import CommitMachine
     from orchestrator.protocol.commit.meta import Meta
-    from orchestrator.protocol.commit.partition import CustomerPartition
 
 _log = structlog.get_logger()
 
@@ -37,7 +36,6 @@ _STABLE_POLL_SECONDS: Final = 0.05
 _DEAD_WRITER_SECONDS: Final = 0.5
 # Longer than any transaction of ours may be open, and the broker's sweep of timed-out ones.
 _HANGING_SECONDS: Final = 20.0
-_FETCH_WAIT_MS: Final = 200
 # Nothing has come yet: so soon it is looked again.
 _EMPTY_SECONDS: Final = 0.002
 # So many states of a partition that a gauge wants to know of, and so long until the next: a few
@@ -71,11 +69,14 @@ class Copy:
         self.read_at = time.monotonic()
 
     def apply(self, messages: Iterable[ConsumerRecord]) -> None:
-        """Take the records that follow, in order; a tombstone removes its key."""
-        take = self.contents.take
+        """Take the records that follow, in order, as aiokafka gives them."""
         for message in messages:
-            take(message.key, message.value)
-            self.offset = message.offset + 1
+            self.take(message.offset, message.key, message.value)
+
+    def take(self, offset: int, key: bytes, value: bytes | None) -> None:
+        """Take the record that follows; a tombstone removes its key."""
+        self.contents.take(key, value)
+        self.offset = offset + 1
 
 
 class RecoveryReport(NamedTuple):
@@ -164,8 +165,6 @@ class BulkLoader:
             group_id=None,
             enable_auto_commit=False,
             isolation_level=isolation_level,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
             retry_backoff_ms=_RETRY_MS,
         )
 
@@ -180,7 +179,8 @@ class BulkLoader:
         count = 0
         with closing(read_stretches(self._bulk_options, self._app_id, stretches)) as found:
             for records in found:
-                _apply(by_index, records)
+                for one in records:
+                    by_index[one.partition()].take(one.offset(), one.key(), one.value())
                 count += len(records)
                 await asyncio.sleep(0 if records else _EMPTY_SECONDS)
         return count
@@ -219,12 +219,12 @@ class BulkLoader:
             await asyncio.sleep(_STABLE_POLL_SECONDS)
 
 
-async def ask_removals(homes: Callable[[], Iterable[CustomerPartition]]) -> None:
+async def ask_removals(machine: CommitMachine) -> None:
     """Ask the states since when removals wait, a few at a time beside the decisions.
 
-    `homes` are those that are owned when it is called: what is handed on is not kept for this.
+    What the machine has handed on meanwhile is not asked, and not kept for this.
     """
-    while sum(home.contents.ask_removals(_ASKED) for home in homes()):  # noqa: ASYNC110 - It works.
+    while sum(home.contents.ask_removals(_ASKED) for home in machine.homes.values()):  # noqa: ASYNC110 - It works, and waits for nobody.
         await asyncio.sleep(_ASKED_SECONDS)
 
 
@@ -243,13 +243,6 @@ def _gone_on_with(copies: MutableMapping[int, Copy], index: int, end: int) -> Co
     if copy is None or not _holds(copy, end):
         copy = copies[index] = Copy()
     return copy
-
-
-def _apply(copies: Mapping[int, Copy], records: Iterable[Record]) -> None:
-    for record in records:
-        copy = copies[record.partition()]
-        copy.contents.take(record.key(), record.value())
-        copy.offset = record.offset() + 1
 
 
 def _check_positions(

@@ -245,7 +245,7 @@ def test_an_index_of_an_address_is_state_and_nobody():
         monotonic_ms=0,
     )
     assert (loaded.customers, loaded.contents.indexes, len(loaded.waits)) == (0, 1, 0)
-    CustomerPartition.check_formats(loaded.contents)
+    loaded.contents.check_formats()
     assert loaded.rounds.next_visit(loaded.states, (), START + 86_400_000 * 2) is None
 
     for customer in ("ana", "bea"):

@@ -14,7 +14,6 @@ from orchestrator.core.encoded.state import (
 )
 from orchestrator.core.identity.notices import INDEX_BYTE
 from orchestrator.protocol.commit.held.contents import Contents
-from orchestrator.protocol.commit.partition import CustomerPartition
 
 AWAITED = Contact(removals=(Removal("c1", 1_000), Removal("c2", 2_000)))
 
@@ -57,10 +56,10 @@ def test_a_value_of_a_newer_release_is_refused_until_it_is_replaced(key):
     contents = Contents.of({key: b"\x7f" + bytes(20)})
 
     with pytest.raises(UnknownStateFormat, match="127"):
-        CustomerPartition.check_formats(contents)
+        contents.check_formats()
     assert len(contents.due) == 0
     contents.take(key, None)
-    CustomerPartition.check_formats(contents)
+    contents.check_formats()
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), st.integers(0, 2**40)), max_size=4))

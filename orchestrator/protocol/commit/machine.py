@@ -158,7 +158,7 @@ class CommitMachine:
             return
         where = f"{self._rules.names.changelog}/{index}"
         try:
-            CustomerPartition.check_formats(loaded.contents)
+            loaded.contents.check_formats()
         except UnknownStateFormat as error:
             raise DependencyError(f"{where}: {error}; upgrade this worker") from error
         if loaded.contents.journeys is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.core.encoded.state import check_state_format
 from orchestrator.protocol.commit.clock import PartitionClock
 from orchestrator.protocol.commit.held.waits import WaitIndex
 from orchestrator.protocol.commit.meta import decode_meta
@@ -75,9 +74,3 @@ class CustomerPartition:
     def customers(self) -> int:
         """How many of the states are customers; the others are indexes of addresses."""
         return len(self.states) - self.contents.indexes
-
-    @staticmethod
-    def check_formats(contents: Contents) -> None:
-        """Raise UnknownStateFormat when a newer release wrote one of the records."""
-        for key in contents.unreadable:
-            check_state_format(contents.states[key])

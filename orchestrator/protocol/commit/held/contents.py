@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.core.encoded.state import (
+    check_state_format,
     encoded_awaits_removal,
     encoded_is_paused,
     encoded_is_readable,
@@ -91,6 +92,11 @@ class Contents:
         self._note(key, None, paused=encoded_is_paused(value))
         if encoded_awaits_removal(value):
             self._unasked.add(key)
+
+    def check_formats(self) -> None:
+        """Raise UnknownStateFormat when a newer release wrote one of the records."""
+        for key in self.unreadable:
+            check_state_format(self.states[key])
 
     def ask_removals(self, most: int) -> int:
         """Ask so many states since when a removal waits; return how many are left to ask.
